@@ -1,0 +1,10 @@
+//! Bytes ⇄ values: pure, total on any input, memory bounded by the input.
+
+pub mod address;
+pub mod announce;
+pub mod bencode;
+pub mod geometry;
+pub mod layout;
+pub mod metainfo;
+pub mod path;
+pub mod wire;

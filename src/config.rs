@@ -1,0 +1,212 @@
+//! Every setting with its default. `config.toml` documents them; a test keeps the two equal.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// All settings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where things are.
+    pub paths: Paths,
+    /// How peers are met.
+    pub peer: Peer,
+    /// Where peers come from.
+    pub discovery: Discovery,
+    /// How we give.
+    pub seeding: Seeding,
+    /// The actor's mailbox.
+    pub actor: Actor,
+    /// The fixed pool.
+    pub workers: Workers,
+    /// How addresses are tried.
+    pub links: Links,
+    /// The end.
+    pub shutdown: Shutdown,
+    /// What is told.
+    pub log: Log,
+}
+
+/// `[paths]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Paths {
+    /// Where downloads go when nothing else is said.
+    pub downloads: PathBuf,
+    /// Where state is kept.
+    pub state: PathBuf,
+}
+
+/// `[peer]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Peer {
+    /// Addresses to listen on; port 0 is any free one.
+    pub listen: Vec<SocketAddr>,
+    /// Streams of the whole process.
+    pub max_links: u32,
+    /// Streams of one swarm.
+    pub max_links_per_swarm: u32,
+}
+
+/// `[discovery]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Discovery {
+    /// Whether trackers are asked.
+    pub trackers: bool,
+}
+
+/// `[seeding]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Seeding {
+    /// Peers of one torrent that may ask at the same time; 0 is no limit.
+    pub upload_slots: u32,
+}
+
+/// What a full mailbox does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backpressure {
+    /// The sender waits.
+    Block,
+    /// The sender gets its message back.
+    Reject,
+    /// The oldest message of a lower lane goes.
+    Shed,
+}
+
+/// `[actor]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Actor {
+    /// Messages in all lanes together.
+    pub queue_capacity: u32,
+    /// What happens when they are full.
+    pub backpressure: Backpressure,
+    /// How long a caller waits.
+    pub sync_timeout_ms: u64,
+}
+
+/// `[workers]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Workers {
+    /// 0 is one more than there are cores.
+    pub threads: u32,
+    /// All piece buffers together.
+    pub cache_mib: u32,
+}
+
+/// `[links]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Links {
+    /// First pause after a failed attempt.
+    pub retry_first_s: u64,
+    /// Longest pause between attempts.
+    pub retry_max_s: u64,
+    /// Failures in a row until an address is ignored.
+    pub failures_to_ignore: u32,
+    /// For how long.
+    pub ignore_s: u64,
+    /// Links a swarm asks discovery for.
+    pub min_per_swarm: u32,
+}
+
+/// `[shutdown]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// For all phases together.
+    pub budget_ms: u64,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// error, warn, info, debug or trace.
+    pub level: String,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            downloads: PathBuf::from("~/Downloads"),
+            state: PathBuf::new(),
+        }
+    }
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        let listen =
+            ["0.0.0.0:51413", "[::]:51413"].map(|text| text.parse().expect("a valid address"));
+        Self {
+            listen: listen.to_vec(),
+            max_links: 4000,
+            max_links_per_swarm: 200,
+        }
+    }
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self { trackers: true }
+    }
+}
+
+impl Default for Seeding {
+    fn default() -> Self {
+        Self { upload_slots: 8 }
+    }
+}
+
+impl Default for Actor {
+    fn default() -> Self {
+        Self {
+            queue_capacity: 4096,
+            backpressure: Backpressure::Block,
+            sync_timeout_ms: 1000,
+        }
+    }
+}
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            cache_mib: 64,
+        }
+    }
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self {
+            retry_first_s: 20,
+            retry_max_s: 900,
+            failures_to_ignore: 3,
+            ignore_s: 900,
+            min_per_swarm: 30,
+        }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { budget_ms: 2000 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,696 @@
+//! The contract on one page: everything that can happen to the engine, and everything it can ask for.
+//!
+//! Payloads are plain data, owned or lent for the call: never a socket, a closure, a channel or a lock. Every piece of work
+//! given out ([`Output::Work`], [`Output::Store`], [`Output::Fetch`]) is answered exactly once, in any order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::buffer::Block;
+use crate::codec::geometry::{BlockRef, PieceIndex};
+use crate::codec::layout::{FileIndex, Layout};
+use crate::codec::metainfo::Metainfo;
+use crate::codec::wire;
+use crate::events::Event;
+use crate::hash::Digest;
+use crate::ids::{InfoHash, JobId, ReplyId, SessionId, SocketId, StreamId};
+use crate::time::Duration;
+
+pub use super::snapshot::{EngineSnapshot, PeerSnapshot, SessionSnapshot, SessionState};
+
+/// Everything that can happen to the engine.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Only time has passed.
+    Tick,
+    /// A caller's message. Answered by exactly one [`Output::Reply`] when `reply` is there, perhaps only after a job.
+    Message {
+        /// What is asked.
+        message: Message,
+        /// Whom the answer goes to.
+        reply: Option<ReplyId>,
+    },
+    /// The addresses we now listen on; replaces what was said before.
+    Listening {
+        /// Bound addresses, with their real ports.
+        addresses: Vec<SocketAddr>,
+    },
+    /// A socket was accepted. Answered at once by one [`Output::Accept`] or [`Output::Refuse`].
+    Incoming {
+        /// The waiting socket.
+        socket: SocketId,
+        /// Who dialled.
+        remote: SocketAddr,
+    },
+    /// The stream that [`Output::Dial`] asked for is up.
+    Connected {
+        /// Which.
+        stream: StreamId,
+    },
+    /// Bytes of `stream`, in order, at least one. Lent from the read scratch (mutably: decryption is in place); copy what must outlive the call.
+    Received {
+        /// Which.
+        stream: StreamId,
+        /// What arrived.
+        bytes: &'a mut [u8],
+    },
+    /// `bytes` of what [`Output::Send`] queued are with the operating system now.
+    Sent {
+        /// Which; may be gone already.
+        stream: StreamId,
+        /// How many, message heads included.
+        bytes: usize,
+        /// The blocks that nobody needs any more; drained.
+        blocks: &'a mut Vec<Block>,
+    },
+    /// The stream is over: the dial failed, the other side hung up, or an error. At most once a stream, never after [`Output::Close`].
+    Lost {
+        /// Which.
+        stream: StreamId,
+        /// Why.
+        why: LostReason,
+    },
+    /// A datagram on one of our UDP sockets.
+    Datagram {
+        /// Who sent it.
+        from: SocketAddr,
+        /// Lent for the call.
+        bytes: &'a mut [u8],
+    },
+    /// A job is over. Comes exactly once for each [`Output::Work`].
+    Done(Done),
+    /// The store has answered. Comes exactly once for each [`Output::Store`].
+    Stored(Stored),
+    /// The gateway has answered. Comes exactly once for each [`Output::Fetch`].
+    Fetched(Fetched),
+}
+
+/// Everything the engine can ask for. Drained to `None` after each input.
+#[derive(Debug)]
+pub enum Output {
+    /// Open a stream to `to`; answered by [`Input::Connected`] or [`Input::Lost`].
+    Dial {
+        /// The name it will have.
+        stream: StreamId,
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// Keep the incoming `socket` as `stream`.
+    Accept {
+        /// As offered.
+        socket: SocketId,
+        /// The name it has from now on.
+        stream: StreamId,
+    },
+    /// Close the incoming `socket`.
+    Refuse {
+        /// As offered.
+        socket: SocketId,
+    },
+    /// Queue bytes on `stream`; written at the end of the turn, all frames of a stream in one vectored write.
+    Send {
+        /// Which; its queue is bounded by the engine, which counts [`Input::Sent`].
+        stream: StreamId,
+        /// What.
+        frame: Frame,
+    },
+    /// Stop (`true`) or go on (`false`) reading `stream`: backpressure is a state, not a wait.
+    Hold {
+        /// Which.
+        stream: StreamId,
+        /// Whether it is held.
+        hold: bool,
+    },
+    /// Close `stream`; its queued blocks come back in one last [`Input::Sent`].
+    Close {
+        /// Which.
+        stream: StreamId,
+    },
+    /// Send a datagram from our UDP socket of the address's family; may be lost.
+    Datagram {
+        /// Where to.
+        to: SocketAddr,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// A job for the workers.
+    Work(Work),
+    /// A job for the store.
+    Store(StoreJob),
+    /// A job for the gateway.
+    Fetch(Fetch),
+    /// The answer to a message.
+    Reply {
+        /// Whom it goes to.
+        reply: ReplyId,
+        /// What.
+        answer: Answer,
+    },
+    /// Something a subscriber may want to know.
+    Event(Event),
+    /// Shutdown is complete: nothing is in flight, nothing will be asked for again.
+    Stopped(ShutdownReport),
+}
+
+/// Bytes on their way to a stream.
+#[derive(Debug)]
+pub enum Frame {
+    /// Anything small, encoded: at most a handshake (68 bytes).
+    Small {
+        /// How many of `bytes`.
+        length: u8,
+        /// The bytes.
+        bytes: [u8; 68],
+    },
+    /// Anything else without payload: a bitfield, an extended message.
+    Bytes(Vec<u8>),
+    /// A `piece` message: its 13-byte head, then `length` bytes of `block`.
+    Block {
+        /// `<length><id><index><begin>` as in BEP 3.
+        head: [u8; wire::PIECE_HEAD_BYTES],
+        /// The payload.
+        block: Block,
+        /// Bytes of it.
+        length: u32,
+    },
+}
+
+impl Frame {
+    /// Bytes on the wire.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Small { length, .. } => usize::from(*length),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Block { head, length, .. } => head.len() + *length as usize,
+        }
+    }
+
+    /// Whether there is nothing to send.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Why a stream ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostReason {
+    /// The dial was refused.
+    Refused,
+    /// The network has no way there.
+    Unreachable,
+    /// Nothing answered in time.
+    TimedOut,
+    /// The other side closed in order.
+    HungUp,
+    /// The other side broke it off.
+    Reset,
+    /// No more descriptors, ports or memory on our side.
+    NoResources,
+    /// Anything else the operating system says.
+    Other,
+}
+
+// ---------------------------------------------------------------------------------------------------------- callers
+
+/// What a caller can ask. At most 64 bytes: larger payloads are boxed.
+#[derive(Debug)]
+pub enum Message {
+    /// Take on a torrent. [`Answer::Session`], or refused as a duplicate.
+    SessionAdd(Box<SessionAdd>),
+    /// Stop a torrent, write what is known and forget it. [`Answer::Done`] when all that is done.
+    SessionRemove {
+        /// Which.
+        session: SessionId,
+    },
+    /// Stop trading. [`Answer::Done`].
+    SessionPause {
+        /// Which.
+        session: SessionId,
+    },
+    /// Trade again. [`Answer::Done`].
+    SessionResume {
+        /// Which.
+        session: SessionId,
+    },
+    /// A person names a peer: pinned, dialled first, never dropped for failures. [`Answer::Done`].
+    PeerAdd {
+        /// For which torrent.
+        session: SessionId,
+        /// Where it listens.
+        address: SocketAddr,
+    },
+    /// The same by name, resolved first. [`Answer::Done`] as soon as the name is being resolved.
+    PeerAddNamed {
+        /// For which torrent.
+        session: SessionId,
+        /// A name or an address.
+        host: Box<str>,
+        /// Its port.
+        port: u16,
+    },
+    /// How one torrent stands. [`Answer::Snapshot`].
+    SessionShow {
+        /// Which.
+        session: SessionId,
+    },
+    /// How everything stands. [`Answer::Engine`].
+    EngineShow,
+    /// End in order within `budget`. Everything queued behind it is answered [`Refusal::ShuttingDown`]. [`Answer::Done`] when stopped.
+    Shutdown {
+        /// For all phases together.
+        budget: Duration,
+    },
+}
+
+const _: () = assert!(
+    size_of::<Message>() <= 64,
+    "a message is plain data of at most 64 bytes"
+);
+
+/// A torrent to take on.
+#[derive(Debug)]
+pub struct SessionAdd {
+    /// What it is.
+    pub metainfo: Arc<Metainfo>,
+    /// The directory its files go to: real, absolute.
+    pub root: PathBuf,
+    /// Whether what is missing is fetched (`get`), or only what is there is served (`seed`).
+    pub download: bool,
+    /// Whether to stay after the last piece.
+    pub seed: bool,
+    /// Hash everything on disk before trading, whatever the store says.
+    pub recheck: bool,
+    /// Which files are wanted; empty means all.
+    pub wanted: Vec<bool>,
+}
+
+/// What a caller gets back.
+#[derive(Debug)]
+pub enum Answer {
+    /// It was done.
+    Done,
+    /// It was refused, and nothing has changed.
+    Refused(Refusal),
+    /// The torrent's id.
+    Session(SessionId),
+    /// How one torrent stands.
+    Snapshot(Box<SessionSnapshot>),
+    /// How everything stands.
+    Engine(Box<EngineSnapshot>),
+}
+
+/// Why a message was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such session, or no longer.
+    UnknownSession,
+    /// The torrent is already there.
+    Duplicate(SessionId),
+    /// Our own address.
+    OwnAddress,
+    /// Not an address anyone can be dialled at.
+    BadAddress,
+    /// A bound named in the configuration is reached.
+    Full,
+    /// The engine is ending.
+    ShuttingDown,
+}
+
+/// How the end went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShutdownReport {
+    /// Name and length of each phase, in order.
+    pub phases: Vec<(&'static str, Duration)>,
+    /// Local work that had to be abandoned, named for a person. Empty after a clean stop.
+    pub abandoned: Vec<String>,
+    /// Whether some tracker was not told in time.
+    pub trackers_unanswered: usize,
+}
+
+// ---------------------------------------------------------------------------------------------------------- workers
+
+/// What a worker needs to know of a torrent, shared, not copied.
+#[derive(Debug)]
+pub struct Storage {
+    /// For the log.
+    pub info_hash: InfoHash,
+    /// Where its bytes lie.
+    pub layout: Layout,
+    /// SHA-1 of each piece, in order.
+    pub piece_hashes: Arc<[Digest]>,
+}
+
+/// A job for the fixed pool of workers.
+#[derive(Debug)]
+pub struct Work {
+    /// Answered with it.
+    pub id: JobId,
+    /// Whose; jobs are taken round robin between sessions.
+    pub session: SessionId,
+    /// Of which torrent.
+    pub storage: Arc<Storage>,
+    /// What to do.
+    pub job: Job,
+}
+
+/// What a worker can do.
+#[derive(Debug)]
+pub enum Job {
+    /// Look at every file; with `create`, also make directories, files without bytes, links and the x bit.
+    Prepare {
+        /// Whether anything may be made.
+        create: bool,
+    },
+    /// Hash these pieces from disk. What cannot be read counts as missing, unless the disk itself failed.
+    Check {
+        /// Ascending; a bounded run, so that rechecks are fair and can be paused.
+        pieces: Vec<PieceIndex>,
+        /// Digest the blocks of pieces too (for blame).
+        digests: bool,
+    },
+    /// Hash these pieces together, then write those that are right.
+    Commit {
+        /// Whole pieces.
+        pieces: Vec<CommitPiece>,
+    },
+    /// Write blocks in place, unverified: of pieces too large to hold.
+    Write {
+        /// Whole blocks.
+        blocks: Vec<(BlockRef, Block)>,
+    },
+    /// Read a contiguous run for a peer.
+    Read(ReadRun),
+    /// Flush what was written to these files.
+    Sync {
+        /// Ascending.
+        files: Vec<FileIndex>,
+    },
+    /// Close the torrent's files.
+    Close,
+}
+
+impl Job {
+    /// Short name, for metrics and logs.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Prepare { .. } => "prepare",
+            Self::Check { .. } => "check",
+            Self::Commit { .. } => "commit",
+            Self::Write { .. } => "write",
+            Self::Read(_) => "read",
+            Self::Sync { .. } => "sync",
+            Self::Close => "close",
+        }
+    }
+}
+
+/// A piece in memory, to be hashed and written.
+#[derive(Debug)]
+pub struct CommitPiece {
+    /// Which.
+    pub piece: PieceIndex,
+    /// Its blocks, in order; the last may be filled in part.
+    pub blocks: Vec<Block>,
+    /// Digest its blocks even when it is right: an earlier copy was wrong, and the comparison names who lied.
+    pub digests: bool,
+}
+
+/// A run of bytes that one stream asked for.
+#[derive(Debug)]
+pub struct ReadRun {
+    /// For whom.
+    pub stream: StreamId,
+    /// Where it begins in the torrent's run of bytes.
+    pub offset: u64,
+    /// One part a request, one behind the other.
+    pub parts: Vec<ReadPart>,
+}
+
+/// One request's part of a run.
+#[derive(Debug)]
+pub struct ReadPart {
+    /// As requested.
+    pub index: u32,
+    /// As requested.
+    pub begin: u32,
+    /// As requested; at most a block.
+    pub length: u32,
+    /// Receives the bytes.
+    pub block: Block,
+}
+
+/// A finished job.
+#[derive(Debug)]
+pub struct Done {
+    /// As given out.
+    pub id: JobId,
+    /// Whose.
+    pub session: SessionId,
+    /// How it went.
+    pub outcome: Outcome,
+}
+
+/// How a job went. Every buffer that went into the job comes back here, whatever happened.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Of [`Job::Prepare`]: a stamp for each file of the layout, `None` where none is there (or it has no bytes of its own).
+    Prepared(Result<Vec<Option<FileStamp>>, Fault>),
+    /// Of [`Job::Check`]: one for each piece, in order.
+    Checked(Vec<Checked>),
+    /// Of [`Job::Commit`]: one for each piece, in order.
+    Committed(Vec<Committed>),
+    /// Of [`Job::Write`].
+    Written {
+        /// The buffers.
+        blocks: Vec<Block>,
+        /// Which blocks they were.
+        refs: Vec<BlockRef>,
+        /// All or nothing, as far as we say.
+        result: Result<(), Fault>,
+    },
+    /// Of [`Job::Read`]: all of it, or an error.
+    Read(ReadRun, Result<(), Fault>),
+    /// Of [`Job::Sync`]: the files as they are after the flush.
+    Synced(Result<Vec<(FileIndex, FileStamp)>, Fault>),
+    /// Of [`Job::Close`].
+    Closed,
+}
+
+/// What a check found.
+#[derive(Debug)]
+pub struct Checked {
+    /// Which piece.
+    pub piece: PieceIndex,
+    /// Right, wrong, missing, or unreadable.
+    pub verdict: Verdict,
+    /// SHA-1 of each block, when asked for.
+    pub digests: Vec<Digest>,
+}
+
+/// What became of a piece in memory.
+#[derive(Debug)]
+pub struct Committed {
+    /// Which piece.
+    pub piece: PieceIndex,
+    /// The buffers.
+    pub blocks: Vec<Block>,
+    /// [`Verdict::Good`] only when it is also written.
+    pub verdict: Verdict,
+    /// SHA-1 of each block, when the piece is wrong or it was asked for.
+    pub digests: Vec<Digest>,
+}
+
+/// Whether a piece is what its hash says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its hash is right.
+    Good,
+    /// Its hash is wrong.
+    Bad,
+    /// Its bytes are not there (checks only).
+    Missing,
+    /// The disk failed.
+    Failed(Fault),
+}
+
+/// What identifies a file's content without reading it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileStamp {
+    /// Bytes.
+    pub length: u64,
+    /// Last change, in nanoseconds since 1970.
+    pub modified_nanos: i64,
+}
+
+/// The disk's fault, with what a person needs to act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What kind, for deciding.
+    pub kind: FaultKind,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What was tried and what the system said.
+    pub message: String,
+}
+
+/// What a fault means for the torrent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// No room (ENOSPC, EDQUOT): wait for room.
+    Full,
+    /// Read-only file system, or no permission.
+    Denied,
+    /// Something is in the way: a directory where a file should be, a link that leads outside.
+    InTheWay,
+    /// A file is shorter than it should be, or gone.
+    Gone,
+    /// Too many open files on our side.
+    NoResources,
+    /// The device failed, or anything else.
+    Failed,
+}
+
+// ------------------------------------------------------------------------------------------------------------ store
+
+/// A job for the store thread.
+#[derive(Debug)]
+pub struct StoreJob {
+    /// Answered with it.
+    pub id: JobId,
+    /// Whose.
+    pub session: SessionId,
+    /// What to do.
+    pub task: StoreTask,
+}
+
+/// What the store can do. A row is named by info-hash and real directory, and held by one process at a time.
+#[derive(Debug)]
+pub enum StoreTask {
+    /// Take hold of a row and read it.
+    Load {
+        /// Of which torrent.
+        info_hash: InfoHash,
+        /// Where its files are.
+        root: PathBuf,
+    },
+    /// Write a row, durably.
+    Save(Box<Progress>),
+    /// Let go of a row.
+    Release {
+        /// Of which torrent.
+        info_hash: InfoHash,
+        /// Where its files are.
+        root: PathBuf,
+    },
+}
+
+/// What is remembered of a torrent between runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Of which torrent.
+    pub info_hash: Option<InfoHash>,
+    /// Where its files are.
+    pub root: PathBuf,
+    /// A bit for each piece that is ours and flushed; most significant first, as in BEP 3.
+    pub have: Vec<u8>,
+    /// Pieces written in part and in place: piece, and a bit for each block that is there.
+    pub partial: Vec<(u32, Vec<u8>)>,
+    /// Stamp of each file of the layout after the flush.
+    pub stamps: Vec<Option<FileStamp>>,
+    /// Payload bytes sent to peers, ever.
+    pub uploaded: u64,
+    /// Payload bytes received from peers, ever.
+    pub downloaded: u64,
+    /// Whether `completed` was announced.
+    pub completed: bool,
+}
+
+/// The store's answer.
+#[derive(Debug)]
+pub struct Stored {
+    /// As given out.
+    pub id: JobId,
+    /// Whose.
+    pub session: SessionId,
+    /// How it went.
+    pub outcome: StoreOutcome,
+}
+
+/// How a job of the store went.
+#[derive(Debug)]
+pub enum StoreOutcome {
+    /// Of [`StoreTask::Load`].
+    Loaded(Result<Option<Box<Progress>>, StoreFault>),
+    /// Of [`StoreTask::Save`]: on disk, synced.
+    Saved(Result<(), StoreFault>),
+    /// Of [`StoreTask::Release`].
+    Released,
+}
+
+/// Why the store could not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreFault {
+    /// Another process holds the row.
+    Busy {
+        /// Which.
+        pid: u32,
+    },
+    /// The database failed.
+    Failed(String),
+}
+
+// ---------------------------------------------------------------------------------------------------------- gateway
+
+/// A job for the gateway.
+#[derive(Debug)]
+pub struct Fetch {
+    /// Answered with it.
+    pub id: JobId,
+    /// What to do.
+    pub task: FetchTask,
+}
+
+/// What the gateway can do for the engine.
+#[derive(Debug)]
+pub enum FetchTask {
+    /// GET `url`, following redirects.
+    Http {
+        /// http or https.
+        url: String,
+        /// At most so many bytes of body; more is an error.
+        bytes_max: usize,
+        /// For all of it.
+        timeout: Duration,
+    },
+    /// Find the addresses of `host`.
+    Resolve {
+        /// A name, or an address in text.
+        host: String,
+        /// Goes into the answer.
+        port: u16,
+        /// For all of it.
+        timeout: Duration,
+    },
+}
+
+/// The gateway's answer.
+#[derive(Debug)]
+pub struct Fetched {
+    /// As given out.
+    pub id: JobId,
+    /// How it went.
+    pub outcome: FetchOutcome,
+}
+
+/// How a job of the gateway went. The errors are texts for people; nothing decides by them.
+#[derive(Debug)]
+pub enum FetchOutcome {
+    /// Of [`FetchTask::Http`]: status 200 to 299 and the whole body.
+    Http(Result<Vec<u8>, String>),
+    /// Of [`FetchTask::Resolve`]: at least one address.
+    Resolved(Result<Vec<SocketAddr>, String>),
+}

@@ -1,0 +1,132 @@
+//! What callers see: owned, consistent copies of how things stand, with their time.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use crate::ids::{InfoHash, SessionId};
+use crate::time::Instant;
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionState {
+    /// Looking at its files, or hashing them.
+    Checking,
+    /// Fetching what is missing.
+    Downloading,
+    /// Has what it wants and serves it.
+    Seeding,
+    /// Not trading, by a person's will.
+    Paused,
+    /// Ended.
+    Stopped,
+    /// Waits for the disk, or for a person.
+    Error,
+}
+
+impl SessionState {
+    /// As the contract spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Checking => "checking",
+            Self::Downloading => "downloading",
+            Self::Seeding => "seeding",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// How one torrent stands.
+#[derive(Clone, Debug)]
+pub struct SessionSnapshot {
+    /// When this was so.
+    pub time: Instant,
+    /// Which.
+    pub session: SessionId,
+    /// Which torrent.
+    pub info_hash: InfoHash,
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub state: SessionState,
+    /// What is wrong, for a person; empty when nothing is.
+    pub error: String,
+    /// Pieces we have, verified.
+    pub pieces_have: u32,
+    /// Pieces of the torrent.
+    pub pieces_total: u32,
+    /// Pieces hashed so far by the running check.
+    pub pieces_checked: u32,
+    /// Pieces the running check will hash.
+    pub pieces_to_check: u32,
+    /// Wanted bytes, padding included.
+    pub bytes_wanted: u64,
+    /// Of those, verified and written.
+    pub bytes_have: u64,
+    /// Payload bytes received from peers in this run.
+    pub downloaded: u64,
+    /// Payload bytes sent to peers in this run.
+    pub uploaded: u64,
+    /// Payload bytes received that were wrong or not needed.
+    pub wasted: u64,
+    /// Bytes per second.
+    pub download_rate: u64,
+    /// Bytes per second.
+    pub upload_rate: u64,
+    /// Handshakes that stand.
+    pub peers: Vec<PeerSnapshot>,
+    /// Addresses known and not connected.
+    pub candidates: u32,
+    /// The last failure of a tracker or of a name, for a person; empty when none.
+    pub notice: String,
+}
+
+/// How one peer stands.
+#[derive(Clone, Debug)]
+pub struct PeerSnapshot {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// The program it says it is.
+    pub client: String,
+    /// Whether we dialled.
+    pub outgoing: bool,
+    /// Pieces it has.
+    pub pieces_have: u32,
+    /// Bytes per second from it.
+    pub download_rate: u64,
+    /// Bytes per second to it.
+    pub upload_rate: u64,
+    /// Payload bytes from it.
+    pub downloaded: u64,
+    /// Payload bytes to it.
+    pub uploaded: u64,
+    /// Whether it lets us ask.
+    pub choking_us: bool,
+    /// Whether it wants what we have.
+    pub interested_in_us: bool,
+    /// Whether we let it ask.
+    pub choked: bool,
+    /// Whether we want what it has.
+    pub interesting: bool,
+    /// Whether it owes us blocks for too long.
+    pub snubbed: bool,
+}
+
+/// How everything stands.
+#[derive(Clone, Debug, Default)]
+pub struct EngineSnapshot {
+    /// When this was so.
+    pub time: Instant,
+    /// Sessions.
+    pub sessions: Vec<(SessionId, InfoHash)>,
+    /// Links that are disconnected, connecting, established, ignored.
+    pub links: [u32; 4],
+    /// Blocks of the pool in use.
+    pub blocks_taken: u32,
+    /// Jobs by kind that are given out and not yet done.
+    pub jobs_running: u32,
+}

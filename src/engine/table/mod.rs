@@ -1,0 +1,5 @@
+//! The link and peer table.
+
+pub mod link;
+pub mod peer;
+pub mod swarm;

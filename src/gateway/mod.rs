@@ -1,0 +1,4 @@
+//! Gateway.
+
+pub mod client;
+pub mod resolve;

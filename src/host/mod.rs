@@ -1,0 +1,5 @@
+//! Host.
+
+pub mod poller;
+pub mod sockets;
+pub mod udp;

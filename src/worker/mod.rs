@@ -1,0 +1,5 @@
+//! Workers.
+
+pub mod disk;
+pub mod files;
+pub mod store;
