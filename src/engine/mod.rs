@@ -2,6 +2,7 @@
 
 pub mod manager;
 pub mod message;
+pub mod rate;
 pub mod session;
 pub mod snapshot;
 pub mod table;
