@@ -207,8 +207,9 @@ mod tests {
 
     #[test]
     fn the_wire_is_checked_at_the_border() {
+        type Case = (&'static str, &'static [u8], usize, Option<&'static [usize]>);
         #[rustfmt::skip]
-        let table: &[(&str, &[u8], usize, Option<&[usize]>)] = &[
+        let table: &[Case] = &[
             ("no pieces",            &[],              0,  Some(&[])),
             ("first and last",       &[0x80, 0x40],    10, Some(&[0, 9])),
             ("all of a byte",        &[0xff],          8,  Some(&[0, 1, 2, 3, 4, 5, 6, 7])),
