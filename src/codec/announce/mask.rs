@@ -76,11 +76,9 @@ fn parts(url: &str) -> Vec<Part<'_>> {
 
     let mut parts = vec![Part::Plain(scheme)];
     match authority.rsplit_once('@') {
-        Some((user, host)) => parts.extend([
-            Part::Secret(user),
-            Part::Plain("@"),
-            Part::Plain(host),
-        ]),
+        Some((user, host)) => {
+            parts.extend([Part::Secret(user), Part::Plain("@"), Part::Plain(host)])
+        }
         None => parts.push(Part::Plain(authority)),
     }
     for piece in path.split_inclusive('/') {
@@ -101,11 +99,9 @@ fn parts(url: &str) -> Vec<Part<'_>> {
             Some((name, value)) if name.len() < KEY_BYTES => {
                 parts.extend([Part::Plain(name), Part::Plain("="), Part::Secret(value)]);
             }
-            Some((name, value)) => parts.extend([
-                Part::Secret(name),
-                Part::Plain("="),
-                Part::Secret(value),
-            ]),
+            Some((name, value)) => {
+                parts.extend([Part::Secret(name), Part::Plain("="), Part::Secret(value)])
+            }
             None => parts.push(Part::Secret(item)),
         }
     }
@@ -137,7 +133,9 @@ mod tests {
         for (url, shown) in table {
             assert_eq!(mask(url), shown, "{url}");
         }
-        assert!(mask(&format!("http://{}/", "x".repeat(9999))).len() <= super::super::TEXT_CHARS_MAX);
+        assert!(
+            mask(&format!("http://{}/", "x".repeat(9999))).len() <= super::super::TEXT_CHARS_MAX
+        );
     }
 
     #[test]

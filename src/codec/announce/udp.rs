@@ -284,16 +284,17 @@ mod tests {
 
     fn hex(text: &str) -> Vec<u8> {
         let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-        let pairs = digits.chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
-        pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+        let pairs = digits
+            .chunks(2)
+            .map(|pair| std::str::from_utf8(pair).unwrap());
+        pairs
+            .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+            .collect()
     }
 
     #[test]
     fn requests_lie_on_the_wire_as_drawn() {
-        assert_eq!(
-            encode_connect(7),
-            hex("0000041727101980 00000000 00000007")
-        );
+        assert_eq!(encode_connect(7), hex("0000041727101980 00000000 00000007"));
         let wire = hex(&format!(
             "0102030405060708 00000001 00000009 {} {} 0000000000000001 0000000000000002 0000000000000003 \
              00000002 00000000 deadbeef 00000032 1ae1",
@@ -367,7 +368,11 @@ mod tests {
         for (name, v6, wire, want) in table {
             let wire = hex(wire);
             let got = decode_answer(&wire, v6);
-            assert_eq!(got.clone().map(|got| got.body).map_err(drop), want, "{name}");
+            assert_eq!(
+                got.clone().map(|got| got.body).map_err(drop),
+                want,
+                "{name}"
+            );
             if let Ok(got) = got {
                 assert_eq!(got.transaction, 7, "{name}");
                 assert_eq!(transaction_of(&wire), Some(7), "{name}");
