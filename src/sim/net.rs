@@ -331,7 +331,7 @@ impl Net {
         Ok(count)
     }
 
-    /// Writes what fits, sometimes less. Returns what was taken, for whoever listens in.
+    /// Writes what fits, sometimes less.
     ///
     /// # Errors
     /// `WouldBlock`, `ConnectionReset`, or `NotConnected` while the dial lasts.
@@ -341,7 +341,7 @@ impl Net {
         node: NodeIndex,
         stream: StreamId,
         parts: &[io::IoSlice<'_>],
-    ) -> io::Result<Vec<u8>> {
+    ) -> io::Result<usize> {
         let id = self.end_of(node, stream)?;
         let end = &self.ends[&id];
         if end.inflow == Inflow::Reset {
@@ -368,7 +368,7 @@ impl Net {
             .collect();
         if self.rng.below(100_000) < self.faults.reset_per_100k {
             self.break_off(now, id);
-            return Ok(taken);
+            return Ok(count);
         }
         for segment in taken.chunks(SEGMENT) {
             let at = self.departure(now, id, other_id, segment.len());
@@ -386,7 +386,7 @@ impl Net {
             };
             self.arrive(at, arrival);
         }
-        Ok(taken)
+        Ok(count)
     }
 
     /// Closes a stream, in order or not; unread bytes make it a reset, as in a real kernel.
