@@ -1,9 +1,7 @@
 //! The conversation with an HTTP tracker: one question, one answer (BEP 3).
 
-use super::{
-    ANSWER_BYTES_MAX, AskId, FAREWELL_TIMEOUT, Facts, GRACE, HTTP_TIMEOUT, Move, Outcome, Step,
-    Told,
-};
+use super::step::{AskId, Facts, Move, Outcome, Step, Told};
+use super::{ANSWER_BYTES_MAX, FAREWELL_TIMEOUT, GRACE, HTTP_TIMEOUT};
 use crate::codec::announce::{AnnounceAnswer, AnnounceError, AnnounceEvent, decode_http, http_url};
 use crate::time::Instant;
 

@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use url::{Host, Url};
 
+use super::URL_BYTES_MAX;
 use super::http::Http;
+use super::step::{AskId, Facts, Move, Outcome};
 use super::udp::Udp;
-use super::{AskId, Facts, Move, Outcome, URL_BYTES_MAX};
 use crate::codec::address;
 use crate::codec::announce::{AnnounceEvent, mask, mask_in};
 use crate::rng::Rng;

@@ -11,7 +11,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{AskId, Facts, GRACE, Move, Outcome, RESOLVE_TIMEOUT, Step, Told};
+use super::step::{AskId, Facts, Move, Outcome, Step, Told};
+use super::{GRACE, RESOLVE_TIMEOUT};
 use crate::codec::address;
 use crate::codec::announce::udp::{
     UdpBody, decode_answer, encode_announce, encode_connect, transaction_of,
