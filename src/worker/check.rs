@@ -83,7 +83,15 @@ pub(super) fn check<F: Files>(
     }
     let lanes = hash::lanes().clamp(1, LANES_MAX);
     for group in full.chunks(lanes).chain(short.chunks(1)) {
-        hash_together(files, scratch, session, storage, &mut results, group, digests);
+        hash_together(
+            files,
+            scratch,
+            session,
+            storage,
+            &mut results,
+            group,
+            digests,
+        );
     }
     results
 }
@@ -163,7 +171,10 @@ fn look<F: Files>(files: &mut F, session: SessionId, layout: &Layout, piece: Pie
             if files.stamp(&handle)?.length < end {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
-            Ok(data || files.next_data(&handle, range.offset)?.is_some_and(|at| at < end))
+            Ok(data
+                || files
+                    .next_data(&handle, range.offset)?
+                    .is_some_and(|at| at < end))
         });
         match looked {
             Ok(found) => data = found,

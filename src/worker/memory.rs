@@ -63,7 +63,10 @@ impl MemoryFiles {
     /// Bytes of all files.
     #[must_use]
     pub fn used(&self) -> u64 {
-        self.files.values().map(|file| file.bytes.len() as u64).sum()
+        self.files
+            .values()
+            .map(|file| file.bytes.len() as u64)
+            .sum()
     }
 
     fn find(&self, path: &Path) -> io::Result<&MemoryFile> {
