@@ -1,7 +1,5 @@
 //! `linnet config`: the configuration in effect.
 
-use std::io::Write;
-
 use clap::Args;
 
 use super::{Context, Failure};

@@ -47,5 +47,9 @@ fn render(command: &clap::Command, out: &mut dyn Write) -> io::Result<()> {
     let text = String::from_utf8_lossy(&text).replace(".SH ", ".SS ");
     let about = command.get_about().map(ToString::to_string);
     let name = command.get_name().to_uppercase();
-    write!(out, ".SH \"LINNET {name}\"\n{}\n{text}", about.unwrap_or_default())
+    write!(
+        out,
+        ".SH \"LINNET {name}\"\n{}\n{text}",
+        about.unwrap_or_default()
+    )
 }

@@ -28,7 +28,8 @@ impl Show {
         let torrent = source::read(&self.file)?;
         let out = context.console.out();
         if self.json {
-            serde_json::to_writer_pretty(&mut *out, &Shown::of(&torrent)).map_err(io::Error::from)?;
+            serde_json::to_writer_pretty(&mut *out, &Shown::of(&torrent))
+                .map_err(io::Error::from)?;
             writeln!(out)?;
         } else {
             print(&torrent, out)?;
@@ -107,7 +108,13 @@ fn print(torrent: &Metainfo, out: &mut dyn Write) -> io::Result<()> {
     line("Name", &torrent.name)?;
     line("Info-hash", &torrent.info_hash.to_string())?;
     let size = units::size(total);
-    line("Size", &format!("{size} ({total} bytes) in {}", units::counted(files, "file")))?;
+    line(
+        "Size",
+        &format!(
+            "{size} ({total} bytes) in {}",
+            units::counted(files, "file")
+        ),
+    )?;
     let geometry = &torrent.geometry;
     let length = units::size(u64::from(geometry.piece_length()));
     line("Pieces", &format!("{} of {length}", geometry.piece_count()))?;

@@ -15,9 +15,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::codec::metainfo::Metainfo;
-use crate::engine::message::{
-    Answer, Message, Refusal, SessionAdd, SessionSnapshot, SessionState,
-};
+use crate::engine::message::{Answer, Message, Refusal, SessionAdd, SessionSnapshot, SessionState};
 use crate::events::Event;
 use crate::ids::SessionId;
 use crate::time::{Duration, Instant};
@@ -231,7 +229,8 @@ impl Transfer<'_> {
             let session = match answer {
                 Ok(Answer::Session(session)) => session,
                 Ok(Answer::Refused(Refusal::Duplicate(_))) => {
-                    self.console.note(&format!("{name}: named twice, taken once"));
+                    self.console
+                        .note(&format!("{name}: named twice, taken once"));
                     continue;
                 }
                 Ok(Answer::Refused(refusal)) => {
@@ -354,16 +353,17 @@ impl Transfer<'_> {
                 }
             }
             (_, SessionState::Error) => Fate::Ailing(now),
+            // Whoever seeds a torrent from an empty directory has named the wrong one.
+            (_, SessionState::Seeding) if !self.download && has_nothing(&snapshot) => Fate::Failed,
             (_, SessionState::Seeding) => Fate::Complete,
             // A torrent that is stopped with everything there has done its work.
             (_, SessionState::Stopped) if snapshot.bytes_have >= snapshot.bytes_wanted => {
                 Fate::Complete
             }
-            (_, SessionState::Stopped) => Fate::Failed,
-            (
-                _,
-                SessionState::Checking | SessionState::Downloading | SessionState::Paused,
-            ) => Fate::Underway,
+            (_, SessionState::Stopped) => Fate::Underway,
+            (_, SessionState::Checking | SessionState::Downloading | SessionState::Paused) => {
+                Fate::Underway
+            }
         };
         let notice = snapshot.notice.clone();
         let error = snapshot.error.clone();
@@ -372,6 +372,7 @@ impl Transfer<'_> {
         followed.latest = Some(snapshot);
         self.tell_once(index, &notice);
         match fate {
+            Fate::Failed if error.is_empty() => self.tell_once(index, "nothing of it is there"),
             Fate::Ailing(_) | Fate::Failed => self.tell_once(index, &error),
             Fate::Complete if is_new => self.tell_complete(index, now),
             Fate::Complete | Fate::Underway => {}
@@ -508,14 +509,12 @@ impl Transfer<'_> {
         let any = |fate: fn(Fate) -> bool| self.followed.iter().any(|one| fate(one.fate));
         if any(|fate| fate == Fate::Underway) && self.download {
             let percent = self.percent();
-            let line = format!(
-                "linnet: interrupted at {percent} %: run the same command again to go on"
-            );
+            let line =
+                format!("linnet: interrupted at {percent} %: run the same command again to go on");
             self.console.note(&line);
         }
-        Ok(if !abandoned.is_empty() {
-            EXIT_FAILED
-        } else if any(|fate| matches!(fate, Fate::Failed | Fate::Ailing(_))) {
+        let failed = any(|fate| matches!(fate, Fate::Failed | Fate::Ailing(_)));
+        Ok(if failed || !abandoned.is_empty() {
             EXIT_FAILED
         } else if any(|fate| fate == Fate::Underway) && self.download {
             debug_assert!(matches!(ending, Ending::Stopped), "else it goes on");
@@ -532,6 +531,11 @@ impl Transfer<'_> {
         let wanted: u64 = latest().map(|latest| latest.bytes_wanted).sum();
         (have * 100).checked_div(wanted).unwrap_or(0)
     }
+}
+
+/// Whether there should be pieces and there is none.
+fn has_nothing(snapshot: &SessionSnapshot) -> bool {
+    snapshot.pieces_have == 0 && snapshot.pieces_total > 0
 }
 
 /// A refusal for a person.
