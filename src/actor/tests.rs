@@ -237,8 +237,8 @@ impl Core for Echo {
         self.deadline
     }
 
-    fn counters(&self) -> &EngineCounters {
-        &self.counters
+    fn counters(&self) -> EngineCounters {
+        self.counters
     }
 }
 
