@@ -232,13 +232,14 @@ impl<H: Host, C: Core> Loop<H, C> {
         (turns, Handle::new(mailbox))
     }
 
-    /// Turns until the core has stopped. The calling thread becomes the actor's own.
-    pub fn run(mut self) -> ShutdownReport {
+    /// Turns until the core has stopped. The calling thread becomes the actor's own. Whoever still waits is answered; the
+    /// host comes back, for its threads to be joined.
+    pub fn run(mut self) -> (ShutdownReport, H) {
         self.inbox.adopt_thread();
         loop {
             self.turn();
             if let Some(report) = self.stopped.take() {
-                return report;
+                return (report, self.host);
             }
         }
     }
