@@ -12,6 +12,7 @@ mod bars;
 mod completions;
 mod config;
 mod console;
+mod create;
 mod get;
 mod logging;
 mod man;
@@ -108,6 +109,8 @@ enum Command {
     Get(get::Get),
     /// Serve what is already there
     Seed(seed::Seed),
+    /// Make a torrent file
+    Create(create::Create),
     /// Print what a torrent says
     Show(show::Show),
     /// Print the configuration in effect, with the origin of each value
@@ -157,6 +160,7 @@ pub fn run(
     let result = match &arguments.command {
         Command::Get(command) => command.run(context),
         Command::Seed(command) => command.run(context),
+        Command::Create(command) => command.run(context),
         Command::Show(command) => command.run(context),
         Command::Config(command) => command.run(context),
         Command::Completions(command) => command.run(context),

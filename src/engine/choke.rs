@@ -16,8 +16,16 @@ impl Engine {
     /// Every ten seconds: who may ask. Also looks again at whom we could ask.
     pub(super) fn on_choke_timer(&mut self, id: SessionId) {
         let now = self.shared.now;
-        let Some(session) = self.sessions.get_mut(id).filter(|session| session.is_trading()) else { return };
-        let Some(swarm) = self.table.swarms.get(session.swarm) else { return };
+        let Some(session) = self
+            .sessions
+            .get_mut(id)
+            .filter(|session| session.is_trading())
+        else {
+            return;
+        };
+        let Some(swarm) = self.table.swarms.get(session.swarm) else {
+            return;
+        };
         let facts = |id: &StreamId| {
             let stream = self.table.streams.get(*id)?;
             let peer = stream.peer()?;
@@ -34,7 +42,9 @@ impl Engine {
         };
         let peers: Vec<ChokerPeer> = swarm.streams.iter().filter_map(facts).collect();
         let seeding = !session.is_downloading();
-        let may = session.choker.rechoke(now, &peers, seeding, &mut self.shared.rng);
+        let may = session
+            .choker
+            .rechoke(now, &peers, seeding, &mut self.shared.rng);
         for (peer, may) in peers.iter().zip(may) {
             self.set_choked(peer.id, id, !may);
         }
@@ -44,9 +54,15 @@ impl Engine {
 
     /// A peer's interest changed: a free slot need not wait for the next round.
     pub(super) fn on_interest(&mut self, id: StreamId, session: SessionId) {
-        let Some(held) = self.sessions.get(session) else { return };
-        let Some(swarm) = self.table.swarms.get(held.swarm) else { return };
-        let Some(peer) = self.table.streams.get(id).and_then(Stream::peer) else { return };
+        let Some(held) = self.sessions.get(session) else {
+            return;
+        };
+        let Some(swarm) = self.table.swarms.get(held.swarm) else {
+            return;
+        };
+        let Some(peer) = self.table.streams.get(id).and_then(Stream::peer) else {
+            return;
+        };
         let asks = |id: &&StreamId| {
             let peer = self.table.streams.get(**id).and_then(Stream::peer);
             peer.is_some_and(|peer| !peer.choked && peer.interested)
@@ -62,8 +78,12 @@ impl Engine {
     }
 
     fn set_choked(&mut self, id: StreamId, session: SessionId, choked: bool) {
-        let Some(session) = self.sessions.get_mut(session) else { return };
-        let Some(stream) = self.table.streams.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
         upload::set_choked(&mut self.shared, stream, choked);
         // Also lets a held stream be read again, now that its requests are gone.
         upload::serve(&mut self.shared, session, stream);

@@ -14,8 +14,8 @@ use super::message::{Frame, LostReason, Output};
 use super::session::receive::{self, Heard, send};
 use super::session::{Session, download, upload};
 use super::settings::{
-    CLIENT_NAME, CONNECT_TICK, CONNECT_TIMEOUT, CONNECTS_PER_TICK, DIALS_MAX, HANDSHAKE_TIMEOUT, KEEPALIVE,
-    REQUESTS_IN_MAX, STALE,
+    CLIENT_NAME, CONNECT_TICK, CONNECT_TIMEOUT, CONNECTS_PER_TICK, DIALS_MAX, HANDSHAKE_TIMEOUT,
+    KEEPALIVE, REQUESTS_IN_MAX, STALE,
 };
 use super::shared::TimerKey;
 use super::table::Source;
@@ -24,7 +24,11 @@ use super::table::peer::{Peer, PeerHas};
 use super::table::stream::{CloseReason, Stage, Stream};
 
 /// What we speak, beyond BEP 3.
-const FEATURES: Features = Features { fast: true, extended: true, dht: false };
+const FEATURES: Features = Features {
+    fast: true,
+    extended: true,
+    dht: false,
+};
 
 impl Engine {
     // ------------------------------------------------------------------------------------------------- dialling
@@ -37,6 +41,7 @@ impl Engine {
             self.shared.timers.cancel(key);
             return;
         };
+        let connected = record.streams.len() + record.dials;
         let session = self.sessions.get(record.session);
         if !record.active || !session.is_some_and(Session::is_trading) {
             self.shared.timers.cancel(key);
@@ -44,16 +49,19 @@ impl Engine {
         }
         let (mut due, next) = self.dialable(swarm, now);
         let wanted = self.dial_room(swarm).min(CONNECTS_PER_TICK);
-        let connected = record.streams.len() + record.dials;
         if connected + due.len() < self.shared.settings.swarm_links_min {
             self.need_peers(swarm);
         }
-        due.truncate(wanted.max(0));
+        due.truncate(wanted);
         let dialled = due.len();
         for (_, _, _, link) in due {
             self.dial(swarm, link);
         }
-        let again = if dialled > 0 && dialled == wanted { Some(now + CONNECT_TICK) } else { next };
+        let again = if dialled > 0 && dialled == wanted {
+            Some(now + CONNECT_TICK)
+        } else {
+            next
+        };
         match again {
             Some(at) => self.shared.timers.set(key, at.max(now + CONNECT_TICK)),
             None => {
@@ -64,21 +72,38 @@ impl Engine {
 
     /// The links that may be dialled for `swarm` now, best first (pinned, then those that failed least), and when the next may be.
     #[allow(clippy::type_complexity, reason = "the tuple is the order of dialling")]
-    fn dialable(&mut self, swarm: SwarmId, now: Instant) -> (Vec<(bool, u32, u32, LinkId)>, Option<Instant>) {
-        let Some(record) = self.table.swarms.get(swarm) else { return (Vec::new(), None) };
+    fn dialable(
+        &mut self,
+        swarm: SwarmId,
+        now: Instant,
+    ) -> (Vec<(bool, u32, u32, LinkId)>, Option<Instant>) {
+        let Some(record) = self.table.swarms.get(swarm) else {
+            return (Vec::new(), None);
+        };
         let streams = &self.table.streams;
         let taken: BTreeSet<SocketAddr> = record
             .streams
             .iter()
             .filter_map(|&id| streams.get(id))
-            .flat_map(|stream| [Some(stream.address), stream.peer().and_then(|peer| peer.listens)])
+            .flat_map(|stream| {
+                [
+                    Some(stream.address),
+                    stream.peer().and_then(|peer| peer.listens),
+                ]
+            })
             .flatten()
             .collect();
         let mut due = Vec::new();
         let mut next: Option<Instant> = None;
         for &id in &record.candidates {
-            let Some(link) = self.table.links.get(id) else { continue };
-            let here = |stream: &StreamId| streams.get(*stream).is_some_and(|stream| stream.swarm == Some(swarm));
+            let Some(link) = self.table.links.get(id) else {
+                continue;
+            };
+            let here = |stream: &StreamId| {
+                streams
+                    .get(*stream)
+                    .is_some_and(|stream| stream.swarm == Some(swarm))
+            };
             if link.streams.iter().any(here) || taken.contains(&link.address) {
                 continue;
             }
@@ -98,24 +123,43 @@ impl Engine {
     /// How many more streams `swarm` may dial now.
     fn dial_room(&self, swarm: SwarmId) -> usize {
         let settings = &self.shared.settings;
-        let Some(record) = self.table.swarms.get(swarm) else { return 0 };
-        let in_swarm = settings.swarm_streams_max.saturating_sub(record.streams.len() + record.dials);
-        let in_process = settings.streams_max.saturating_sub(self.table.streams.len());
+        let Some(record) = self.table.swarms.get(swarm) else {
+            return 0;
+        };
+        let in_swarm = settings
+            .swarm_streams_max
+            .saturating_sub(record.streams.len() + record.dials);
+        let in_process = settings
+            .streams_max
+            .saturating_sub(self.table.streams.len());
         let dials: usize = self.table.swarms.iter().map(|(_, swarm)| swarm.dials).sum();
-        in_swarm.min(in_process).min(DIALS_MAX.saturating_sub(dials))
+        in_swarm
+            .min(in_process)
+            .min(DIALS_MAX.saturating_sub(dials))
     }
 
     fn dial(&mut self, swarm: SwarmId, link: LinkId) {
         let now = self.shared.now;
-        let Some(address) = self.table.links.get(link).map(|link| link.address) else { return };
-        let stage = Stage::Dialing { deadline: now + CONNECT_TIMEOUT };
-        let stream = self.table.stream_add(link, |id| new_stream(id, link, address, true, Some(swarm), stage, now));
+        let Some(address) = self.table.links.get(link).map(|link| link.address) else {
+            return;
+        };
+        let stage = Stage::Dialing {
+            deadline: now + CONNECT_TIMEOUT,
+        };
+        let stream = self.table.stream_add(link, |id| {
+            new_stream(id, link, address, true, Some(swarm), stage, now)
+        });
         if let Some(record) = self.table.swarms.get_mut(swarm) {
             record.dials += 1;
         }
         self.shared.counters.dials += 1;
-        self.shared.timers.set(TimerKey::Stream(stream), now + CONNECT_TIMEOUT);
-        self.shared.push(Output::Dial { stream, to: address });
+        self.shared
+            .timers
+            .set(TimerKey::Stream(stream), now + CONNECT_TIMEOUT);
+        self.shared.push(Output::Dial {
+            stream,
+            to: address,
+        });
     }
 
     // ------------------------------------------------------------------------------------------------ accepting
@@ -130,10 +174,16 @@ impl Engine {
         }
         let now = self.shared.now;
         let link = self.table.link_incoming(remote);
-        let stage = Stage::Handshaking { deadline: now + HANDSHAKE_TIMEOUT };
-        let stream = self.table.stream_add(link, |id| new_stream(id, link, remote, false, None, stage, now));
+        let stage = Stage::Handshaking {
+            deadline: now + HANDSHAKE_TIMEOUT,
+        };
+        let stream = self.table.stream_add(link, |id| {
+            new_stream(id, link, remote, false, None, stage, now)
+        });
         self.shared.counters.incoming += 1;
-        self.shared.timers.set(TimerKey::Stream(stream), now + HANDSHAKE_TIMEOUT);
+        self.shared
+            .timers
+            .set(TimerKey::Stream(stream), now + HANDSHAKE_TIMEOUT);
         self.shared.push(Output::Accept { socket, stream });
     }
 
@@ -142,23 +192,41 @@ impl Engine {
     pub(super) fn on_connected(&mut self, id: StreamId) {
         let now = self.shared.now;
         let peer_id = self.shared.settings.peer_id;
-        let Some(stream) = self.table.streams.get_mut(id) else { return };
-        let Some(swarm) = stream.swarm.and_then(|swarm| self.table.swarms.get(swarm)) else { return };
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
+        let Some(swarm) = stream.swarm.and_then(|swarm| self.table.swarms.get(swarm)) else {
+            return;
+        };
         if !matches!(stream.stage, Stage::Dialing { .. }) {
             return;
         }
-        stream.stage = Stage::Handshaking { deadline: now + HANDSHAKE_TIMEOUT };
+        stream.stage = Stage::Handshaking {
+            deadline: now + HANDSHAKE_TIMEOUT,
+        };
         stream.heard = now;
-        self.shared.timers.set(TimerKey::Stream(id), now + HANDSHAKE_TIMEOUT);
-        let bytes = Handshake { features: FEATURES, info_hash: swarm.info_hash, peer_id }.encode();
-        let frame = Frame::Small { length: HANDSHAKE_LENGTH, bytes };
+        self.shared
+            .timers
+            .set(TimerKey::Stream(id), now + HANDSHAKE_TIMEOUT);
+        let bytes = Handshake {
+            features: FEATURES,
+            info_hash: swarm.info_hash,
+            peer_id,
+        }
+        .encode();
+        let frame = Frame::Small {
+            length: HANDSHAKE_LENGTH,
+            bytes,
+        };
         stream.queued(&frame, now);
         self.shared.send(id, frame);
     }
 
     pub(super) fn on_received(&mut self, id: StreamId, bytes: &mut [u8]) {
         let now = self.shared.now;
-        let Some(stream) = self.table.streams.get_mut(id) else { return };
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
         stream.heard = now;
         match stream.stage {
             Stage::Open { session, .. } => self.read_messages(id, session, bytes),
@@ -187,7 +255,9 @@ impl Engine {
         // The torrent is refused at the 48th byte, before the rest has come (requirement E11).
         if let Some(info_hash) = Handshake::info_hash_of(&stream.tail) {
             let swarm = self.table.swarm_of(info_hash).filter(|swarm| swarm.active);
-            let expected = stream.swarm.is_none_or(|own| swarm.is_some_and(|swarm| swarm.id == own));
+            let expected = stream
+                .swarm
+                .is_none_or(|own| swarm.is_some_and(|swarm| swarm.id == own));
             if swarm.is_none() || !expected {
                 self.shared.counters.unknown_torrents += 1;
                 return Some(CloseReason::UnknownTorrent);
@@ -202,8 +272,13 @@ impl Engine {
 
     fn on_handshake(&mut self, id: StreamId, handshake: &Handshake) -> Option<CloseReason> {
         let now = self.shared.now;
-        let swarm = self.table.swarm_of(handshake.info_hash).map(|swarm| (swarm.id, swarm.session));
-        let Some((swarm, session)) = swarm else { return Some(CloseReason::UnknownTorrent) };
+        let swarm = self
+            .table
+            .swarm_of(handshake.info_hash)
+            .map(|swarm| (swarm.id, swarm.session));
+        let Some((swarm, session)) = swarm else {
+            return Some(CloseReason::UnknownTorrent);
+        };
         if handshake.peer_id == self.shared.settings.peer_id {
             return Some(CloseReason::Ourselves);
         }
@@ -231,15 +306,25 @@ impl Engine {
         let (link, address, outgoing) = (stream.link, stream.address, stream.outgoing);
         if !outgoing {
             let peer_id = self.shared.settings.peer_id;
-            let bytes = Handshake { features: FEATURES, info_hash: handshake.info_hash, peer_id }.encode();
-            let frame = Frame::Small { length: HANDSHAKE_LENGTH, bytes };
+            let bytes = Handshake {
+                features: FEATURES,
+                info_hash: handshake.info_hash,
+                peer_id,
+            }
+            .encode();
+            let frame = Frame::Small {
+                length: HANDSHAKE_LENGTH,
+                bytes,
+            };
             stream.queued(&frame, now);
             self.shared.send(id, frame);
         }
         self.greet(id, session);
         self.table.link_established(link);
         self.shared.counters.handshakes += 1;
-        self.shared.timers.set(TimerKey::Stream(id), now + KEEPALIVE);
+        self.shared
+            .timers
+            .set(TimerKey::Stream(id), now + KEEPALIVE);
         let direction = if outgoing { "outgoing" } else { "incoming" };
         self.shared.event(Event::LinkEstablished(events::Link {
             address,
@@ -257,15 +342,25 @@ impl Engine {
     /// Says what we have and who we are: after the other side's handshake, since some clients take bytes right behind ours
     /// for an attack (requirement P21).
     fn greet(&mut self, id: StreamId, session: SessionId) {
-        let Some(session) = self.sessions.get(session) else { return };
-        let Some(stream) = self.table.streams.get_mut(id) else { return };
-        let Some(features) = stream.peer().map(|peer| peer.features) else { return };
+        let Some(session) = self.sessions.get(session) else {
+            return;
+        };
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
+        let Some(features) = stream.peer().map(|peer| peer.features) else {
+            return;
+        };
         let have = session.picker.have();
         match features.fast {
             true if have.is_full() => send(&mut self.shared, stream, &Message::HaveAll),
             true if have.count() == 0 => send(&mut self.shared, stream, &Message::HaveNone),
             false if have.count() == 0 => {}
-            _ => send(&mut self.shared, stream, &Message::Bitfield(&have.to_wire())),
+            _ => send(
+                &mut self.shared,
+                stream,
+                &Message::Bitfield(&have.to_wire()),
+            ),
         }
         if features.extended {
             let port = Some(self.shared.listen_port()).filter(|&port| port != 0);
@@ -277,7 +372,14 @@ impl Engine {
                 ..ExtendedHandshake::default()
             };
             let payload = told.encode();
-            send(&mut self.shared, stream, &Message::Extended { id: 0, payload: &payload });
+            send(
+                &mut self.shared,
+                stream,
+                &Message::Extended {
+                    id: 0,
+                    payload: &payload,
+                },
+            );
         }
     }
 
@@ -289,7 +391,11 @@ impl Engine {
         let new = self.table.streams.get(id)?;
         let record = self.table.swarms.get(swarm)?;
         let same = |stream: &&Stream| stream.peer().is_some_and(|peer| peer.id == peer_id);
-        let rival = record.streams.iter().filter_map(|&id| self.table.streams.get(id)).find(same)?;
+        let rival = record
+            .streams
+            .iter()
+            .filter_map(|&id| self.table.streams.get(id))
+            .find(same)?;
         let both_sides = rival.outgoing != new.outgoing && rival.address.ip() == new.address.ip();
         let ours_stays = self.shared.settings.peer_id > peer_id;
         Some((rival.id, both_sides && new.outgoing == ours_stays))
@@ -298,8 +404,12 @@ impl Engine {
     // ------------------------------------------------------------------------------------------------- messages
 
     fn read_messages(&mut self, id: StreamId, session: SessionId, bytes: &mut [u8]) {
-        let Some(session) = self.sessions.get_mut(session) else { return };
-        let Some(stream) = self.table.streams.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
         let result = receive::receive(&mut self.shared, session, stream, bytes);
         let (session, swarm) = (session.id, session.swarm);
         self.relieve(session);
@@ -322,11 +432,17 @@ impl Engine {
             }
             if incoming && !self.is_ending() {
                 // Should this stream end, we know where to dial.
-                let _ = self.table.link_create(listens, swarm, Source::Peer, &self.shared.listening);
+                let _ =
+                    self.table
+                        .link_create(listens, swarm, Source::Peer, &self.shared.listening);
             }
         }
-        let Some(session) = self.sessions.get_mut(session_id) else { return };
-        let Some(stream) = self.table.streams.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return;
+        };
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
         if heard.has_all && session.has_everything() {
             self.close(id, CloseReason::NothingToTrade);
             return;
@@ -337,8 +453,12 @@ impl Engine {
         if heard.interest {
             self.on_interest(id, session_id);
         }
-        let Some(session) = self.sessions.get_mut(session_id) else { return };
-        let Some(stream) = self.table.streams.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return;
+        };
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
         if heard.serve {
             upload::serve(&mut self.shared, session, stream);
         }
@@ -349,24 +469,43 @@ impl Engine {
 
     /// Streams that owe blocks which others have sent by now are told so.
     fn relieve(&mut self, session: SessionId) {
-        let Some(session) = self.sessions.get_mut(session) else { return };
+        let Some(session) = self.sessions.get_mut(session) else {
+            return;
+        };
         if session.relieved.is_empty() {
             return;
         }
         let relieved = std::mem::take(&mut session.relieved);
-        let Some(swarm) = self.table.swarms.get(session.swarm) else { return };
+        let Some(swarm) = self.table.swarms.get(session.swarm) else {
+            return;
+        };
         for (block, by) in relieved {
             for &id in swarm.streams.iter().filter(|&&id| id != by) {
-                let Some(stream) = self.table.streams.get_mut(id) else { continue };
-                let Some(peer) = stream.peer_mut() else { continue };
-                let arriving = peer.arriving.as_ref().is_some_and(|arriving| arriving.block == Some(block));
-                let place = peer.asked.iter().position(|asked| asked.block == block).filter(|_| !arriving);
+                let Some(stream) = self.table.streams.get_mut(id) else {
+                    continue;
+                };
+                let Some(peer) = stream.peer_mut() else {
+                    continue;
+                };
+                let arriving = peer
+                    .arriving
+                    .as_ref()
+                    .is_some_and(|arriving| arriving.block == Some(block));
+                let place = peer
+                    .asked
+                    .iter()
+                    .position(|asked| asked.block == block)
+                    .filter(|_| !arriving);
                 if place.and_then(|place| peer.asked.remove(place)).is_none() {
                     continue;
                 }
                 session.assembly.unask(block, &mut self.shared.pool);
                 let length = session.metainfo.geometry.block_size(block);
-                let request = wire::Request { index: block.piece.get(), begin: block.begin(), length };
+                let request = wire::Request {
+                    index: block.piece.get(),
+                    begin: block.begin(),
+                    length,
+                };
                 send(&mut self.shared, stream, &Message::Cancel(request));
                 download::ask(&mut self.shared, session, stream);
             }
@@ -375,8 +514,12 @@ impl Engine {
 
     /// Every peer of the session that may be asked for more is.
     pub(super) fn ask_all(&mut self, session: SessionId) {
-        let Some(session) = self.sessions.get_mut(session) else { return };
-        let Some(swarm) = self.table.swarms.get(session.swarm) else { return };
+        let Some(session) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let Some(swarm) = self.table.swarms.get(session.swarm) else {
+            return;
+        };
         for &id in &swarm.streams {
             if let Some(stream) = self.table.streams.get_mut(id) {
                 download::ask(&mut self.shared, session, stream);
@@ -385,9 +528,16 @@ impl Engine {
     }
 
     pub(super) fn on_sent(&mut self, id: StreamId, bytes: usize) {
-        let Some(stream) = self.table.streams.get_mut(id) else { return };
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
         stream.unsent = stream.unsent.saturating_sub(bytes);
-        let Some(session) = stream.session().and_then(|session| self.sessions.get_mut(session)) else { return };
+        let Some(session) = stream
+            .session()
+            .and_then(|session| self.sessions.get_mut(session))
+        else {
+            return;
+        };
         upload::serve(&mut self.shared, session, stream);
     }
 
@@ -396,9 +546,18 @@ impl Engine {
         let mut waiting = self.shared.send_waiting.len();
         while waiting > 0 && self.shared.pool.room(crate::buffer::Share::Send) > 0 {
             waiting -= 1;
-            let Some(id) = self.shared.send_waiting.pop_front() else { return };
-            let Some(stream) = self.table.streams.get_mut(id) else { continue };
-            let Some(session) = stream.session().and_then(|session| self.sessions.get_mut(session)) else { continue };
+            let Some(id) = self.shared.send_waiting.pop_front() else {
+                return;
+            };
+            let Some(stream) = self.table.streams.get_mut(id) else {
+                continue;
+            };
+            let Some(session) = stream
+                .session()
+                .and_then(|session| self.sessions.get_mut(session))
+            else {
+                continue;
+            };
             if let Some(peer) = stream.peer_mut() {
                 peer.waits_for_room = false;
             }
@@ -411,7 +570,9 @@ impl Engine {
     /// Deadlines of a stream move with every packet, so the timer is lazy: it looks at the real ones and is armed again.
     pub(super) fn on_stream_timer(&mut self, id: StreamId) {
         let now = self.shared.now;
-        let Some(stream) = self.table.streams.get_mut(id) else { return };
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
         let next = match &mut stream.stage {
             Stage::Dialing { deadline } | Stage::Handshaking { deadline } if *deadline <= now => {
                 self.close(id, CloseReason::TimedOut);
@@ -431,11 +592,19 @@ impl Engine {
                 if snub {
                     self.snub(id, session);
                 }
-                let Some(stream) = self.table.streams.get(id) else { return };
-                let snub_at = stream.peer().and_then(Peer::snub_at).unwrap_or(Instant::FAR);
+                let Some(stream) = self.table.streams.get(id) else {
+                    return;
+                };
+                let snub_at = stream
+                    .peer()
+                    .and_then(Peer::snub_at)
+                    .unwrap_or(Instant::FAR);
                 // A peer that owes nothing now may owe something soon: it is looked at as often as a snub takes.
                 let look = now + super::settings::SNUB;
-                (stream.heard + STALE).min(stream.spoke + KEEPALIVE).min(snub_at).min(look)
+                (stream.heard + STALE)
+                    .min(stream.spoke + KEEPALIVE)
+                    .min(snub_at)
+                    .min(look)
             }
         };
         self.shared.timers.set(TimerKey::Stream(id), next);
@@ -443,9 +612,15 @@ impl Engine {
 
     /// The peer owes us for too long: its requests go elsewhere, and it keeps one to show that it is back.
     fn snub(&mut self, id: StreamId, session: SessionId) {
-        let Some(held) = self.sessions.get_mut(session) else { return };
-        let Some(stream) = self.table.streams.get_mut(id) else { return };
-        let Stage::Open { peer, .. } = &mut stream.stage else { return };
+        let Some(held) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
+        let Stage::Open { peer, .. } = &mut stream.stage else {
+            return;
+        };
         log::debug!("stream {id}: snubbed, owes {} blocks", peer.asked.len());
         peer.snubbed = true;
         self.shared.counters.snubs += 1;
@@ -455,7 +630,11 @@ impl Engine {
         held.assembly.release(id);
         for block in owed {
             let length = held.metainfo.geometry.block_size(block);
-            let request = wire::Request { index: block.piece.get(), begin: block.begin(), length };
+            let request = wire::Request {
+                index: block.piece.get(),
+                begin: block.begin(),
+                length,
+            };
             send(&mut self.shared, stream, &Message::Cancel(request));
         }
         self.ask_all(session);
@@ -470,7 +649,9 @@ impl Engine {
     /// Ends a stream, takes back what it owed, and lets its link know.
     pub(super) fn close(&mut self, id: StreamId, reason: CloseReason) {
         let event = self.peer_event(id, reason.name());
-        let Some(mut stream) = self.table.stream_remove(id) else { return };
+        let Some(mut stream) = self.table.stream_remove(id) else {
+            return;
+        };
         self.shared.timers.cancel(TimerKey::Stream(id));
         if !matches!(reason, CloseReason::Lost(_)) {
             self.shared.push(Output::Close { stream: id });
@@ -504,7 +685,11 @@ impl Engine {
             self.shared.event(Event::PeerDisconnected(event));
         }
         if let Some((since, _)) = opened {
-            let direction = if stream.outgoing { "outgoing" } else { "incoming" };
+            let direction = if stream.outgoing {
+                "outgoing"
+            } else {
+                "incoming"
+            };
             self.link_event(link, address, direction, now.since(since).as_secs());
         }
         if let Some(session) = freed {
@@ -549,7 +734,9 @@ impl Engine {
                 }
                 self.table.link_lost(link, now, false, &settings);
             }
-            CloseReason::SessionOver | CloseReason::Full => self.table.link_lost(link, now, false, &settings),
+            CloseReason::SessionOver | CloseReason::Full => {
+                self.table.link_lost(link, now, false, &settings)
+            }
             _ if opened.is_some() => {
                 let lived_short = opened.is_some_and(|(since, _)| now.since(since) < SHORT_LIFE);
                 self.table.link_lost(link, now, lived_short, &settings);
@@ -564,7 +751,13 @@ impl Engine {
         }
     }
 
-    fn link_event(&mut self, link: LinkId, address: SocketAddr, direction: &'static str, _seconds: u64) {
+    fn link_event(
+        &mut self,
+        link: LinkId,
+        address: SocketAddr,
+        direction: &'static str,
+        _seconds: u64,
+    ) {
         use super::table::link::LinkState;
         let now = self.shared.now;
         let (state, attempts) = match self.table.links.get(link) {
@@ -577,7 +770,13 @@ impl Engine {
             LinkState::Ignored { .. } => u64::from(u32::MAX),
             LinkState::Connecting | LinkState::Established => 0,
         };
-        let event = events::Link { address, direction, state: state.name(), attempts, until };
+        let event = events::Link {
+            address,
+            direction,
+            state: state.name(),
+            attempts,
+            until,
+        };
         match state {
             LinkState::Ignored { .. } => self.shared.event(Event::LinkIgnored(event)),
             LinkState::Established => {}
@@ -594,7 +793,11 @@ impl Engine {
             address: stream.address,
             peer_id: peer.id,
             client: peer.client.clone(),
-            direction: if stream.outgoing { "outgoing" } else { "incoming" },
+            direction: if stream.outgoing {
+                "outgoing"
+            } else {
+                "incoming"
+            },
             transport: "tcp",
             encrypted: false,
             reason,
@@ -605,7 +808,13 @@ impl Engine {
 
     /// Closes the streams of `session` that have nothing to trade with us any more: both have everything.
     pub(super) fn close_seeds(&mut self, session: SessionId) {
-        let Some(swarm) = self.sessions.get(session).and_then(|session| self.table.swarms.get(session.swarm)) else { return };
+        let Some(swarm) = self
+            .sessions
+            .get(session)
+            .and_then(|session| self.table.swarms.get(session.swarm))
+        else {
+            return;
+        };
         let is_seed = |id: &&StreamId| {
             let peer = self.table.streams.get(**id).and_then(Stream::peer);
             peer.is_some_and(|peer| matches!(peer.has, PeerHas::All))
@@ -618,7 +827,8 @@ impl Engine {
 
     /// Closes every stream of `swarm`, those still being opened included.
     pub(super) fn close_swarm(&mut self, swarm: SwarmId) {
-        let of_swarm = |(id, stream): (StreamId, &Stream)| (stream.swarm == Some(swarm)).then_some(id);
+        let of_swarm =
+            |(id, stream): (StreamId, &Stream)| (stream.swarm == Some(swarm)).then_some(id);
         let all: Vec<StreamId> = self.table.streams.iter().filter_map(of_swarm).collect();
         for id in all {
             self.close(id, CloseReason::SessionOver);

@@ -34,9 +34,15 @@ impl Engine {
             over: false,
         });
         ending.replies.extend(reply);
-        self.shared.timers.set_no_later(TimerKey::Shutdown, now + budget);
+        self.shared
+            .timers
+            .set_no_later(TimerKey::Shutdown, now + budget);
         for id in self.sessions.ids() {
-            if self.sessions.get(id).is_some_and(|session| !session.is_stopping()) {
+            if self
+                .sessions
+                .get(id)
+                .is_some_and(|session| !session.is_stopping())
+            {
                 self.session_stop(id, None);
             }
         }
@@ -66,12 +72,17 @@ impl Engine {
         let mut abandoned = Vec::new();
         let mut silent = 0;
         for (_, session) in self.sessions.iter() {
-            let Phase::Stopping { step, .. } = &session.phase else { continue };
+            let Phase::Stopping { step, .. } = &session.phase else {
+                continue;
+            };
             if session.jobs > 0 {
                 let (name, step) = (&session.metainfo.name, progress::step_name(*step));
                 abandoned.push(format!("{step} of {name} ({} jobs not back)", session.jobs));
             }
-            silent += session.trackers.as_ref().map_or(0, super::session::trackers::Trackers::unanswered);
+            silent += session
+                .trackers
+                .as_ref()
+                .map_or(0, super::session::trackers::Trackers::unanswered);
         }
         if let Some(ending) = &mut self.ending {
             ending.trackers_unanswered += silent;
@@ -81,13 +92,19 @@ impl Engine {
 
     fn end(&mut self, abandoned: Vec<String>) {
         let now = self.shared.now;
-        let Some(ending) = &mut self.ending else { return };
+        let Some(ending) = &mut self.ending else {
+            return;
+        };
         if std::mem::replace(&mut ending.over, true) {
             return;
         }
         self.shared.timers.cancel(TimerKey::Shutdown);
         let phases = vec![("drain", now.since(ending.since))];
-        let report = ShutdownReport { phases, abandoned, trackers_unanswered: ending.trackers_unanswered };
+        let report = ShutdownReport {
+            phases,
+            abandoned,
+            trackers_unanswered: ending.trackers_unanswered,
+        };
         for reply in std::mem::take(&mut ending.replies) {
             self.shared.reply(Some(reply), Answer::Done);
         }

@@ -9,7 +9,9 @@ use crate::events::{self, Event};
 use crate::ids::{ReplyId, SessionId};
 
 use super::Engine;
-use super::message::{Answer, Message, PeerSnapshot, Refusal, SessionAdd, SessionSnapshot, Storage};
+use super::message::{
+    Answer, Message, PeerSnapshot, Refusal, SessionAdd, SessionSnapshot, Storage,
+};
 use super::rate::Rate;
 use super::session::assembly::Assembly;
 use super::session::blame::Blame;
@@ -26,8 +28,14 @@ use super::table::stream::Stream;
 
 impl Engine {
     pub(super) fn on_message(&mut self, message: Message, reply: Option<ReplyId>) {
-        if self.is_ending() && !matches!(message, Message::Shutdown { .. } | Message::EngineShow | Message::SessionShow { .. }) {
-            self.shared.reply(reply, Answer::Refused(Refusal::ShuttingDown));
+        if self.is_ending()
+            && !matches!(
+                message,
+                Message::Shutdown { .. } | Message::EngineShow | Message::SessionShow { .. }
+            )
+        {
+            self.shared
+                .reply(reply, Answer::Refused(Refusal::ShuttingDown));
             return;
         }
         let answer = match message {
@@ -36,7 +44,11 @@ impl Engine {
                 Err(refusal) => Answer::Refused(refusal),
             },
             Message::SessionRemove { session } => {
-                if self.sessions.get(session).is_some_and(|session| !session.is_stopping()) {
+                if self
+                    .sessions
+                    .get(session)
+                    .is_some_and(|session| !session.is_stopping())
+                {
                     self.session_stop(session, reply);
                     return;
                 }
@@ -45,7 +57,11 @@ impl Engine {
             Message::SessionPause { session } => self.session_pause(session),
             Message::SessionResume { session } => self.session_resume(session),
             Message::PeerAdd { session, address } => self.peer_add(session, address),
-            Message::PeerAddNamed { session, host, port } => self.peer_add_named(session, host, port),
+            Message::PeerAddNamed {
+                session,
+                host,
+                port,
+            } => self.peer_add_named(session, host, port),
             Message::SessionShow { session } => match self.session_show(session) {
                 Some(snapshot) => Answer::Snapshot(Box::new(snapshot)),
                 None => Answer::Refused(Refusal::UnknownSession),
@@ -69,13 +85,24 @@ impl Engine {
             .settings
             .trackers
             .then(|| Trackers::new(&metainfo.trackers, &mut self.shared.rng));
-        let layout = Layout { root: add.root, files: metainfo.files.clone(), geometry };
+        let layout = Layout {
+            root: add.root,
+            files: metainfo.files.clone(),
+            geometry,
+        };
         let piece_hashes = Arc::clone(&metainfo.piece_hashes);
-        let storage = Arc::new(Storage { info_hash: metainfo.info_hash, layout, piece_hashes });
+        let storage = Arc::new(Storage {
+            info_hash: metainfo.info_hash,
+            layout,
+            piece_hashes,
+        });
         let slots = u32::try_from(self.shared.settings.upload_slots).unwrap_or(u32::MAX);
         // The swarm comes first: it is what makes a torrent unique. Until the session trades it has no peers.
         let placeholder = SessionId::new(u32::MAX, 0);
-        let swarm = self.table.swarm_add(metainfo.info_hash, placeholder).map_err(Refusal::Duplicate)?;
+        let swarm = self
+            .table
+            .swarm_add(metainfo.info_hash, placeholder)
+            .map_err(Refusal::Duplicate)?;
         let id = self.sessions.insert_with(|id| Session {
             id,
             swarm,
@@ -108,9 +135,14 @@ impl Engine {
             record.session = id;
             record.active = false;
         }
-        let Some(session) = self.sessions.get_mut(id) else { return Err(Refusal::UnknownSession) };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Err(Refusal::UnknownSession);
+        };
         let name = session.metainfo.name.clone();
-        self.shared.event(Event::TorrentAdded(events::Torrent { info_hash: session.info_hash(), name }));
+        self.shared.event(Event::TorrentAdded(events::Torrent {
+            info_hash: session.info_hash(),
+            name,
+        }));
         let event = session.event(session.state(), "user");
         self.shared.event(Event::SessionStarted(event));
         start::load(&mut self.shared, session);
@@ -118,7 +150,9 @@ impl Engine {
     }
 
     fn session_pause(&mut self, id: SessionId) -> Answer {
-        let Some(session) = self.sessions.get_mut(id) else { return Answer::Refused(Refusal::UnknownSession) };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Answer::Refused(Refusal::UnknownSession);
+        };
         if !session.is_trading() {
             // Checking goes on, and what is paused or failed already does not trade.
             return Answer::Done;
@@ -138,7 +172,9 @@ impl Engine {
     }
 
     fn session_resume(&mut self, id: SessionId) -> Answer {
-        let Some(session) = self.sessions.get(id) else { return Answer::Refused(Refusal::UnknownSession) };
+        let Some(session) = self.sessions.get(id) else {
+            return Answer::Refused(Refusal::UnknownSession);
+        };
         if matches!(session.phase, Phase::Paused) {
             self.start_trading(id, "user");
         }
@@ -151,7 +187,12 @@ impl Engine {
             swarm.active = false;
         }
         self.close_swarm(swarm);
-        for key in [TimerKey::Choke(id), TimerKey::Stats(id), TimerKey::DiskRetry(id), TimerKey::Connect(swarm)] {
+        for key in [
+            TimerKey::Choke(id),
+            TimerKey::Stats(id),
+            TimerKey::DiskRetry(id),
+            TimerKey::Connect(swarm),
+        ] {
             self.shared.timers.cancel(key);
         }
         if let Some(session) = self.sessions.get_mut(id) {
@@ -162,12 +203,21 @@ impl Engine {
     /// Begins to end a session: nobody is asked any more, what is whole is written, what is flushed is saved at once.
     pub(super) fn session_stop(&mut self, id: SessionId, reply: Option<ReplyId>) {
         let now = self.shared.now;
-        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         download::flush(&mut self.shared, session);
         if session.is_trading() {
             progress::save_early(&mut self.shared, session);
         }
-        session.enter(&mut self.shared, Phase::Stopping { reply, step: StopStep::Jobs }, "user");
+        session.enter(
+            &mut self.shared,
+            Phase::Stopping {
+                reply,
+                step: StopStep::Jobs,
+            },
+            "user",
+        );
         if let Some(trackers) = &mut session.trackers {
             trackers.stop(now);
         }
@@ -180,19 +230,34 @@ impl Engine {
 
     /// Takes a session on its way out further, to its end when nothing is left to wait for.
     pub(super) fn advance_stop(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id).filter(|session| session.is_stopping()) else { return };
+        let Some(session) = self
+            .sessions
+            .get_mut(id)
+            .filter(|session| session.is_stopping())
+        else {
+            return;
+        };
         if !progress::advance_stop(&mut self.shared, session) {
             return;
         }
-        if session.trackers.as_ref().is_some_and(|trackers| !trackers.is_stopped()) {
+        if session
+            .trackers
+            .as_ref()
+            .is_some_and(|trackers| !trackers.is_stopped())
+        {
             return;
         }
-        let Some(session) = self.sessions.remove(id) else { return };
+        let Some(session) = self.sessions.remove(id) else {
+            return;
+        };
         self.shared.timers.cancel(TimerKey::Trackers(id));
         self.shared.starved.remove(&id);
         self.table.swarm_remove(session.swarm);
         let name = session.metainfo.name.clone();
-        self.shared.event(Event::TorrentRemoved(events::Torrent { info_hash: session.info_hash(), name }));
+        self.shared.event(Event::TorrentRemoved(events::Torrent {
+            info_hash: session.info_hash(),
+            name,
+        }));
         if let Phase::Stopping { reply, .. } = session.phase {
             self.shared.reply(reply, Answer::Done);
         }
@@ -200,9 +265,14 @@ impl Engine {
     }
 
     fn peer_add(&mut self, id: SessionId, address: SocketAddr) -> Answer {
-        let Some(session) = self.sessions.get(id) else { return Answer::Refused(Refusal::UnknownSession) };
+        let Some(session) = self.sessions.get(id) else {
+            return Answer::Refused(Refusal::UnknownSession);
+        };
         let swarm = session.swarm;
-        match self.table.link_create(address, swarm, Source::Person, &self.shared.listening) {
+        match self
+            .table
+            .link_create(address, swarm, Source::Person, &self.shared.listening)
+        {
             Ok(_) => {
                 self.connect_more(swarm);
                 Answer::Done
@@ -227,8 +297,14 @@ impl Engine {
     /// Once a second: rates and totals, while something changes.
     pub(super) fn on_stats_timer(&mut self, id: SessionId) {
         let now = self.shared.now;
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        let peers = self.table.swarms.get(session.swarm).map_or(0, |swarm| swarm.streams.len());
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let peers = self
+            .table
+            .swarms
+            .get(session.swarm)
+            .map_or(0, |swarm| swarm.streams.len());
         let peers = u32::try_from(peers).unwrap_or(u32::MAX);
         let have = u32::try_from(session.picker.have().count()).unwrap_or(u32::MAX);
         let told = (session.down.total(), session.up.total(), peers, have);
@@ -236,8 +312,15 @@ impl Engine {
             session.told = told;
             let (wanted, there) = session.bytes();
             let (download_rate, upload_rate) = session.rates(now);
-            #[allow(clippy::cast_precision_loss, reason = "a share for people, not for deciding")]
-            let progress = if wanted == 0 { 1.0 } else { there as f64 / wanted as f64 };
+            #[allow(
+                clippy::cast_precision_loss,
+                reason = "a share for people, not for deciding"
+            )]
+            let progress = if wanted == 0 {
+                1.0
+            } else {
+                there as f64 / wanted as f64
+            };
             self.shared.event(Event::StatsUpdate(events::Stats {
                 info_hash: session.info_hash(),
                 downloaded: told.0,
@@ -314,10 +397,18 @@ impl Engine {
     fn engine_show(&self) -> EngineSnapshot {
         EngineSnapshot {
             time: self.shared.now,
-            sessions: self.sessions.iter().map(|(id, session)| (id, session.info_hash())).collect(),
+            sessions: self
+                .sessions
+                .iter()
+                .map(|(id, session)| (id, session.info_hash()))
+                .collect(),
             links: self.table.links_by_state(),
             blocks_taken: u32::try_from(self.shared.pool.taken()).unwrap_or(u32::MAX),
-            jobs_running: self.sessions.iter().map(|(_, session)| u32::try_from(session.jobs).unwrap_or(u32::MAX)).sum(),
+            jobs_running: self
+                .sessions
+                .iter()
+                .map(|(_, session)| u32::try_from(session.jobs).unwrap_or(u32::MAX))
+                .sum(),
         }
     }
 }
@@ -331,7 +422,12 @@ fn want_files(picker: &mut Picker, metainfo: &Metainfo, wanted: &[bool]) {
     for piece in geometry.pieces() {
         picker.set_wanted(piece, false);
     }
-    for (file, _) in metainfo.files.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
+    for (file, _) in metainfo
+        .files
+        .iter()
+        .zip(wanted)
+        .filter(|(_, wanted)| **wanted)
+    {
         for piece in geometry.pieces_of(file.offset, file.length) {
             picker.set_wanted(piece, true);
         }

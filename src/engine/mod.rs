@@ -66,7 +66,11 @@ impl Engine {
             Input::Incoming { socket, remote } => self.on_incoming(socket, remote),
             Input::Connected { stream } => self.on_connected(stream),
             Input::Received { stream, bytes } => self.on_received(stream, bytes),
-            Input::Sent { stream, bytes, blocks } => {
+            Input::Sent {
+                stream,
+                bytes,
+                blocks,
+            } => {
                 let came_back = !blocks.is_empty();
                 for block in blocks.drain(..) {
                     self.shared.pool.put(Share::Send, block);
@@ -98,10 +102,46 @@ impl Engine {
         self.shared.timers.next_deadline()
     }
 
-    /// What was counted so far.
+    /// What was counted so far, and how many there are of what now.
     #[must_use]
-    pub const fn counters(&self) -> &EngineCounters {
-        &self.shared.counters
+    pub fn counters(&self) -> EngineCounters {
+        use message::SessionState;
+        let [
+            links_disconnected,
+            links_connecting,
+            links_established,
+            links_ignored,
+        ] = self.table.links_by_state().map(u64::from);
+        let sessions = |state| {
+            self.sessions
+                .iter()
+                .filter(|(_, session)| session.state() == state)
+                .count() as u64
+        };
+        EngineCounters {
+            links_disconnected,
+            links_connecting,
+            links_established,
+            links_ignored,
+            peers: self
+                .table
+                .swarms
+                .iter()
+                .map(|(_, swarm)| swarm.streams.len() as u64)
+                .sum(),
+            sessions_checking: sessions(SessionState::Checking),
+            sessions_downloading: sessions(SessionState::Downloading),
+            sessions_seeding: sessions(SessionState::Seeding),
+            sessions_paused: sessions(SessionState::Paused),
+            sessions_error: sessions(SessionState::Error),
+            blocks_taken: self.shared.pool.taken() as u64,
+            payload_wasted_bytes: self
+                .sessions
+                .iter()
+                .map(|(_, session)| session.wasted)
+                .sum(),
+            ..self.shared.counters.clone()
+        }
     }
 
     fn on_timer(&mut self, key: TimerKey) {

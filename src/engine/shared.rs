@@ -123,7 +123,6 @@ impl Shared {
     /// Gives a job to the workers.
     pub fn work(&mut self, session: SessionId, storage: &Arc<Storage>, job: Job) -> JobId {
         let id = self.next_job();
-        self.counters.jobs_submitted += 1;
         let storage = Arc::clone(storage);
         self.push(Output::Work(Work {
             id,

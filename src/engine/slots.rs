@@ -41,7 +41,11 @@ pub struct Slots<I, T> {
 
 impl<I: SlotId, T> Default for Slots<I, T> {
     fn default() -> Self {
-        Self { entries: Slab::new(), generations: Vec::new(), ids: PhantomData }
+        Self {
+            entries: Slab::new(),
+            generations: Vec::new(),
+            ids: PhantomData,
+        }
     }
 }
 
@@ -55,7 +59,10 @@ impl<I: SlotId, T> Slots<I, T> {
         }
         let generation = &mut self.generations[slot];
         *generation = generation.wrapping_add(1);
-        let id = I::new(u32::try_from(slot).expect("fewer than 2^32 things"), *generation);
+        let id = I::new(
+            u32::try_from(slot).expect("fewer than 2^32 things"),
+            *generation,
+        );
         entry.insert((id, make(id)));
         id
     }
@@ -69,7 +76,10 @@ impl<I: SlotId, T> Slots<I, T> {
     /// What `id` names, if it is still there.
     #[must_use]
     pub fn get(&self, id: I) -> Option<&T> {
-        self.entries.get(id.slot()).filter(|(held, _)| *held == id).map(|(_, thing)| thing)
+        self.entries
+            .get(id.slot())
+            .filter(|(held, _)| *held == id)
+            .map(|(_, thing)| thing)
     }
 
     /// What `id` names, if it is still there.

@@ -21,10 +21,11 @@ use super::table::stream::{CloseReason, Stream};
 
 impl Engine {
     pub(super) fn on_done(&mut self, done: Done) {
-        self.shared.counters.jobs_done += 1;
         let id = done.session;
         // A session is kept until all its jobs are back, so there is always somebody to take the buffers.
-        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         session.jobs -= 1;
         let shared = &mut self.shared;
         match done.outcome {
@@ -40,7 +41,8 @@ impl Engine {
                         || (super::message::Verdict::Missing, Vec::new()),
                         |found| (found.verdict, found.digests),
                     );
-                    let proven = download::proven_in_place(shared, session, piece, verdict, &digests);
+                    let proven =
+                        download::proven_in_place(shared, session, piece, verdict, &digests);
                     self.on_proven(id, proven);
                 }
                 None => match start::checked(shared, session, checked) {
@@ -52,7 +54,11 @@ impl Engine {
                 let proven = download::committed(shared, session, done.id, pieces);
                 self.on_proven(id, proven);
             }
-            Outcome::Written { blocks, refs, result } => {
+            Outcome::Written {
+                blocks,
+                refs,
+                result,
+            } => {
                 if let Some(fault) = download::written(shared, session, blocks, &refs, result) {
                     self.fail(id, fault);
                 }
@@ -60,7 +66,10 @@ impl Engine {
             }
             Outcome::Read(run, result) => {
                 let stream = self.table.streams.get_mut(run.stream);
-                let pieces = session.geometry().pieces_of(run.offset, run.parts.iter().map(|part| u64::from(part.length)).sum());
+                let pieces = session.geometry().pieces_of(
+                    run.offset,
+                    run.parts.iter().map(|part| u64::from(part.length)).sum(),
+                );
                 upload::read_done(shared, session, stream, run, &result);
                 if let Err(fault) = result {
                     self.on_unreadable(id, pieces.collect(), fault);
@@ -78,7 +87,9 @@ impl Engine {
 
     pub(super) fn on_stored(&mut self, stored: Stored) {
         let id = stored.session;
-        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         session.jobs -= 1;
         match stored.outcome {
             StoreOutcome::Loaded(_) if session.is_stopping() => {}
@@ -95,7 +106,9 @@ impl Engine {
 
     /// When every piece was judged, the session begins to trade.
     fn check_over(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         if start::give_out(&mut self.shared, session) {
             self.start_trading(id, "user");
         }
@@ -104,13 +117,19 @@ impl Engine {
     /// From now on it has peers.
     pub(super) fn start_trading(&mut self, id: SessionId, cause: &'static str) {
         let now = self.shared.now;
-        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         session.enter(&mut self.shared, Phase::Trading, cause);
         session.notice.clear();
         progress::arm(&mut self.shared, session);
         // Pieces in place that an earlier run left whole are judged at once.
-        let whole: Vec<PieceIndex> =
-            session.assembly.iter().filter(|open| open.is_whole()).map(|open| open.piece).collect();
+        let whole: Vec<PieceIndex> = session
+            .assembly
+            .iter()
+            .filter(|open| open.is_whole())
+            .map(|open| open.piece)
+            .collect();
         for piece in whole {
             download::prove(&mut self.shared, session, piece);
         }
@@ -136,7 +155,13 @@ impl Engine {
     }
 
     pub(super) fn on_save_timer(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id).filter(|session| !session.is_stopping()) else { return };
+        let Some(session) = self
+            .sessions
+            .get_mut(id)
+            .filter(|session| !session.is_stopping())
+        else {
+            return;
+        };
         progress::advance(&mut self.shared, session);
         progress::arm(&mut self.shared, session);
     }
@@ -159,10 +184,16 @@ impl Engine {
     }
 
     fn tell_have(&mut self, id: SessionId, pieces: &[PieceIndex]) {
-        let Some(session) = self.sessions.get(id) else { return };
-        let Some(swarm) = self.table.swarms.get(session.swarm) else { return };
+        let Some(session) = self.sessions.get(id) else {
+            return;
+        };
+        let Some(swarm) = self.table.swarms.get(session.swarm) else {
+            return;
+        };
         for &id in &swarm.streams {
-            let Some(stream) = self.table.streams.get_mut(id) else { continue };
+            let Some(stream) = self.table.streams.get_mut(id) else {
+                continue;
+            };
             for &piece in pieces {
                 // Who has it already does not want to know.
                 if stream.peer().is_some_and(|peer| !peer.has.has(piece)) {
@@ -177,12 +208,23 @@ impl Engine {
         log::info!("{} sent bad data and is banned", guilty.address);
         self.shared.counters.bans += 1;
         let is_its = |(_, stream): &(_, &Stream)| {
-            stream.link == guilty.link || stream.peer().is_some_and(|peer| peer.id == guilty.peer_id && stream.address.ip() == guilty.address.ip())
+            stream.link == guilty.link
+                || stream.peer().is_some_and(|peer| {
+                    peer.id == guilty.peer_id && stream.address.ip() == guilty.address.ip()
+                })
         };
-        let streams: Vec<_> = self.table.streams.iter().filter(is_its).map(|(id, _)| id).collect();
+        let streams: Vec<_> = self
+            .table
+            .streams
+            .iter()
+            .filter(is_its)
+            .map(|(id, _)| id)
+            .collect();
         let swarm = self.sessions.get(session).map(|session| session.swarm);
-        let listens: Vec<_> =
-            streams.iter().filter_map(|id| self.table.streams.get(*id)?.peer()?.listens).collect();
+        let listens: Vec<_> = streams
+            .iter()
+            .filter_map(|id| self.table.streams.get(*id)?.peer()?.listens)
+            .collect();
         if streams.is_empty() {
             self.table.ban(guilty.link, Some(guilty.peer_id));
         }
@@ -201,17 +243,19 @@ impl Engine {
 
     /// The last wanted piece is there: told once, saved at once.
     pub(super) fn complete_if_whole(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         if session.completed || !session.is_trading() || !session.has_all_wanted() {
             return;
         }
         session.completed = true;
-        let fetched = session.down.total() > 0;
+        let news = session.down.total() > 0 && !session.progress.completed_before;
         let event = session.event(SessionState::Downloading, "user");
         self.shared.event(Event::SessionCompleted(event));
         progress::advance(&mut self.shared, session);
         if let Some(trackers) = &mut session.trackers
-            && fetched
+            && news
         {
             trackers.completed();
         }
@@ -230,7 +274,9 @@ impl Engine {
 
     /// The disk is in the way: the session waits, the others do not notice.
     pub(super) fn fail(&mut self, id: SessionId, fault: Fault) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         if session.is_stopping() || matches!(session.phase, Phase::Failed { .. }) {
             return;
         }
@@ -242,8 +288,12 @@ impl Engine {
 
     /// The disk may be better: looks at the files again, and goes on from there.
     pub(super) fn on_disk_retry(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        let Phase::Failed { fault } = &session.phase else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let Phase::Failed { fault } = &session.phase else {
+            return;
+        };
         // A row held by another process, or a file in the way, is for a person to solve.
         if fault.kind == FaultKind::InTheWay {
             return;
@@ -261,8 +311,14 @@ impl Engine {
             self.fail(id, fault);
             return;
         }
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        log::warn!("torrent {}: {}; fetched again", session.info_hash(), fault.message);
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        log::warn!(
+            "torrent {}: {}; fetched again",
+            session.info_hash(),
+            fault.message
+        );
         session.notice = fault.message;
         for piece in pieces {
             if session.picker.have().get(piece.index()) {

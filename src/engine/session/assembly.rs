@@ -105,12 +105,22 @@ pub struct Assembly {
 impl Assembly {
     /// Opens `piece`. `false`, and nothing done, when it is to be kept in memory and there is no room for all of it.
     #[must_use]
-    pub fn open(&mut self, geometry: &Geometry, piece: PieceIndex, keep: Keep, pool: &mut Pool, now: Instant) -> bool {
+    pub fn open(
+        &mut self,
+        geometry: &Geometry,
+        piece: PieceIndex,
+        keep: Keep,
+        pool: &mut Pool,
+        now: Instant,
+    ) -> bool {
         let count = geometry.block_count(piece);
         if keep == Keep::Memory && !pool.reserve(Share::Receive, count as usize) {
             return false;
         }
-        let cell = || Cell { reserved: keep == Keep::Memory, ..Cell::default() };
+        let cell = || Cell {
+            reserved: keep == Keep::Memory,
+            ..Cell::default()
+        };
         let open = OpenPiece {
             piece,
             keep,
@@ -130,14 +140,25 @@ impl Assembly {
     }
 
     /// Opens `piece` in place with some of its blocks on disk already, from an earlier run.
-    pub fn reopen(&mut self, geometry: &Geometry, piece: PieceIndex, there: impl Fn(u32) -> bool, now: Instant) {
-        let mut cells: Vec<Cell> = (0..geometry.block_count(piece)).map(|_| Cell::default()).collect();
+    pub fn reopen(
+        &mut self,
+        geometry: &Geometry,
+        piece: PieceIndex,
+        there: impl Fn(u32) -> bool,
+        now: Instant,
+    ) {
+        let mut cells: Vec<Cell> = (0..geometry.block_count(piece))
+            .map(|_| Cell::default())
+            .collect();
         for (index, cell) in (0..).zip(&mut cells) {
             if there(index) {
                 cell.content = Content::Written;
             }
         }
-        let missing = cells.iter().filter(|cell| matches!(cell.content, Content::Missing)).count();
+        let missing = cells
+            .iter()
+            .filter(|cell| matches!(cell.content, Content::Missing))
+            .count();
         let missing = u32::try_from(missing).expect("at most all cells");
         let open = OpenPiece {
             piece,
@@ -208,7 +229,11 @@ impl Assembly {
 
     /// Nothing is kept for `stream` alone any more: it is gone.
     pub fn release(&mut self, stream: StreamId) {
-        for open in self.open.values_mut().filter(|open| open.only == Some(stream)) {
+        for open in self
+            .open
+            .values_mut()
+            .filter(|open| open.only == Some(stream))
+        {
             open.only = None;
         }
     }
@@ -219,7 +244,9 @@ impl Assembly {
         if open.free == 0 {
             return None;
         }
-        let is_free = |cell: &Cell| cell.asked == 0 && matches!(cell.content, Content::Missing) && !cell.arriving;
+        let is_free = |cell: &Cell| {
+            cell.asked == 0 && matches!(cell.content, Content::Missing) && !cell.arriving
+        };
         let from = open.first_free as usize;
         let index = from + open.cells[from..].iter().position(is_free)?;
         let cell = &mut open.cells[index];
@@ -233,12 +260,17 @@ impl Assembly {
         open.free -= 1;
         self.free -= 1;
         open.first_free = u32::try_from(index).expect("fewer than 2^32 blocks");
-        Some(BlockRef { piece, block: open.first_free })
+        Some(BlockRef {
+            piece,
+            block: open.first_free,
+        })
     }
 
     /// Asks one more stream for a block that others owe (the endgame). `false` when it is there already.
     pub fn ask_again(&mut self, block: BlockRef) -> bool {
-        let Some(cell) = self.cell(block) else { return false };
+        let Some(cell) = self.cell(block) else {
+            return false;
+        };
         let owed = cell.asked > 0 && matches!(cell.content, Content::Missing);
         if owed {
             cell.asked += 1;
@@ -249,15 +281,18 @@ impl Assembly {
     /// The blocks of `piece` that are owed, with by how many.
     pub fn owed(&self, piece: PieceIndex) -> impl Iterator<Item = (BlockRef, u16)> + '_ {
         let cells = self.open.get(&piece).map_or(&[][..], |open| &open.cells);
-        (0..).zip(cells).filter(|(_, cell)| cell.asked > 0 && matches!(cell.content, Content::Missing)).map(
-            move |(block, cell)| (BlockRef { piece, block }, cell.asked),
-        )
+        (0..)
+            .zip(cells)
+            .filter(|(_, cell)| cell.asked > 0 && matches!(cell.content, Content::Missing))
+            .map(move |(block, cell)| (BlockRef { piece, block }, cell.asked))
     }
 
     /// A stream does not owe `block` any more: it choked, refused, was lost, or was relieved of it.
     pub fn unask(&mut self, block: BlockRef, pool: &mut Pool) {
         // A request older than the piece's last opening owes nothing to this one.
-        let Some(cell) = self.cell(block).filter(|cell| cell.asked > 0) else { return };
+        let Some(cell) = self.cell(block).filter(|cell| cell.asked > 0) else {
+            return;
+        };
         cell.asked -= 1;
         self.settle(block, pool);
     }
@@ -270,7 +305,9 @@ impl Assembly {
             return None;
         }
         if cell.arriving {
-            return pool.reserve(Share::Receive, 1).then(|| (pool.take(Share::Receive), true));
+            return pool
+                .reserve(Share::Receive, 1)
+                .then(|| (pool.take(Share::Receive), true));
         }
         if !cell.reserved {
             if !pool.reserve(Share::Receive, 1) {
@@ -288,7 +325,11 @@ impl Assembly {
 
     /// The stream ended in the middle of `block`: its buffer comes back. Its request is still to be taken back.
     pub fn abort(&mut self, block: BlockRef, buffer: Block, extra: bool, pool: &mut Pool) {
-        let cell = if extra { None } else { self.cell(block).filter(|cell| cell.arriving) };
+        let cell = if extra {
+            None
+        } else {
+            self.cell(block).filter(|cell| cell.arriving)
+        };
         match cell {
             Some(cell) if matches!(cell.content, Content::Missing) => {
                 cell.arriving = false;
@@ -316,11 +357,13 @@ impl Assembly {
             return Stored::Unneeded;
         };
         let cell = &mut open.cells[block.block as usize];
-        let was_free = cell.asked == 0 && !cell.arriving && matches!(cell.content, Content::Missing);
+        let was_free =
+            cell.asked == 0 && !cell.arriving && matches!(cell.content, Content::Missing);
         if asked {
             cell.asked = cell.asked.saturating_sub(1);
         }
-        let was_arriving = std::mem::replace(&mut cell.arriving, cell.arriving && extra);
+        let was_arriving = cell.arriving;
+        cell.arriving = was_arriving && extra;
         // A buffer that was begun before the piece was last opened has no claim on this one.
         let stale = !extra && !was_arriving;
         if stale || !matches!(cell.content, Content::Missing) {
@@ -339,7 +382,10 @@ impl Assembly {
         cell.sender = Some(sender);
         open.missing -= 1;
         open.moved = now;
-        Stored::Needed { duplicates: cell.asked, complete: open.missing == 0 }
+        Stored::Needed {
+            duplicates: cell.asked,
+            complete: open.missing == 0,
+        }
     }
 
     /// Takes a whole piece that was kept in memory: its blocks in order and who sent them.
@@ -354,7 +400,9 @@ impl Assembly {
         for cell in open.cells {
             match cell.content {
                 Content::Held(block) => blocks.push(block),
-                Content::Missing | Content::Writing | Content::Written => unreachable!("a whole piece in memory holds all its blocks"),
+                Content::Missing | Content::Writing | Content::Written => {
+                    unreachable!("a whole piece in memory holds all its blocks")
+                }
             }
             senders.push(cell.sender);
         }
@@ -363,10 +411,16 @@ impl Assembly {
 
     /// From now on `piece` is kept in place: what it holds must be written, and it gives up the room of what it does not.
     pub fn spill(&mut self, piece: PieceIndex, pool: &mut Pool) {
-        let Some(open) = self.open.get_mut(&piece) else { return };
+        let Some(open) = self.open.get_mut(&piece) else {
+            return;
+        };
         open.keep = Keep::InPlace;
         for cell in &mut open.cells {
-            if cell.reserved && cell.asked == 0 && !cell.arriving && matches!(cell.content, Content::Missing) {
+            if cell.reserved
+                && cell.asked == 0
+                && !cell.arriving
+                && matches!(cell.content, Content::Missing)
+            {
                 cell.reserved = false;
                 pool.unreserve(Share::Receive, 1);
             }
@@ -375,11 +429,14 @@ impl Assembly {
 
     /// The blocks of `piece` that are held and must be written in place.
     pub fn take_held(&mut self, piece: PieceIndex) -> Vec<(BlockRef, Block)> {
-        let Some(open) = self.open.get_mut(&piece) else { return Vec::new() };
+        let Some(open) = self.open.get_mut(&piece) else {
+            return Vec::new();
+        };
         let mut held = Vec::new();
         for (block, cell) in (0..).zip(&mut open.cells) {
             if matches!(cell.content, Content::Held(_))
-                && let Content::Held(buffer) = std::mem::replace(&mut cell.content, Content::Writing)
+                && let Content::Held(buffer) =
+                    std::mem::replace(&mut cell.content, Content::Writing)
             {
                 // The claim goes with the buffer, which the pool gets back after the write.
                 cell.reserved = false;
@@ -392,7 +449,9 @@ impl Assembly {
 
     /// Blocks given to a write job are on disk, or must be fetched again. `true` when the piece is whole on disk now.
     pub fn written(&mut self, block: BlockRef, good: bool) -> bool {
-        let Some(open) = self.open.get_mut(&block.piece) else { return false };
+        let Some(open) = self.open.get_mut(&block.piece) else {
+            return false;
+        };
         let cell = &mut open.cells[block.block as usize];
         if !matches!(cell.content, Content::Writing) {
             return false;
@@ -415,14 +474,18 @@ impl Assembly {
 
     /// The senders of a piece in place, and the piece is closed: its hash was checked.
     pub fn close(&mut self, piece: PieceIndex, pool: &mut Pool) -> Vec<Option<Sender>> {
-        let Some(open) = self.open.remove(&piece) else { return Vec::new() };
+        let Some(open) = self.open.remove(&piece) else {
+            return Vec::new();
+        };
         self.free -= open.free as usize;
         let mut senders = Vec::with_capacity(open.cells.len());
         for cell in open.cells {
             match cell.content {
                 Content::Held(block) => pool.put(Share::Receive, block),
                 // While it is arriving its buffer is taken: it comes back through `abort` or `store`, which find no piece.
-                Content::Missing if cell.reserved && !cell.arriving => pool.unreserve(Share::Receive, 1),
+                Content::Missing if cell.reserved && !cell.arriving => {
+                    pool.unreserve(Share::Receive, 1)
+                }
                 Content::Missing | Content::Writing | Content::Written => {}
             }
             senders.push(cell.sender);
@@ -434,16 +497,26 @@ impl Assembly {
     #[must_use]
     pub fn on_disk(&self, piece: PieceIndex) -> Option<Vec<bool>> {
         let open = self.open.get(&piece)?;
-        Some(open.cells.iter().map(|cell| matches!(cell.content, Content::Written)).collect())
+        Some(
+            open.cells
+                .iter()
+                .map(|cell| matches!(cell.content, Content::Written))
+                .collect(),
+        )
     }
 
     fn cell(&mut self, block: BlockRef) -> Option<&mut Cell> {
-        self.open.get_mut(&block.piece)?.cells.get_mut(block.block as usize)
+        self.open
+            .get_mut(&block.piece)?
+            .cells
+            .get_mut(block.block as usize)
     }
 
     /// Makes a block free again when nobody owes it.
     fn settle(&mut self, block: BlockRef, pool: &mut Pool) {
-        let Some(open) = self.open.get_mut(&block.piece) else { return };
+        let Some(open) = self.open.get_mut(&block.piece) else {
+            return;
+        };
         let cell = &mut open.cells[block.block as usize];
         if cell.asked > 0 || cell.arriving || !matches!(cell.content, Content::Missing) {
             return;

@@ -29,19 +29,35 @@ impl Blame {
     }
 
     /// A copy of `piece` was wrong; `digests` are those of its blocks. Returns who is convicted by that alone.
-    pub fn wrong(&mut self, piece: PieceIndex, senders: &[Option<Sender>], digests: &[Digest]) -> Option<Sender> {
+    pub fn wrong(
+        &mut self,
+        piece: PieceIndex,
+        senders: &[Option<Sender>],
+        digests: &[Digest],
+    ) -> Option<Sender> {
         let mut known = senders.iter().flatten();
         let first = known.next()?;
-        if senders.iter().all(|sender| sender.is_some_and(|sender| sender.link == first.link)) {
+        if senders
+            .iter()
+            .all(|sender| sender.is_some_and(|sender| sender.link == first.link))
+        {
             return Some(*first);
         }
         // Beyond the bound a liar stays unknown until its next piece.
-        if digests.len() == senders.len() && (self.cases.len() < SUSPECT_PIECES_MAX || self.is_suspect(piece)) {
+        if digests.len() == senders.len()
+            && (self.cases.len() < SUSPECT_PIECES_MAX || self.is_suspect(piece))
+        {
             let copies = self.cases.entry(piece).or_default();
             if copies.len() == COPIES_MAX {
                 copies.remove(0);
             }
-            copies.push(senders.iter().copied().zip(digests.iter().copied()).collect());
+            copies.push(
+                senders
+                    .iter()
+                    .copied()
+                    .zip(digests.iter().copied())
+                    .collect(),
+            );
         }
         None
     }
@@ -49,7 +65,10 @@ impl Blame {
     /// `piece` is right, and these are the digests of its blocks: closes the case. Returns who lied, each once.
     pub fn right(&mut self, piece: PieceIndex, digests: &[Digest]) -> Vec<Sender> {
         let copies = self.cases.remove(&piece).unwrap_or_default();
-        let lies = copies.iter().flat_map(|copy| copy.iter().zip(digests)).filter(|((_, sent), right)| sent != *right);
+        let lies = copies
+            .iter()
+            .flat_map(|copy| copy.iter().zip(digests))
+            .filter(|((_, sent), right)| sent != *right);
         let mut guilty: Vec<Sender> = lies.filter_map(|((sender, _), _)| *sender).collect();
         guilty.sort_unstable();
         guilty.dedup();
@@ -65,11 +84,17 @@ mod tests {
 
     fn sender(number: u8) -> Option<Sender> {
         let address = std::net::SocketAddr::from(([127, 0, 0, number], 1));
-        Some(Sender { link: LinkId::new(number.into(), 1), address, peer_id: PeerId([number; 20]) })
+        Some(Sender {
+            link: LinkId::new(number.into(), 1),
+            address,
+            peer_id: PeerId([number; 20]),
+        })
     }
 
     fn piece() -> PieceIndex {
-        Geometry::new(100_000, 65_536).and_then(|g| g.piece(0)).expect("exists")
+        Geometry::new(100_000, 65_536)
+            .and_then(|g| g.piece(0))
+            .expect("exists")
     }
 
     const RIGHT: [Digest; 4] = [[1; 20], [2; 20], [3; 20], [4; 20]];
@@ -96,7 +121,11 @@ mod tests {
     #[test]
     fn unknown_senders_convict_nobody() {
         let mut blame = Blame::default();
-        assert_eq!(blame.wrong(piece(), &[None, sender(1)], &RIGHT[..2]), None, "a block from an earlier run");
+        assert_eq!(
+            blame.wrong(piece(), &[None, sender(1)], &RIGHT[..2]),
+            None,
+            "a block from an earlier run"
+        );
         assert_eq!(blame.right(piece(), &[[7; 20], RIGHT[1]]), []);
     }
 }

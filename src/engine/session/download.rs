@@ -30,8 +30,12 @@ pub fn ask(shared: &mut Shared, session: &mut Session, stream: &mut Stream) {
         return;
     }
     let (id, now) = (stream.id, shared.now);
-    let Stage::Open { peer, .. } = &mut stream.stage else { return };
-    let Some(has) = peer.has.for_picker() else { return };
+    let Stage::Open { peer, .. } = &mut stream.stage else {
+        return;
+    };
+    let Some(has) = peer.has.for_picker() else {
+        return;
+    };
     if !peer.interesting && session.picker.is_interesting(has) {
         peer.interesting = true;
         send(shared, stream, &Message::Interested);
@@ -42,18 +46,31 @@ pub fn ask(shared: &mut Shared, session: &mut Session, stream: &mut Stream) {
     };
     while left > 0 {
         left -= 1;
-        let Stage::Open { peer, .. } = &mut stream.stage else { return };
-        let Some(block) = next_block(shared, session, id, peer) else { break };
+        let Stage::Open { peer, .. } = &mut stream.stage else {
+            return;
+        };
+        let Some(block) = next_block(shared, session, id, peer) else {
+            break;
+        };
         if peer.asked.is_empty() {
             peer.block_at = now;
         }
         peer.asked.push_back(Asked { block, at: now });
         let length = session.geometry().block_size(block);
-        let request = Request { index: block.piece.get(), begin: block.begin(), length };
+        let request = Request {
+            index: block.piece.get(),
+            begin: block.begin(),
+            length,
+        };
         send(shared, stream, &Message::Request(request));
     }
-    let Stage::Open { peer, .. } = &mut stream.stage else { return };
-    let wants = peer.has.for_picker().is_some_and(|has| session.picker.is_interesting(has));
+    let Stage::Open { peer, .. } = &mut stream.stage else {
+        return;
+    };
+    let wants = peer
+        .has
+        .for_picker()
+        .is_some_and(|has| session.picker.is_interesting(has));
     if peer.interesting && peer.asked.is_empty() && !wants {
         peer.interesting = false;
         send(shared, stream, &Message::NotInterested);
@@ -64,10 +81,18 @@ pub fn ask(shared: &mut Shared, session: &mut Session, stream: &mut Stream) {
 ///
 /// Each peer takes a piece of its own as long as there is room: that makes few pieces large writes and blame plain. Pieces
 /// that others left come first, then new ones, then those that others are taking, and at the very end blocks that others owe.
-fn next_block(shared: &mut Shared, session: &mut Session, id: StreamId, peer: &mut Peer) -> Option<BlockRef> {
+fn next_block(
+    shared: &mut Shared,
+    session: &mut Session,
+    id: StreamId,
+    peer: &mut Peer,
+) -> Option<BlockRef> {
     let pool = &mut shared.pool;
     if let Some(piece) = peer.current {
-        let mine = session.assembly.get(piece).is_some_and(|open| open.is_free_for(id));
+        let mine = session
+            .assembly
+            .get(piece)
+            .is_some_and(|open| open.is_free_for(id));
         if let Some(block) = mine.then(|| session.assembly.ask(piece, pool)).flatten() {
             return Some(block);
         }
@@ -104,14 +129,23 @@ fn next_block(shared: &mut Shared, session: &mut Session, id: StreamId, peer: &m
 }
 
 /// Opens the rarest piece that this peer has, when there is room for it.
-fn open_piece(shared: &mut Shared, session: &mut Session, id: StreamId, peer: &Peer) -> Option<PieceIndex> {
+fn open_piece(
+    shared: &mut Shared,
+    session: &mut Session,
+    id: StreamId,
+    peer: &Peer,
+) -> Option<PieceIndex> {
     if session.picker.pickable() == 0 {
         return None;
     }
     let geometry = *session.geometry();
     let blocks = geometry.block_count_max() as usize;
     // A piece beyond a quarter of the pool would crowd everything else out.
-    let keep = if blocks > shared.pool.capacity(Share::Send) { Keep::InPlace } else { Keep::Memory };
+    let keep = if blocks > shared.pool.capacity(Share::Send) {
+        Keep::InPlace
+    } else {
+        Keep::Memory
+    };
     let needed = if keep == Keep::Memory { blocks } else { 1 };
     if shared.pool.room(Share::Receive) < needed {
         spill_one(shared, session);
@@ -120,8 +154,13 @@ fn open_piece(shared: &mut Shared, session: &mut Session, id: StreamId, peer: &P
             return None;
         }
     }
-    let piece = session.picker.pick(peer.has.for_picker()?, &mut shared.rng)?;
-    if !session.assembly.open(&geometry, piece, keep, &mut shared.pool, shared.now) {
+    let piece = session
+        .picker
+        .pick(peer.has.for_picker()?, &mut shared.rng)?;
+    if !session
+        .assembly
+        .open(&geometry, piece, keep, &mut shared.pool, shared.now)
+    {
         session.picker.close(piece);
         return None;
     }
@@ -139,7 +178,12 @@ fn spill_one(shared: &mut Shared, session: &mut Session) {
     let waits = |open: &&super::assembly::OpenPiece| {
         open.keep == Keep::Memory && now.since(open.moved) >= SPILL_AFTER && !open.is_whole()
     };
-    let slowest = session.assembly.iter().filter(waits).min_by_key(|open| open.moved).map(|open| open.piece);
+    let slowest = session
+        .assembly
+        .iter()
+        .filter(waits)
+        .min_by_key(|open| open.moved)
+        .map(|open| open.piece);
     if let Some(piece) = slowest {
         session.assembly.spill(piece, &mut shared.pool);
         session.loose.extend(session.assembly.take_held(piece));
@@ -150,10 +194,17 @@ fn spill_one(shared: &mut Shared, session: &mut Session) {
 /// A block that others owe, and this peer was not asked for: the one owed by the fewest.
 fn owed_block(session: &mut Session, peer: &Peer) -> Option<BlockRef> {
     let mut best: Option<(u16, BlockRef)> = None;
-    for open in session.assembly.iter().filter(|open| open.only.is_none() && peer.has.has(open.piece)) {
+    for open in session
+        .assembly
+        .iter()
+        .filter(|open| open.only.is_none() && peer.has.has(open.piece))
+    {
         for (block, owed_by) in session.assembly.owed(open.piece) {
             let better = best.is_none_or(|(fewest, _)| owed_by < fewest);
-            if better && owed_by < OWED_BY_MAX && !peer.asked.iter().any(|asked| asked.block == block) {
+            if better
+                && owed_by < OWED_BY_MAX
+                && !peer.asked.iter().any(|asked| asked.block == block)
+            {
                 best = Some((owed_by, block));
             }
         }
@@ -166,7 +217,9 @@ fn owed_block(session: &mut Session, peer: &Peer) -> Option<BlockRef> {
 pub fn block_stored(shared: &mut Shared, session: &mut Session, block: BlockRef, complete: bool) {
     let keep = session.assembly.get(block.piece).map(|open| open.keep);
     if keep == Some(Keep::InPlace) {
-        session.loose.extend(session.assembly.take_held(block.piece));
+        session
+            .loose
+            .extend(session.assembly.take_held(block.piece));
         if session.loose.len() >= RUN_BLOCKS_MAX {
             flush_loose(shared, session);
         } else {
@@ -178,9 +231,14 @@ pub fn block_stored(shared: &mut Shared, session: &mut Session, block: BlockRef,
         return;
     }
     if let Some((blocks, senders)) = session.assembly.take_whole(block.piece) {
-        session.whole.push(WholePiece { piece: block.piece, blocks, senders });
+        session.whole.push(WholePiece {
+            piece: block.piece,
+            blocks,
+            senders,
+        });
         let held: usize = session.whole.iter().map(|whole| whole.blocks.len()).sum();
-        let enough = session.whole.len() >= shared.settings.hash_lanes || held >= shared.pool.capacity(Share::Send);
+        let enough = session.whole.len() >= shared.settings.hash_lanes
+            || held >= shared.pool.capacity(Share::Send);
         if enough {
             flush_whole(shared, session);
         } else {
@@ -214,8 +272,15 @@ fn flush_whole(shared: &mut Shared, session: &mut Session) {
     let mut committing = Vec::with_capacity(session.whole.len());
     for whole in session.whole.drain(..) {
         let digests = session.blame.is_suspect(whole.piece);
-        pieces.push(CommitPiece { piece: whole.piece, blocks: whole.blocks, digests });
-        committing.push(Committing { piece: whole.piece, senders: whole.senders });
+        pieces.push(CommitPiece {
+            piece: whole.piece,
+            blocks: whole.blocks,
+            digests,
+        });
+        committing.push(Committing {
+            piece: whole.piece,
+            senders: whole.senders,
+        });
     }
     session.jobs += 1;
     let job = shared.work(session.id, &session.storage, Job::Commit { pieces });
@@ -248,7 +313,12 @@ pub struct Proven {
 }
 
 /// Pieces were hashed and written.
-pub fn committed(shared: &mut Shared, session: &mut Session, job: JobId, pieces: Vec<Committed>) -> Proven {
+pub fn committed(
+    shared: &mut Shared,
+    session: &mut Session,
+    job: JobId,
+    pieces: Vec<Committed>,
+) -> Proven {
     let mut senders = session.committing.remove(&job).unwrap_or_default();
     let mut proven = Proven::default();
     for committed in pieces {
@@ -256,9 +326,19 @@ pub fn committed(shared: &mut Shared, session: &mut Session, job: JobId, pieces:
             shared.pool.put(Share::Receive, block);
         }
         let place = senders.iter().position(|of| of.piece == committed.piece);
-        let from = place.map(|place| senders.swap_remove(place).senders).unwrap_or_default();
+        let from = place
+            .map(|place| senders.swap_remove(place).senders)
+            .unwrap_or_default();
         let (piece, verdict) = (committed.piece, committed.verdict);
-        judge(shared, session, piece, verdict, &from, &committed.digests, &mut proven);
+        judge(
+            shared,
+            session,
+            piece,
+            verdict,
+            &from,
+            &committed.digests,
+            &mut proven,
+        );
     }
     proven
 }
@@ -284,7 +364,10 @@ pub fn written(
 
 /// Has a piece that is whole in place hashed from disk.
 pub fn prove(shared: &mut Shared, session: &mut Session, piece: PieceIndex) {
-    let job = Job::Check { pieces: vec![piece], digests: true };
+    let job = Job::Check {
+        pieces: vec![piece],
+        digests: true,
+    };
     session.jobs += 1;
     let id = shared.work(session.id, &session.storage, job);
     session.proving.insert(id, piece);
@@ -305,7 +388,15 @@ pub fn proven_in_place(
         Verdict::Missing => (Verdict::Bad, Vec::new()),
         other => (other, senders),
     };
-    judge(shared, session, piece, verdict, &senders, digests, &mut proven);
+    judge(
+        shared,
+        session,
+        piece,
+        verdict,
+        &senders,
+        digests,
+        &mut proven,
+    );
     proven
 }
 
@@ -326,17 +417,27 @@ fn judge(
             proven.guilty.extend(session.blame.right(piece, digests));
             proven.good.push(piece);
             shared.counters.pieces_completed += 1;
-            shared.event(Event::PieceCompleted(session.piece_event(piece, Vec::new())));
+            shared.event(Event::PieceCompleted(
+                session.piece_event(piece, Vec::new()),
+            ));
         }
         Verdict::Bad | Verdict::Missing => {
             session.picker.close(piece);
             session.wasted += u64::from(session.geometry().piece_size(piece));
             shared.counters.pieces_failed += 1;
-            let mut contributors: Vec<_> = senders.iter().flatten().map(|sender| sender.address).collect();
+            let mut contributors: Vec<_> = senders
+                .iter()
+                .flatten()
+                .map(|sender| sender.address)
+                .collect();
             contributors.sort_unstable();
             contributors.dedup();
-            shared.event(Event::PieceHashFailed(session.piece_event(piece, contributors)));
-            proven.guilty.extend(session.blame.wrong(piece, senders, digests));
+            shared.event(Event::PieceHashFailed(
+                session.piece_event(piece, contributors),
+            ));
+            proven
+                .guilty
+                .extend(session.blame.wrong(piece, senders, digests));
         }
         Verdict::Failed(fault) => {
             session.picker.close(piece);
@@ -349,7 +450,12 @@ fn judge(
 /// missing of them will not come. Pieces in place stay as they are.
 pub fn drop_unfinished(shared: &mut Shared, session: &mut Session) {
     let in_memory = |open: &&super::assembly::OpenPiece| open.keep == Keep::Memory;
-    let open: Vec<PieceIndex> = session.assembly.iter().filter(in_memory).map(|open| open.piece).collect();
+    let open: Vec<PieceIndex> = session
+        .assembly
+        .iter()
+        .filter(in_memory)
+        .map(|open| open.piece)
+        .collect();
     for piece in open {
         session.assembly.close(piece, &mut shared.pool);
         session.picker.close(piece);
@@ -364,9 +470,13 @@ pub fn close_in_place(shared: &mut Shared, session: &mut Session) -> Vec<(u32, V
         let there = session.assembly.on_disk(piece).unwrap_or_default();
         if there.contains(&true) {
             let mut bits = Bitfield::new(there.len());
-            there.iter().enumerate().filter(|(_, there)| **there).for_each(|(block, _)| {
-                bits.set(block);
-            });
+            there
+                .iter()
+                .enumerate()
+                .filter(|(_, there)| **there)
+                .for_each(|(block, _)| {
+                    bits.set(block);
+                });
             partial.push((piece.get(), bits.to_wire()));
         }
         session.assembly.close(piece, &mut shared.pool);

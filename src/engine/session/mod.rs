@@ -210,13 +210,20 @@ impl Session {
     pub fn bytes(&self) -> (u64, u64) {
         let geometry = self.geometry();
         let full = u64::from(geometry.piece_length());
-        let short = geometry.pieces().next_back().map_or(0, |last| full - u64::from(geometry.piece_size(last)));
+        let short = geometry
+            .pieces()
+            .next_back()
+            .map_or(0, |last| full - u64::from(geometry.piece_size(last)));
         let last = (geometry.piece_count() as usize).wrapping_sub(1);
         let (have, wanted) = (self.picker.have(), self.picker.wanted());
-        let bytes = |count: usize, with_last: bool| count as u64 * full - if with_last { short } else { 0 };
+        let bytes =
+            |count: usize, with_last: bool| count as u64 * full - if with_last { short } else { 0 };
         let is_in = |bits: &Bitfield| last < bits.len() && bits.get(last);
         let there = wanted.count() - self.picker.missing();
-        (bytes(wanted.count(), is_in(wanted)), bytes(there, is_in(wanted) && is_in(have)))
+        (
+            bytes(wanted.count(), is_in(wanted)),
+            bytes(there, is_in(wanted) && is_in(have)),
+        )
     }
 
     /// Moves it to another phase and tells what changed.
@@ -226,7 +233,9 @@ impl Session {
         self.phase = phase;
         let mut event = self.event(previous, cause);
         match &self.phase {
-            Phase::Loading | Phase::Preparing { .. } | Phase::Checking(_) if previous != SessionState::Checking => {
+            Phase::Loading | Phase::Preparing { .. } | Phase::Checking(_)
+                if previous != SessionState::Checking =>
+            {
                 shared.event(Event::SessionStarted(event));
             }
             Phase::Trading if was_failed || previous == SessionState::Paused => {
@@ -240,7 +249,9 @@ impl Session {
                 shared.event(Event::StorageError(event.clone()));
                 shared.event(Event::SessionError(event));
             }
-            Phase::Stopping { .. } if previous != SessionState::Stopped => shared.event(Event::SessionStopped(event)),
+            Phase::Stopping { .. } if previous != SessionState::Stopped => {
+                shared.event(Event::SessionStopped(event))
+            }
             _ => {}
         }
     }

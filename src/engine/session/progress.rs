@@ -12,6 +12,7 @@ use crate::engine::message::{self, FileStamp, Job, StoreTask};
 use crate::engine::settings::SAVE_INTERVAL;
 use crate::engine::shared::{Shared, TimerKey};
 
+use super::trackers::Trackers;
 use super::{Phase, Session, download};
 
 /// What is flushed, saved, and due.
@@ -33,6 +34,8 @@ pub struct Progress {
     saving: bool,
     /// Whether the store takes what we save.
     pub store_works: bool,
+    /// Whether a tracker was told `completed` in an earlier run.
+    pub completed_before: bool,
     /// Payload sent in earlier runs.
     pub uploaded_before: u64,
     /// Payload received in earlier runs.
@@ -65,6 +68,7 @@ impl Progress {
             changed: false,
             saving: false,
             store_works: true,
+            completed_before: false,
             uploaded_before: 0,
             downloaded_before: 0,
         }
@@ -79,13 +83,21 @@ impl Progress {
     pub fn gained(&mut self, layout: &Layout, piece: PieceIndex) {
         self.fresh.push(piece);
         let geometry = &layout.geometry;
-        self.touch(layout, geometry.piece_offset(piece), u64::from(geometry.piece_size(piece)));
+        self.touch(
+            layout,
+            geometry.piece_offset(piece),
+            u64::from(geometry.piece_size(piece)),
+        );
     }
 
     /// `block` is being written in place.
     pub fn touched(&mut self, layout: &Layout, block: BlockRef) {
         let geometry = &layout.geometry;
-        self.touch(layout, geometry.block_offset(block), u64::from(geometry.block_size(block)));
+        self.touch(
+            layout,
+            geometry.block_offset(block),
+            u64::from(geometry.block_size(block)),
+        );
     }
 
     /// `piece` is ours no longer.
@@ -157,7 +169,11 @@ fn save(shared: &mut Shared, session: &mut Session, partial: Vec<(u32, Vec<u8>)>
         stamps: progress.stamps.clone(),
         uploaded: progress.uploaded_before + session.up.total(),
         downloaded: progress.downloaded_before + session.down.total(),
-        completed: session.picker.missing() == 0,
+        completed: progress.completed_before
+            || session
+                .trackers
+                .as_ref()
+                .is_some_and(Trackers::completed_told),
     };
     session.jobs += 1;
     shared.store(session.id, StoreTask::Save(Box::new(row)));
@@ -204,7 +220,9 @@ pub fn saved(session: &mut Session, result: Result<(), message::StoreFault>) {
 /// Takes the next step out, once nothing is in flight. `true` when the session is gone.
 pub fn advance_stop(shared: &mut Shared, session: &mut Session) -> bool {
     loop {
-        let Phase::Stopping { step, .. } = &session.phase else { return false };
+        let Phase::Stopping { step, .. } = &session.phase else {
+            return false;
+        };
         if session.jobs > 0 {
             return false;
         }
@@ -217,7 +235,8 @@ pub fn advance_stop(shared: &mut Shared, session: &mut Session) -> bool {
             }
             StopStep::Flush => {
                 let partial = download::close_in_place(shared, session);
-                if session.progress.store_works && (session.progress.changed || !partial.is_empty()) {
+                if session.progress.store_works && (session.progress.changed || !partial.is_empty())
+                {
                     save(shared, session, partial);
                 }
                 StopStep::Save
@@ -226,7 +245,13 @@ pub fn advance_stop(shared: &mut Shared, session: &mut Session) -> bool {
                 session.jobs += 2;
                 shared.work(session.id, &session.storage, Job::Close);
                 let root = session.storage.layout.root.clone();
-                shared.store(session.id, StoreTask::Release { info_hash: session.info_hash(), root });
+                shared.store(
+                    session.id,
+                    StoreTask::Release {
+                        info_hash: session.info_hash(),
+                        root,
+                    },
+                );
                 StopStep::Release
             }
             StopStep::Release => return true,

@@ -49,7 +49,9 @@ pub fn receive(
     let mut heard = Heard::default();
     let mut tail = std::mem::take(&mut stream.tail);
     while !bytes.is_empty() {
-        let Stage::Open { peer, .. } = &mut stream.stage else { break };
+        let Stage::Open { peer, .. } = &mut stream.stage else {
+            break;
+        };
         if let Some(arriving) = &mut peer.arriving {
             bytes = arriving.fill(bytes);
             if arriving.filled == arriving.length {
@@ -71,7 +73,10 @@ pub fn receive(
             tail.extend_from_slice(now);
             bytes = later;
             let used = parse(shared, session, stream, &tail, &mut heard)?;
-            assert!(used == 0 || used == tail.len(), "a tail holds at most one message");
+            assert!(
+                used == 0 || used == tail.len(),
+                "a tail holds at most one message"
+            );
             if used > 0 {
                 tail.clear();
             }
@@ -88,7 +93,10 @@ pub fn receive(
 /// How many more bytes the message at the front of `tail` needs before something can be made of it.
 fn wanting(tail: &[u8]) -> usize {
     const PIECE: u8 = 7;
-    let Some(length) = tail.first_chunk::<4>().map(|head| u32::from_be_bytes(*head) as usize) else {
+    let Some(length) = tail
+        .first_chunk::<4>()
+        .map(|head| u32::from_be_bytes(*head) as usize)
+    else {
         return 4 - tail.len();
     };
     match tail.get(4) {
@@ -113,7 +121,9 @@ fn parse(
         }
         return Ok(wire::PIECE_HEAD_BYTES);
     }
-    let Some((message, used)) = wire::decode(bytes, MESSAGE_BYTES_MAX)? else { return Ok(0) };
+    let Some((message, used)) = wire::decode(bytes, MESSAGE_BYTES_MAX)? else {
+        return Ok(0);
+    };
     if !matches!(message, Message::Piece { .. }) {
         on_message(shared, session, stream, message, heard)?;
         return Ok(used);
@@ -134,23 +144,49 @@ impl Arriving {
 }
 
 /// The head of a block has come: finds where its payload goes.
-fn block_begins(shared: &mut Shared, session: &mut Session, stream: &mut Stream, head: wire::PieceHead) {
-    let Some(peer) = stream.peer_mut() else { return };
+fn block_begins(
+    shared: &mut Shared,
+    session: &mut Session,
+    stream: &mut Stream,
+    head: wire::PieceHead,
+) {
+    let Some(peer) = stream.peer_mut() else {
+        return;
+    };
     peer.bitfield_legal = false;
-    let block = session.geometry().whole_block(head.index, head.begin, head.length);
+    let block = session
+        .geometry()
+        .whole_block(head.index, head.begin, head.length);
     let place = block.and_then(|block| session.assembly.begin(block, &mut shared.pool));
     let (buffer, extra) = place.map_or((None, false), |(buffer, extra)| (Some(buffer), extra));
-    peer.arriving = Some(Arriving { block, buffer, extra, filled: 0, length: head.length as usize });
+    peer.arriving = Some(Arriving {
+        block,
+        buffer,
+        extra,
+        filled: 0,
+        length: head.length as usize,
+    });
 }
 
 /// All of a block has come.
-fn block_arrived(shared: &mut Shared, session: &mut Session, stream: &mut Stream, heard: &mut Heard) {
+fn block_arrived(
+    shared: &mut Shared,
+    session: &mut Session,
+    stream: &mut Stream,
+    heard: &mut Heard,
+) {
     let now = shared.now;
     let (id, link, address) = (stream.id, stream.link, stream.address);
-    let Some(peer) = stream.peer_mut() else { return };
-    let Some(arriving) = peer.arriving.take() else { return };
+    let Some(peer) = stream.peer_mut() else {
+        return;
+    };
+    let Some(arriving) = peer.arriving.take() else {
+        return;
+    };
     let bytes = arriving.length;
-    let place = arriving.block.and_then(|block| peer.asked.iter().position(|asked| asked.block == block));
+    let place = arriving
+        .block
+        .and_then(|block| peer.asked.iter().position(|asked| asked.block == block));
     let asked = place.and_then(|place| peer.asked.remove(place));
     match asked {
         Some(asked) => peer.block_came(now, bytes, now.since(asked.at)),
@@ -160,12 +196,24 @@ fn block_arrived(shared: &mut Shared, session: &mut Session, stream: &mut Stream
     heard.unasked |= peer.unasked > UNASKED_BYTES_MAX + peer.down.total() / 2;
     heard.ask = true;
     session.down.add(now, bytes as u64);
-    shared.counters.bytes_down += bytes as u64;
-    let sender = Sender { link, address, peer_id: peer.id };
+    shared.counters.payload_received_bytes += bytes as u64;
+    let sender = Sender {
+        link,
+        address,
+        peer_id: peer.id,
+    };
     let stored = match (arriving.block, arriving.buffer) {
         (Some(block), Some(buffer)) => {
             let pool = &mut shared.pool;
-            session.assembly.store(block, buffer, arriving.extra, asked.is_some(), sender, pool, now)
+            session.assembly.store(
+                block,
+                buffer,
+                arriving.extra,
+                asked.is_some(),
+                sender,
+                pool,
+                now,
+            )
         }
         (Some(block), None) => {
             if asked.is_some() {
@@ -176,7 +224,13 @@ fn block_arrived(shared: &mut Shared, session: &mut Session, stream: &mut Stream
         (None, _) => Stored::Unneeded,
     };
     match (stored, arriving.block) {
-        (Stored::Needed { duplicates, complete }, Some(block)) => {
+        (
+            Stored::Needed {
+                duplicates,
+                complete,
+            },
+            Some(block),
+        ) => {
             if duplicates > 0 {
                 session.relieved.push((block, id));
             }
@@ -194,11 +248,16 @@ fn on_message(
     message: Message<'_>,
     heard: &mut Heard,
 ) -> Result<(), Breach> {
-    let Stage::Open { peer, .. } = &mut stream.stage else { return Ok(()) };
+    let Stage::Open { peer, .. } = &mut stream.stage else {
+        return Ok(());
+    };
     shared.counters.peer_messages += 1;
     if !matches!(message, Message::KeepAlive | Message::Extended { .. }) {
         let first = std::mem::replace(&mut peer.bitfield_legal, false);
-        let says_all = matches!(message, Message::Bitfield(_) | Message::HaveAll | Message::HaveNone);
+        let says_all = matches!(
+            message,
+            Message::Bitfield(_) | Message::HaveAll | Message::HaveNone
+        );
         if says_all && !first {
             return Err(Breach::LateBitfield);
         }
@@ -274,8 +333,12 @@ fn on_message(
             heard.serve = true;
         }
         Message::Reject(request) => {
-            let block = session.geometry().whole_block(request.index, request.begin, request.length);
-            let place = block.and_then(|block| peer.asked.iter().position(|asked| asked.block == block));
+            let block =
+                session
+                    .geometry()
+                    .whole_block(request.index, request.begin, request.length);
+            let place =
+                block.and_then(|block| peer.asked.iter().position(|asked| asked.block == block));
             if let Some(asked) = place.and_then(|place| peer.asked.remove(place)) {
                 // Not asked again at once: it would say no again. The next block, unchoke or round of the choker asks.
                 session.assembly.unask(asked.block, &mut shared.pool);
@@ -321,8 +384,12 @@ fn on_request(
     heard: &mut Heard,
 ) -> Result<(), Breach> {
     let id = stream.id;
-    let Some(peer) = stream.peer_mut() else { return Ok(()) };
-    let piece = session.geometry().requested(request.index, request.begin, request.length);
+    let Some(peer) = stream.peer_mut() else {
+        return Ok(());
+    };
+    let piece = session
+        .geometry()
+        .requested(request.index, request.begin, request.length);
     let piece = piece.ok_or(Breach::BadRequest)?;
     if peer.choked || !session.picker.have().get(piece.index()) {
         // It may have asked before our choke reached it: that is nobody's fault.
@@ -334,7 +401,10 @@ fn on_request(
     peer.requests.push_back(request);
     if peer.requests.len() >= REQUESTS_IN_MAX && !stream.held {
         stream.held = true;
-        shared.push(Output::Hold { stream: id, hold: true });
+        shared.push(Output::Hold {
+            stream: id,
+            hold: true,
+        });
     }
     heard.serve = true;
     Ok(())
@@ -374,7 +444,9 @@ pub fn forget_peer(shared: &mut Shared, session: &mut Session, id: StreamId, pee
     if let Some(arriving) = peer.arriving.take()
         && let (Some(block), Some(buffer)) = (arriving.block, arriving.buffer)
     {
-        session.assembly.abort(block, buffer, arriving.extra, &mut shared.pool);
+        session
+            .assembly
+            .abort(block, buffer, arriving.extra, &mut shared.pool);
     }
     match peer.has.for_picker() {
         None => {}

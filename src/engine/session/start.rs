@@ -7,7 +7,9 @@
 use crate::codec::bitfield::Bitfield;
 use crate::codec::geometry::PieceIndex;
 use crate::codec::layout::FileEntry;
-use crate::engine::message::{Checked, Fault, FaultKind, FileStamp, Job, Progress, StoreFault, StoreTask, Verdict};
+use crate::engine::message::{
+    Checked, Fault, FaultKind, FileStamp, Job, Progress, StoreFault, StoreTask, Verdict,
+};
 use crate::engine::settings::CHECK_JOB_BYTES;
 use crate::engine::shared::Shared;
 
@@ -30,7 +32,13 @@ pub struct Check {
 pub fn load(shared: &mut Shared, session: &mut Session) {
     session.jobs += 1;
     let root = session.storage.layout.root.clone();
-    shared.store(session.id, StoreTask::Load { info_hash: session.info_hash(), root });
+    shared.store(
+        session.id,
+        StoreTask::Load {
+            info_hash: session.info_hash(),
+            root,
+        },
+    );
     session.enter(shared, Phase::Loading, "user");
 }
 
@@ -48,7 +56,11 @@ pub fn loaded(
                 "another linnet (pid {pid}) has this torrent in {}; stop it or choose another directory",
                 root.display()
             );
-            return Err(Fault { kind: FaultKind::InTheWay, path: root.clone(), message });
+            return Err(Fault {
+                kind: FaultKind::InTheWay,
+                path: root.clone(),
+                message,
+            });
         }
         Err(StoreFault::Failed(why)) => {
             // Trading works without a record; only the next start will have to hash what is there.
@@ -64,18 +76,27 @@ pub fn loaded(
 /// Looks at the files, making what is to be made.
 pub fn prepare(shared: &mut Shared, session: &mut Session, known: Option<Box<Progress>>) {
     session.jobs += 1;
-    shared.work(session.id, &session.storage, Job::Prepare { create: session.download });
+    shared.work(
+        session.id,
+        &session.storage,
+        Job::Prepare {
+            create: session.download,
+        },
+    );
     session.enter(shared, Phase::Preparing { known }, "user");
 }
 
 /// The files were looked at: decides what is trusted, what is hashed, and begins.
 pub fn prepared(shared: &mut Shared, session: &mut Session, stamps: Vec<Option<FileStamp>>) {
-    let Phase::Preparing { known } = &mut session.phase else { return };
+    let Phase::Preparing { known } = &mut session.phase else {
+        return;
+    };
     let known = known.take();
     let plan = plan(session, known.as_deref(), &stamps);
     if let Some(known) = known {
         session.progress.uploaded_before = known.uploaded;
         session.progress.downloaded_before = known.downloaded;
+        session.progress.completed_before = known.completed;
     }
     session.progress.stamps = stamps;
     for &piece in &plan.trusted {
@@ -84,11 +105,23 @@ pub fn prepared(shared: &mut Shared, session: &mut Session, stamps: Vec<Option<F
     }
     for (piece, bits) in plan.partial {
         if session.picker.open(piece) {
-            session.assembly.reopen(&session.metainfo.geometry, piece, |block| bits.get(block as usize), shared.now);
+            session.assembly.reopen(
+                &session.metainfo.geometry,
+                piece,
+                |block| bits.get(block as usize),
+                shared.now,
+            );
         }
     }
     session.progress.changed = true;
-    session.enter(shared, Phase::Checking(Check { pieces: plan.to_check, ..Check::default() }), "user");
+    session.enter(
+        shared,
+        Phase::Checking(Check {
+            pieces: plan.to_check,
+            ..Check::default()
+        }),
+        "user",
+    );
     give_out(shared, session);
 }
 
@@ -114,7 +147,12 @@ fn plan(session: &Session, known: Option<&Progress>, stamps: &[Option<FileStamp>
             bits.set(piece.index());
         }
     };
-    for (index, file) in layout.files.iter().enumerate().filter(|(_, file)| file.is_regular() && file.length > 0) {
+    for (index, file) in layout
+        .files
+        .iter()
+        .enumerate()
+        .filter(|(_, file)| file.is_regular() && file.length > 0)
+    {
         let stamp = stamps.get(index).copied().flatten();
         let before = known.and_then(|known| known.stamps[index]);
         match stamp {
@@ -144,7 +182,9 @@ fn plan(session: &Session, known: Option<&Progress>, stamps: &[Option<FileStamp>
         }
     }
     for (index, bits) in known.map_or(&[][..], |known| &known.partial) {
-        let Some(piece) = geometry.piece(*index) else { continue };
+        let Some(piece) = geometry.piece(*index) else {
+            continue;
+        };
         let intact = !gone.get(piece.index()) && !doubtful.get(piece.index());
         let bits = Bitfield::from_wire(bits, geometry.block_count(piece) as usize);
         if let (true, Some(bits)) = (intact, bits) {
@@ -158,11 +198,17 @@ fn plan(session: &Session, known: Option<&Progress>, stamps: &[Option<FileStamp>
 pub fn give_out(shared: &mut Shared, session: &mut Session) -> bool {
     let geometry = session.metainfo.geometry;
     let lanes = shared.settings.hash_lanes;
-    let Phase::Checking(check) = &mut session.phase else { return false };
+    let Phase::Checking(check) = &mut session.phase else {
+        return false;
+    };
     let by_bytes = CHECK_JOB_BYTES / u64::from(geometry.piece_length());
     let per_job = usize::try_from(by_bytes).unwrap_or(usize::MAX).max(lanes);
     // With few pieces every worker still gets some, as long as that fills the lanes.
-    let share = check.pieces.len().div_ceil(shared.settings.check_jobs_max.max(1)).next_multiple_of(lanes);
+    let share = check
+        .pieces
+        .len()
+        .div_ceil(shared.settings.check_jobs_max.max(1))
+        .next_multiple_of(lanes);
     let per_job = per_job.min(share).max(1);
     while check.running < shared.settings.check_jobs_max && check.next < check.pieces.len() {
         let end = (check.next + per_job).min(check.pieces.len());
@@ -170,14 +216,27 @@ pub fn give_out(shared: &mut Shared, session: &mut Session) -> bool {
         check.next = end;
         check.running += 1;
         session.jobs += 1;
-        shared.work(session.id, &session.storage, Job::Check { pieces, digests: false });
+        shared.work(
+            session.id,
+            &session.storage,
+            Job::Check {
+                pieces,
+                digests: false,
+            },
+        );
     }
     check.running == 0 && check.next == check.pieces.len()
 }
 
 /// A run of pieces was hashed. `Ok(true)` when the check is over.
-pub fn checked(shared: &mut Shared, session: &mut Session, pieces: Vec<Checked>) -> Result<bool, Fault> {
-    let Phase::Checking(check) = &mut session.phase else { return Ok(false) };
+pub fn checked(
+    shared: &mut Shared,
+    session: &mut Session,
+    pieces: Vec<Checked>,
+) -> Result<bool, Fault> {
+    let Phase::Checking(check) = &mut session.phase else {
+        return Ok(false);
+    };
     check.running -= 1;
     check.done += pieces.len();
     for checked in pieces {
@@ -185,7 +244,9 @@ pub fn checked(shared: &mut Shared, session: &mut Session, pieces: Vec<Checked>)
             Verdict::Good => {
                 session.picker.set_have(checked.piece);
                 // It may have been written just before a crash: flushed before it is recorded.
-                session.progress.gained(&session.storage.layout, checked.piece);
+                session
+                    .progress
+                    .gained(&session.storage.layout, checked.piece);
             }
             Verdict::Bad | Verdict::Missing => {}
             Verdict::Failed(fault) => return Err(fault),

@@ -16,8 +16,11 @@ pub fn serve(shared: &mut Shared, session: &mut Session, stream: &mut Stream) {
     let id = stream.id;
     loop {
         let unsent = stream.unsent;
-        let Stage::Open { peer, .. } = &mut stream.stage else { return };
-        if peer.requests.is_empty() || unsent + peer.reading >= UNSENT_MAX || !session.is_trading() {
+        let Stage::Open { peer, .. } = &mut stream.stage else {
+            return;
+        };
+        if peer.requests.is_empty() || unsent + peer.reading >= UNSENT_MAX || !session.is_trading()
+        {
             break;
         }
         let wanted = run_length(session.geometry(), &peer.requests);
@@ -32,17 +35,37 @@ pub fn serve(shared: &mut Shared, session: &mut Session, stream: &mut Stream) {
         let offset = request_offset(session.geometry(), &peer.requests[0]);
         let mut parts = Vec::with_capacity(count);
         for request in peer.requests.drain(..count) {
-            let Request { index, begin, length } = request;
+            let Request {
+                index,
+                begin,
+                length,
+            } = request;
             peer.reading += length as usize;
-            parts.push(ReadPart { index, begin, length, block: shared.pool.take(Share::Send) });
+            parts.push(ReadPart {
+                index,
+                begin,
+                length,
+                block: shared.pool.take(Share::Send),
+            });
         }
         session.jobs += 1;
-        shared.work(session.id, &session.storage, Job::Read(ReadRun { stream: id, offset, parts }));
+        shared.work(
+            session.id,
+            &session.storage,
+            Job::Read(ReadRun {
+                stream: id,
+                offset,
+                parts,
+            }),
+        );
     }
     let waiting = stream.peer().map_or(0, |peer| peer.requests.len());
     if stream.held && waiting <= REQUESTS_IN_MAX / 2 {
         stream.held = false;
-        shared.push(Output::Hold { stream: id, hold: false });
+        shared.push(Output::Hold {
+            stream: id,
+            hold: false,
+        });
     }
 }
 
@@ -59,7 +82,11 @@ fn run_length(geometry: &Geometry, requests: &std::collections::VecDeque<Request
         end = Some(offset + u64::from(request.length));
         follows
     };
-    requests.iter().take(RUN_BLOCKS_MAX).take_while(follows).count()
+    requests
+        .iter()
+        .take(RUN_BLOCKS_MAX)
+        .take_while(follows)
+        .count()
 }
 
 /// A run was read: queues its blocks, if the peer is still there and may have them.
@@ -83,13 +110,19 @@ pub fn read_done(
         let requests: Vec<Request> = run.parts.iter().map(request_of).collect();
         give_back(shared, run);
         if stream.peer().is_some_and(|peer| peer.features.fast) {
-            requests.into_iter().for_each(|request| reject(shared, stream, request));
+            requests
+                .into_iter()
+                .for_each(|request| reject(shared, stream, request));
         }
         return;
     }
     for part in run.parts {
         let head = wire::encode_piece_head(part.index, part.begin, part.length);
-        let frame = Frame::Block { head, block: part.block, length: part.length };
+        let frame = Frame::Block {
+            head,
+            block: part.block,
+            length: part.length,
+        };
         stream.queued(&frame, shared.now);
         shared.send(run.stream, frame);
     }
@@ -97,11 +130,15 @@ pub fn read_done(
         peer.up.add(shared.now, bytes as u64);
     }
     session.up.add(shared.now, bytes as u64);
-    shared.counters.bytes_up += bytes as u64;
+    shared.counters.payload_sent_bytes += bytes as u64;
 }
 
 const fn request_of(part: &ReadPart) -> Request {
-    Request { index: part.index, begin: part.begin, length: part.length }
+    Request {
+        index: part.index,
+        begin: part.begin,
+        length: part.length,
+    }
 }
 
 fn give_back(shared: &mut Shared, run: ReadRun) {
@@ -113,7 +150,9 @@ fn give_back(shared: &mut Shared, run: ReadRun) {
 /// Lets the peer ask, or stops it. What it had asked for is refused with BEP 6 and forgotten without.
 pub fn set_choked(shared: &mut Shared, stream: &mut Stream, choked: bool) {
     let now = shared.now;
-    let Stage::Open { peer, .. } = &mut stream.stage else { return };
+    let Stage::Open { peer, .. } = &mut stream.stage else {
+        return;
+    };
     if peer.choked == choked {
         return;
     }
@@ -127,6 +166,8 @@ pub fn set_choked(shared: &mut Shared, stream: &mut Stream, choked: bool) {
     let fast = peer.features.fast;
     send(shared, stream, &Message::Choke);
     if fast {
-        requests.into_iter().for_each(|request| reject(shared, stream, request));
+        requests
+            .into_iter()
+            .for_each(|request| reject(shared, stream, request));
     }
 }

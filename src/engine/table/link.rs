@@ -115,7 +115,9 @@ impl Link {
     pub const fn new(address: SocketAddr) -> Self {
         Self {
             address,
-            state: LinkState::Disconnected { not_before: Instant::ZERO },
+            state: LinkState::Disconnected {
+                not_before: Instant::ZERO,
+            },
             attempts: 0,
             dialable: false,
             spent: false,
@@ -150,13 +152,24 @@ impl Link {
         let pinned = !self.pinned_by.is_empty();
         if !pinned && (self.spent || self.attempts >= settings.failures_to_ignore) {
             self.spent = true;
-            self.state = LinkState::Ignored { until: now + settings.ignore, why: IgnoreReason::Failures };
+            self.state = LinkState::Ignored {
+                until: now + settings.ignore,
+                why: IgnoreReason::Failures,
+            };
             return true;
         }
-        let doubled = settings.retry_first.saturating_mul(1 << (self.attempts - 1).min(16));
-        let cap = if pinned { PINNED_RETRY_MAX } else { settings.retry_max };
+        let doubled = settings
+            .retry_first
+            .saturating_mul(1 << (self.attempts - 1).min(16));
+        let cap = if pinned {
+            PINNED_RETRY_MAX
+        } else {
+            settings.retry_max
+        };
         let pause = doubled.min(cap);
-        let tenth = u64::try_from(pause.as_micros() / 5).unwrap_or(u64::MAX).max(1);
+        let tenth = u64::try_from(pause.as_micros() / 5)
+            .unwrap_or(u64::MAX)
+            .max(1);
         let not_before = now + pause - pause / 10 + Duration::from_micros(jitter % tenth);
         self.state = LinkState::Disconnected { not_before };
         false
@@ -171,15 +184,24 @@ impl Link {
         self.short_lives = if lived_short { self.short_lives + 1 } else { 0 };
         self.state = if self.short_lives >= 2 && self.pinned_by.is_empty() {
             self.short_lives = 0;
-            LinkState::Ignored { until: now + settings.ignore, why: IgnoreReason::Unstable }
+            LinkState::Ignored {
+                until: now + settings.ignore,
+                why: IgnoreReason::Unstable,
+            }
         } else {
-            LinkState::Disconnected { not_before: now + settings.retry_first }
+            LinkState::Disconnected {
+                not_before: now + settings.retry_first,
+            }
         };
     }
 
     /// Leaves it alone for the usual time.
     pub fn ignore(&mut self, now: Instant, why: IgnoreReason, settings: &Settings) {
-        let until = if why == IgnoreReason::Ourselves { Instant::FAR } else { now + settings.ignore };
+        let until = if why == IgnoreReason::Ourselves {
+            Instant::FAR
+        } else {
+            now + settings.ignore
+        };
         self.state = LinkState::Ignored { until, why };
     }
 }

@@ -64,19 +64,30 @@ impl Table {
     ///
     /// # Errors
     /// The session that has it already.
-    pub fn swarm_add(&mut self, info_hash: InfoHash, session: SessionId) -> Result<SwarmId, SessionId> {
+    pub fn swarm_add(
+        &mut self,
+        info_hash: InfoHash,
+        session: SessionId,
+    ) -> Result<SwarmId, SessionId> {
         if let Some(swarm) = self.swarm_of(info_hash) {
             return Err(swarm.session);
         }
-        let id = self.swarms.insert_with(|id| Swarm::new(id, info_hash, session));
+        let id = self
+            .swarms
+            .insert_with(|id| Swarm::new(id, info_hash, session));
         self.by_hash.insert(info_hash, id);
         Ok(id)
     }
 
     /// Forgets a swarm; its links stay only for others, or while they must not be dialled. Its streams must be closed before.
     pub fn swarm_remove(&mut self, id: SwarmId) {
-        let Some(swarm) = self.swarms.remove(id) else { return };
-        assert!(swarm.streams.is_empty() && swarm.dials == 0, "a swarm is removed after its streams");
+        let Some(swarm) = self.swarms.remove(id) else {
+            return;
+        };
+        assert!(
+            swarm.streams.is_empty() && swarm.dials == 0,
+            "a swarm is removed after its streams"
+        );
         self.by_hash.remove(&swarm.info_hash);
         for link in swarm.candidates {
             if let Some(record) = self.links.get_mut(link) {
@@ -117,7 +128,9 @@ impl Table {
         if is_own(address, listening) {
             return Err(Refusal::OwnAddress);
         }
-        let Some(record) = self.swarms.get_mut(swarm) else { return Err(Refusal::UnknownSession) };
+        let Some(record) = self.swarms.get_mut(swarm) else {
+            return Err(Refusal::UnknownSession);
+        };
         let known = self.by_address.get(&address).copied();
         let pinned = source == Source::Person;
         let associated = known.is_some_and(|link| record.candidates.contains(&link));
@@ -158,7 +171,10 @@ impl Table {
     /// A stream on `link`, made by `make`.
     pub fn stream_add(&mut self, link: LinkId, make: impl FnOnce(StreamId) -> Stream) -> StreamId {
         let id = self.streams.insert_with(make);
-        let record = self.links.get_mut(link).expect("a stream is added to a link that is there");
+        let record = self
+            .links
+            .get_mut(link)
+            .expect("a stream is added to a link that is there");
         record.streams.push(id);
         record.state = match record.state {
             LinkState::Established => LinkState::Established,
@@ -185,16 +201,32 @@ impl Table {
     }
 
     /// An attempt failed (requirement L8, X14). `true` when the address is now ignored.
-    pub fn link_failed(&mut self, link: LinkId, now: Instant, jitter: u64, settings: &Settings) -> bool {
-        let Some(record) = self.links.get_mut(link) else { return false };
+    pub fn link_failed(
+        &mut self,
+        link: LinkId,
+        now: Instant,
+        jitter: u64,
+        settings: &Settings,
+    ) -> bool {
+        let Some(record) = self.links.get_mut(link) else {
+            return false;
+        };
         let ignored = record.failed(now, jitter, settings);
         self.forget_if_unused(link);
         ignored
     }
 
     /// The last stream of a link that worked is gone: it may be tried again after the first pause.
-    pub fn link_lost(&mut self, link: LinkId, now: Instant, lived_short: bool, settings: &Settings) {
-        let Some(record) = self.links.get_mut(link) else { return };
+    pub fn link_lost(
+        &mut self,
+        link: LinkId,
+        now: Instant,
+        lived_short: bool,
+        settings: &Settings,
+    ) {
+        let Some(record) = self.links.get_mut(link) else {
+            return;
+        };
         if record.streams.is_empty() {
             record.lost(now, lived_short, settings);
         }
@@ -203,8 +235,13 @@ impl Table {
 
     /// Nobody is dialled at, or accepted from, this address again: it sent bad data, proven.
     pub fn ban(&mut self, link: LinkId, peer_id: Option<PeerId>) {
-        let Some(record) = self.links.get_mut(link) else { return };
-        record.state = LinkState::Ignored { until: Instant::FAR, why: IgnoreReason::BadData };
+        let Some(record) = self.links.get_mut(link) else {
+            return;
+        };
+        record.state = LinkState::Ignored {
+            until: Instant::FAR,
+            why: IgnoreReason::BadData,
+        };
         let ip = record.address.ip();
         // Many peers share a loopback or private address (tests, a NAT of one's own): there the peer-id and the port stand in.
         if address::is_global(ip) && self.banned_ips.len() < BANNED_MAX {
@@ -224,7 +261,15 @@ impl Table {
             || self
                 .link_at(address)
                 .and_then(|link| self.links.get(link))
-                .is_some_and(|link| matches!(link.state, LinkState::Ignored { why: IgnoreReason::BadData, .. }))
+                .is_some_and(|link| {
+                    matches!(
+                        link.state,
+                        LinkState::Ignored {
+                            why: IgnoreReason::BadData,
+                            ..
+                        }
+                    )
+                })
     }
 
     /// Whether a stranger that calls itself `id` was banned.
@@ -245,8 +290,13 @@ impl Table {
 
     /// A link that no swarm names, that carries no stream and need not be avoided is nothing worth keeping.
     fn forget_if_unused(&mut self, id: LinkId) {
-        let Some(link) = self.links.get(id) else { return };
-        if link.swarms.is_empty() && link.streams.is_empty() && !matches!(link.state, LinkState::Ignored { .. }) {
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
+        if link.swarms.is_empty()
+            && link.streams.is_empty()
+            && !matches!(link.state, LinkState::Ignored { .. })
+        {
             self.by_address.remove(&link.address);
             self.links.remove(id);
         }
@@ -258,6 +308,7 @@ fn is_own(address: SocketAddr, listening: &[SocketAddr]) -> bool {
     listening.iter().any(|own| {
         own.port() == address.port()
             && own.is_ipv4() == address.is_ipv4()
-            && (own.ip() == address.ip() || (own.ip().is_unspecified() && address.ip().is_loopback()))
+            && (own.ip() == address.ip()
+                || (own.ip().is_unspecified() && address.ip().is_loopback()))
     })
 }

@@ -9,9 +9,7 @@ use crate::codec::geometry::{BlockRef, PieceIndex};
 use crate::codec::wire::{Features, Request};
 use crate::engine::rate::Rate;
 use crate::engine::session::picker;
-use crate::engine::settings::{
-    REQUESTS_OUT_DEFAULT, REQUESTS_OUT_FIRST, REQUESTS_OUT_MAX, SNUB,
-};
+use crate::engine::settings::{REQUESTS_OUT_DEFAULT, REQUESTS_OUT_FIRST, REQUESTS_OUT_MAX, SNUB};
 use crate::ids::PeerId;
 use crate::time::{Duration, Instant};
 
@@ -188,13 +186,16 @@ impl Peer {
         self.round_trip = self.round_trip.min(waited);
         self.down.add(now, bytes as u64);
         let span = u64::try_from((self.round_trip + AHEAD).as_millis()).unwrap_or(u64::MAX);
-        let by_rate = self.down.per_second(now).saturating_mul(span) / 1000 / crate::buffer::BLOCK_BYTES as u64;
+        let by_rate = self.down.per_second(now).saturating_mul(span)
+            / 1000
+            / crate::buffer::BLOCK_BYTES as u64;
         let by_rate = usize::try_from(by_rate).unwrap_or(usize::MAX);
-        let target = if by_rate > self.asked_target || now.since(self.since) < Duration::from_secs(10) {
-            self.asked_target + 1
-        } else {
-            by_rate.max(self.asked_target - self.asked_target / 64)
-        };
+        let target =
+            if by_rate > self.asked_target || now.since(self.since) < Duration::from_secs(10) {
+                self.asked_target + 1
+            } else {
+                by_rate.max(self.asked_target - self.asked_target / 64)
+            };
         self.asked_target = target.clamp(2, self.asked_max.min(REQUESTS_OUT_MAX));
     }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::engine::message::{Frame, LostReason};
 use crate::codec::wire::Violation;
+use crate::engine::message::{Frame, LostReason};
 use crate::ids::{LinkId, SessionId, StreamId, SwarmId};
 use crate::time::Instant;
 

@@ -49,7 +49,11 @@ impl Swarm {
     /// Leaves `address` alone here until `until`; again renews.
     pub fn ignore(&mut self, address: SocketAddr, until: Instant) {
         if self.ignored.len() >= IGNORED_MAX && !self.ignored.contains_key(&address) {
-            let first = self.ignored.iter().min_by_key(|(_, until)| **until).map(|(&address, _)| address);
+            let first = self
+                .ignored
+                .iter()
+                .min_by_key(|(_, until)| **until)
+                .map(|(&address, _)| address);
             first.map(|address| self.ignored.remove(&address));
         }
         self.ignored.insert(address, until);
@@ -58,12 +62,18 @@ impl Swarm {
     /// Until when `address` is left alone here, if it is.
     #[must_use]
     pub fn ignored_until(&self, address: &SocketAddr, now: Instant) -> Option<Instant> {
-        self.ignored.get(address).copied().filter(|&until| until > now)
+        self.ignored
+            .get(address)
+            .copied()
+            .filter(|&until| until > now)
     }
 
     /// Addresses ignored now, with until when; those that ended are forgotten.
     pub fn ignored(&mut self, now: Instant) -> Vec<(SocketAddr, Instant)> {
         self.ignored.retain(|_, until| *until > now);
-        self.ignored.iter().map(|(&address, &until)| (address, until)).collect()
+        self.ignored
+            .iter()
+            .map(|(&address, &until)| (address, until))
+            .collect()
     }
 }
