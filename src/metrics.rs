@@ -138,18 +138,19 @@ figures! {
         sessions_paused: Gauge, "count", "Sessions paused by a person.";
         sessions_error: Gauge, "count", "Sessions that wait for the disk or a person.";
         blocks_taken: Gauge, "count", "Blocks of the pool in use.";
-        bytes_down: Counter, "bytes", "Payload received.";
-        bytes_up: Counter, "bytes", "Payload sent.";
+        payload_received_bytes: Counter, "bytes", "Payload received.";
+        payload_sent_bytes: Counter, "bytes", "Payload sent.";
+        payload_wasted_bytes: Counter, "bytes", "Payload received that was wrong or not needed.";
+        requests_sent: Counter, "count", "Blocks asked for.";
+        requests_received: Counter, "count", "Blocks others asked for.";
         pieces_completed: Counter, "count", "Pieces verified and written.";
         pieces_failed: Counter, "count", "Pieces whose hash was wrong.";
-        peer_messages: Counter, "count", "Messages from peers.";
         handshakes: Counter, "count", "Handshakes completed.";
+        handshakes_failed: Counter, "count", "Streams closed before their handshake was complete.";
+        violations: Counter, "count", "Streams closed for breaking the protocol.";
+        duplicates: Counter, "count", "Streams closed as second ones to the same peer.";
         dials: Counter, "count", "Addresses dialled.";
         dials_failed: Counter, "count", "Dials that failed.";
-        incoming: Counter, "count", "Sockets that were accepted.";
-        incoming_refused: Counter, "count", "Of those, refused for want of room.";
-        unknown_torrents: Counter, "count", "Handshakes for torrents we do not have.";
-        snubs: Counter, "count", "Peers that owed us blocks for too long.";
         bans: Counter, "count", "Links banned for proven bad data.";
         incoming: Counter, "count", "Streams others opened.";
         incoming_refused: Counter, "count", "Streams others opened that were refused at once.";
@@ -160,12 +161,8 @@ figures! {
         datagrams_received: Counter, "count", "Datagrams received.";
         datagrams_sent: Counter, "count", "Datagrams sent.";
         announces: Counter, "count", "Announces sent.";
-        announces_ok: Counter, "count", "Announces that were answered well.";
-        datagrams_in: Counter, "count", "Datagrams received.";
-        datagrams_out: Counter, "count", "Datagrams sent.";
-        jobs_submitted: Counter, "count", "Jobs given out.";
-        jobs_done: Counter, "count", "Jobs that came back.";
-        disk_faults: Counter, "count", "Jobs that met a fault of the disk.";
+        announces_failed: Counter, "count", "Announces that failed.";
+        messages_refused: Counter, "count", "Callers' messages refused.";
     }
 }
 

@@ -99,7 +99,7 @@ impl Core for Engine {
     }
 
     fn counters(&self) -> EngineCounters {
-        *self.counters()
+        self.counters()
     }
 }
 

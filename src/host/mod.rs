@@ -70,7 +70,7 @@ impl OsHost {
     pub fn new(
         clock: Clock,
         listen: &[SocketAddr],
-        threads: usize,
+        threads: u32,
         state: PathBuf,
         notices: &mut Vec<String>,
     ) -> io::Result<Self> {
