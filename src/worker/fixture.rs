@@ -1,5 +1,7 @@
 //! Torrents for the tests of this folder.
 
+#![allow(clippy::cast_possible_truncation, reason = "tests on 64 bits")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -28,7 +28,8 @@ pub struct MemoryFiles {
     pub directories: BTreeSet<PathBuf>,
     /// Calls of [`Files::write_at`] so far.
     pub writes: u64,
-    clock: i64,
+    /// Changes so far; the time of the next is one more.
+    pub clock: i64,
 }
 
 /// A file in memory.

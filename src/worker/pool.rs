@@ -83,10 +83,10 @@ impl Pool {
     ///
     /// # Errors
     /// When the system gives us no threads.
-    pub fn start(threads: usize, waker: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+    pub fn start(threads: u32, waker: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
         let threads = match threads {
             0 => thread::available_parallelism().map_or(1, usize::from) + 1,
-            _ => threads,
+            _ => threads as usize,
         };
         let files = DiskFiles::new();
         let runners = (0..threads).map(|_| runner(files.clone())).collect();

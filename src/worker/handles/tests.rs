@@ -21,7 +21,7 @@ fn the_least_recently_used_handle_goes() {
     let directory = tempfile::tempdir().unwrap();
     let fixture = many(directory.path());
     let mut files = DiskFiles::with_capacity(3);
-    let mut open = |file: FileIndex, session: SessionId| {
+    let open = |file: FileIndex, session: SessionId| {
         let place = Place {
             session,
             layout: fixture.layout(),

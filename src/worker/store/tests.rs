@@ -172,7 +172,7 @@ fn a_row_is_held_by_one_at_a_time() {
 #[test]
 fn two_processes_write_their_rows_at_the_same_time() {
     let state = tempfile::tempdir().unwrap();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for hash in 0..4 {
             let state = state.path();
             scope.spawn(move || {
@@ -192,7 +192,7 @@ fn two_processes_write_their_rows_at_the_same_time() {
         // The threads' stores may still be letting go.
         let row = loop {
             match test.load(u32::from(hash), hash) {
-                Err(StoreFault::Busy { .. }) => std::thread::yield_now(),
+                Err(StoreFault::Busy { .. }) => thread::yield_now(),
                 row => break row.unwrap().unwrap(),
             }
         };
