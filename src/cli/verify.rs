@@ -65,7 +65,7 @@ impl Verify {
         if !root.is_dir() {
             return Err(failed("not a directory: name the one that holds the data"));
         }
-        let threads = usize::try_from(loaded.config.workers.threads).unwrap_or(0);
+        let threads = loaded.config.workers.threads;
         let budget = Duration::from_millis(loaded.config.shutdown.budget_ms);
         let damage = check(&torrent, root, threads, budget, context.console)?;
         let report = Report::of(&torrent, &damage);
@@ -132,7 +132,7 @@ fn path_of(file: &FileEntry) -> String {
 fn check(
     torrent: &Metainfo,
     root: PathBuf,
-    threads: usize,
+    threads: u32,
     budget: Duration,
     console: &mut Console,
 ) -> Result<Damage, Failure> {
