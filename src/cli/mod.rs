@@ -16,13 +16,15 @@ mod create;
 mod get;
 mod logging;
 mod man;
+pub mod peer_name;
 mod running;
 mod seed;
 mod show;
-mod signals;
+pub mod signals;
 mod source;
 pub mod transfer;
 mod units;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -113,6 +115,8 @@ enum Command {
     Create(create::Create),
     /// Print what a torrent says
     Show(show::Show),
+    /// Check the data on disk against a torrent
+    Verify(verify::Verify),
     /// Print the configuration in effect, with the origin of each value
     Config(config::ConfigCommand),
     /// Print shell completions
@@ -162,6 +166,7 @@ pub fn run(
         Command::Seed(command) => command.run(context),
         Command::Create(command) => command.run(context),
         Command::Show(command) => command.run(context),
+        Command::Verify(command) => command.run(context),
         Command::Config(command) => command.run(context),
         Command::Completions(command) => command.run(context),
         Command::Man => man::run(context),

@@ -386,26 +386,3 @@ fn events_are_objects_a_line() {
         (&3.into(), &5.into())
     );
 }
-
-#[test]
-fn peers_are_named_by_address_or_name() {
-    let named = |host: &str, port| Some(PeerName::Named(host.to_owned(), port));
-    let address = |text: &str| Some(PeerName::Address(text.parse().unwrap()));
-    #[rustfmt::skip]
-    let table = [
-        ("1.2.3.4:5",        address("1.2.3.4:5")),
-        ("[::1]:5",          address("[::1]:5")),
-        ("a-b.example:6881", named("a-b.example", 6881)),
-        ("localhost:1",      named("localhost", 1)),
-        ("1.2.3.4",          None),
-        ("1.2.3.4:0",        None),
-        ("::1:5",            None),
-        ("host:99999",       None),
-        (":5",               None),
-        ("a b:5",            None),
-        ("http://h:5",       None),
-    ];
-    for (text, want) in table {
-        assert_eq!(text.parse::<PeerName>().ok(), want, "{text}");
-    }
-}
