@@ -10,8 +10,7 @@ mod texts;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::Serialize;
-
+use crate::actor::bus::Record;
 use crate::codec::metainfo::Metainfo;
 use crate::engine::message::{Answer, Message, Refusal, SessionAdd, SessionSnapshot, SessionState};
 use crate::events::Event;
@@ -50,9 +49,9 @@ pub trait Engine {
     /// No answer in time, or none ever: one line for a person.
     fn ask(&mut self, message: Message) -> Result<Answer, String>;
 
-    /// The next event, waiting at most `timeout` for it. Events of every kind when `get --json` prints them, else none are
-    /// needed: then this only waits.
-    fn next_event(&mut self, timeout: Duration) -> Option<Told>;
+    /// The next event, waiting at most `timeout` for it. Events of every kind when `get --json` prints them, else at least
+    /// those of sessions.
+    fn next_event(&mut self, timeout: Duration) -> Option<Arc<Record>>;
 
     /// Something a person should know that belongs to no torrent, such as a port that was busy; each once.
     fn next_notice(&mut self) -> Option<String>;
@@ -65,18 +64,6 @@ pub trait Engine {
 
     /// Waits at most `timeout` for the end: the local work that had to be abandoned, named for a person.
     fn ended(&mut self, timeout: Duration) -> Option<Vec<String>>;
-}
-
-/// An event as `--json` prints it, one object a line.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Told {
-    /// What happened.
-    #[serde(flatten)]
-    pub event: Event,
-    /// Milliseconds since 1970.
-    pub time: u64,
-    /// Counts all events of this run; a gap means that some were lost.
-    pub seq: u64,
 }
 
 /// What is to be done.
@@ -260,19 +247,28 @@ impl Transfer<'_> {
                 next_look = now + LOOK_PERIOD;
             }
             let pause = next_look.since(now).min(SIGNAL_LATENCY);
-            self.tell_events(pause)?;
+            if self.tell_events(pause)? {
+                next_look = self.engine.now();
+            }
         }
     }
 
-    /// Waits at most `pause` for events, and prints all that are there.
-    fn tell_events(&mut self, pause: Duration) -> Result<(), Failure> {
+    /// Waits at most `pause` for events, and prints all that are there. `true` when one of them is worth a look at once.
+    fn tell_events(&mut self, pause: Duration) -> Result<bool, Failure> {
         let mut pause = pause;
         let mut told = false;
-        while let Some(event) = self.engine.next_event(pause) {
+        let mut news = false;
+        while let Some(record) = self.engine.next_event(pause) {
             pause = Duration::ZERO;
+            if matches!(
+                record.event,
+                Event::SessionCompleted(_) | Event::SessionError(_)
+            ) {
+                news = true;
+            }
             if self.json {
                 let out = self.console.out();
-                serde_json::to_writer(&mut *out, &event).map_err(std::io::Error::from)?;
+                serde_json::to_writer(&mut *out, &*record).map_err(std::io::Error::from)?;
                 writeln!(out)?;
                 told = true;
             }
@@ -280,7 +276,7 @@ impl Transfer<'_> {
         if told {
             self.console.flush()?;
         }
-        Ok(())
+        Ok(news)
     }
 
     /// Asks how every torrent stands.
