@@ -1,0 +1,96 @@
+//! Trackers: a real one, and one that answers whatever the test wants.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Running, Scratch, eventually, free, text};
+
+/// A running opentracker; HTTP and UDP on one port.
+pub(crate) struct Opentracker {
+    /// Where it listens, both kinds.
+    pub(crate) address: SocketAddr,
+    _running: Running,
+}
+
+impl Opentracker {
+    /// Starts one. It names peers by the address they come from, so its swarm must be on 127.0.0.1.
+    pub(crate) fn start(scratch: &Scratch) -> Self {
+        let address = free(Ipv4Addr::LOCALHOST.into());
+        let port = address.port().to_string();
+        let dir = text(&scratch.dir("opentracker"));
+        let mut command = Command::new("opentracker");
+        command.args(["-i", "127.0.0.1", "-p", &port, "-P", &port, "-d", &dir]);
+        let running = Running::start(&command);
+        eventually("opentracker", || std::net::TcpStream::connect(address).ok());
+        Self {
+            address,
+            _running: running,
+        }
+    }
+
+    /// Waits until somebody has announced as a seed of that torrent, so that whoever asks next is told of it.
+    pub(crate) fn wait_for_seed(&self, info_hash: &[u8; 20]) {
+        let escaped = info_hash
+            .iter()
+            .fold(String::new(), |text, byte| format!("{text}%{byte:02x}"));
+        let request = format!("GET /scrape?info_hash={escaped} HTTP/1.0\r\n\r\n");
+        eventually("an announce of the seed", || {
+            let mut stream = std::net::TcpStream::connect(self.address).ok()?;
+            stream.write_all(request.as_bytes()).ok()?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).ok()?;
+            let answer = String::from_utf8_lossy(&answer);
+            (answer.contains("8:completei") && !answer.contains("8:completei0e")).then_some(())
+        });
+    }
+}
+
+/// An HTTP server that gives every request the same bytes and hangs up.
+pub(crate) struct Canned {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    asked: Arc<AtomicU64>,
+}
+
+impl Canned {
+    /// `None` answers nothing at all and keeps the stream open.
+    pub(crate) fn start(answer: Option<Vec<u8>>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            let mut silent = Vec::new();
+            for mut stream in listener.incoming().flatten() {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request);
+                count.fetch_add(1, Ordering::SeqCst);
+                match &answer {
+                    // The client may hang up before it has read everything: it should.
+                    Some(answer) => drop(stream.write_all(answer)),
+                    None => silent.push(stream),
+                }
+            }
+        });
+        Self { address, asked }
+    }
+
+    /// Requests so far.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+/// An HTTP answer of that status and body.
+pub(crate) fn http(status: &str, body: &[u8]) -> Vec<u8> {
+    let mut out = format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    out.extend(body);
+    out
+}
