@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use support::clients::{Aria2, Libtorrent, Options, Transmission};
 use support::peer::{FakePeer, Manner};
-use support::torrent::{Recipe, Torrent};
+use support::torrent::{Recipe, Torrent, digest, hex};
 use support::tracker::{Canned, Opentracker, http};
 use support::{Linnet, Running, Scratch, eventually, free, is_long, place, text};
 
@@ -239,6 +239,34 @@ fn the_other_clients_trade_among_themselves() {
     assert!(seed.uploaded() >= torrent.total);
 }
 
+/// The same for the tracker.
+#[test]
+fn libtorrent_meets_libtorrent_through_the_trackers() {
+    for scheme in ["http", "udp"] {
+        let scratch = Scratch::new();
+        let address = free(LOCALHOST);
+        let url = format!("{scheme}://{address}/announce");
+        let torrent = Torrent::make(
+            &scratch,
+            &Recipe {
+                trackers: &[&url],
+                ..SINGLE
+            },
+        );
+        let tracker = Opentracker::start(&scratch, address, &[&torrent]);
+        let options = Options {
+            at: Some(LOCALHOST),
+            trackers: true,
+            ..Options::default()
+        };
+        let _seed = Libtorrent::seed(&torrent.file, &torrent.dir, &options);
+        tracker.wait_for_seed(&torrent);
+        let into = scratch.dir("into");
+        Libtorrent::get(&torrent.file, &into, &options).done();
+        torrent.assert_same(&into);
+    }
+}
+
 /// The last piece of a file of 4.5 GiB: everything before is a hole that both sides have already, so that the test
 /// costs two checks and no disk space.
 #[test]
@@ -337,94 +365,92 @@ fn peers_meet_through_a_udp_tracker() {
 
 fn meet_through_tracker(url: impl Fn(SocketAddr) -> String) {
     let scratch = Scratch::new();
-    let tracker = Opentracker::start(&scratch);
-    let url = url(tracker.address);
+    let address = free(LOCALHOST);
+    let url = url(address);
     let trackers = [&*url];
-    let with_tracker = |name| Recipe {
-        name,
-        trackers: &trackers,
-        ..SINGLE
+    let make = |name| {
+        Torrent::make(
+            &scratch,
+            &Recipe {
+                name,
+                trackers: &trackers,
+                ..SINGLE
+            },
+        )
     };
+    let (ours, theirs) = (make("ours"), make("theirs"));
+    let tracker = Opentracker::start(&scratch, address, &[&ours, &theirs]);
     let options = Options {
         at: Some(LOCALHOST),
         trackers: true,
         ..Options::default()
     };
-
-    let torrent = Torrent::make(&scratch, &with_tracker("ours"));
-    let _seed = Libtorrent::seed(&torrent.file, &torrent.dir, &options);
-    tracker.wait_for_seed(&torrent.info_hash);
     let into = scratch.dir("into");
     let linnet = Linnet::at(&scratch, "home", free(LOCALHOST));
-    let mut get = linnet.get(&torrent.file, &into, &[]);
+
+    let _seed = Libtorrent::seed(&ours.file, &ours.dir, &options);
+    tracker.wait_for_seed(&ours);
+    let mut get = linnet.get(&ours.file, &into, &[]);
     get.wait_event("tracker.success");
     get.expect_exit(0);
-    torrent.assert_same(&into);
+    ours.assert_same(&into);
 
-    let torrent = Torrent::make(&scratch, &with_tracker("theirs"));
-    let _seed = linnet.seed(&torrent.file, &torrent.dir, &[]);
-    tracker.wait_for_seed(&torrent.info_hash);
-    let leech = Libtorrent::get(&torrent.file, &into, &options);
+    let _seed = linnet.seed(&theirs.file, &theirs.dir, &[]);
+    tracker.wait_for_seed(&theirs);
+    let leech = Libtorrent::get(&theirs.file, &into, &options);
     leech.done();
-    torrent.assert_same(&into);
+    theirs.assert_same(&into);
 }
 
 /// Each is reported, none harms the download, and the good tracker of the next tier is asked (BEP 12).
 #[test]
 fn bad_trackers_are_reported_and_passed_over() {
     let megabytes = vec![b'x'; 30 << 20];
-    let table: [(&str, Option<Vec<u8>>); 6] = [
-        ("garbage", Some(http("200 OK", b"<html>hello</html>"))),
-        ("not HTTP", Some(b"\x00\x01\x02\r\n".to_vec())),
-        ("500", Some(http("500 Internal Server Error", b"no"))),
-        ("nothing", Some(Vec::new())),
-        ("megabytes", Some(http("200 OK", &megabytes))),
-        ("deep", Some(http("200 OK", &vec![b'l'; 1 << 20]))),
+    let table: [(&str, Vec<u8>); 6] = [
+        ("garbage", http("200 OK", b"<html>hello</html>")),
+        ("not HTTP", b"\x00\x01\x02\r\n".to_vec()),
+        ("500", http("500 Internal Server Error", b"no")),
+        ("nothing", Vec::new()),
+        ("megabytes", http("200 OK", &megabytes)),
+        ("deep", http("200 OK", &vec![b'l'; 1 << 20])),
     ];
     let scratch = Scratch::new();
-    let good = Opentracker::start(&scratch);
-    let good_url = format!("http://{}/announce", good.address);
-    for (name, answer) in table {
-        let bad = Canned::start(answer);
+    let address = free(LOCALHOST);
+    let good_url = format!("http://{address}/announce");
+    let cases = table.map(|(name, answer)| {
+        let bad = Canned::start(Some(answer));
         let bad_url = format!("http://{}/announce", bad.address);
         let recipe = Recipe {
             name,
             trackers: &[&bad_url, &good_url],
             ..ONE_PIECE
         };
-        let torrent = Torrent::make(&scratch, &recipe);
-        // The seed asks the good one alone.
-        let for_seed = Torrent::make(
-            &scratch,
-            &Recipe {
-                name,
-                trackers: &[&good_url],
-                ..ONE_PIECE
-            },
-        );
+        (name, bad, Torrent::make(&scratch, &recipe))
+    });
+    let torrents = cases.each_ref().map(|(_, _, torrent)| torrent);
+    let good = Opentracker::start(&scratch, address, &torrents);
+    for (name, bad, torrent) in &cases {
         let options = Options {
             at: Some(LOCALHOST),
             trackers: true,
             ..Options::default()
         };
-        let _seed = Libtorrent::seed(&for_seed.file, &for_seed.dir, &options);
-        good.wait_for_seed(&torrent.info_hash);
-        // `for_seed` wrote the same file name: write the one with both again.
-        let torrent = Torrent::make(&scratch, &recipe);
+        let _seed = Libtorrent::seed(&torrent.file, &torrent.dir, &options);
+        good.wait_for_seed(torrent);
+        let seen = bad.asked();
         let into = scratch.dir("into");
         let linnet = Linnet::at(&scratch, "home", free(LOCALHOST));
         let mut get = linnet.get(&torrent.file, &into, &[]);
         let failed = get.wait_event("tracker.failed");
         assert_eq!(failed["tier"], 0, "{name}");
+        let error = failed["error"].as_str();
         assert!(
-            failed["error"]
-                .as_str()
-                .is_some_and(|error| !error.is_empty()),
+            error.is_some_and(|error| !error.is_empty()),
             "{name}: {failed}"
         );
         get.expect_exit(0);
         torrent.assert_same(&into);
-        assert!(bad.asked() >= 1, "{name}");
+        assert!(bad.asked() > seen, "{name}");
     }
 }
 
@@ -911,8 +937,7 @@ fn a_full_disk_stops_with_a_clear_error_and_goes_on_when_there_is_room() {
         run.text()
     );
     assert_eq!(run.wait_word("second"), "0", "{}", run.text());
-    let want = support::torrent::digest(&torrent.dir.join("single.bin"));
-    let want: String = want.iter().map(|byte| format!("{byte:02x}")).collect();
+    let want = hex(&digest(&torrent.dir.join("single.bin")));
     assert_eq!(run.wait_word("sum").trim_end_matches([' ', '-']), want);
 }
 

@@ -206,6 +206,11 @@ fn info(recipe: &Recipe<'_>, hashes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// A hash as text.
+pub(crate) fn hex(hash: &[u8; 20]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// SHA-1 of a file, read in parts.
 pub(crate) fn digest(path: &Path) -> [u8; 20] {
     let mut file = File::open(path).unwrap();

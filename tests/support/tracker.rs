@@ -2,11 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Running, Scratch, eventually, free, text};
+use super::torrent::{Torrent, hex};
+use super::{Running, Scratch, eventually};
 
 /// A running opentracker; HTTP and UDP on one port.
 pub(crate) struct Opentracker {
@@ -16,13 +18,31 @@ pub(crate) struct Opentracker {
 }
 
 impl Opentracker {
-    /// Starts one. It names peers by the address they come from, so its swarm must be on 127.0.0.1.
-    pub(crate) fn start(scratch: &Scratch) -> Self {
-        let address = free(Ipv4Addr::LOCALHOST.into());
+    /// Starts one at `address` for these torrents: Debian's is built to serve no others. It names peers by the address
+    /// they come from, so its swarm must be on 127.0.0.1.
+    pub(crate) fn start(scratch: &Scratch, address: SocketAddr, torrents: &[&Torrent]) -> Self {
+        let dir = scratch.dir("opentracker");
+        let list: Vec<String> = torrents
+            .iter()
+            .map(|torrent| hex(&torrent.info_hash) + "\n")
+            .collect();
+        std::fs::write(dir.join("whitelist"), list.concat()).unwrap();
+        // Started by root, it makes this its root directory and becomes `nobody`.
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
         let port = address.port().to_string();
-        let dir = text(&scratch.dir("opentracker"));
         let mut command = Command::new("opentracker");
-        command.args(["-i", "127.0.0.1", "-p", &port, "-P", &port, "-d", &dir]);
+        command.args([
+            "-i",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-P",
+            &port,
+            "-w",
+            "whitelist",
+            "-d",
+        ]);
+        command.arg(&dir).current_dir(&dir);
         let running = Running::start(&command);
         eventually("opentracker", || std::net::TcpStream::connect(address).ok());
         Self {
@@ -32,8 +52,9 @@ impl Opentracker {
     }
 
     /// Waits until somebody has announced as a seed of that torrent, so that whoever asks next is told of it.
-    pub(crate) fn wait_for_seed(&self, info_hash: &[u8; 20]) {
-        let escaped = info_hash
+    pub(crate) fn wait_for_seed(&self, torrent: &Torrent) {
+        let escaped = torrent
+            .info_hash
             .iter()
             .fold(String::new(), |text, byte| format!("{text}%{byte:02x}"));
         let request = format!("GET /scrape?info_hash={escaped} HTTP/1.0\r\n\r\n");
