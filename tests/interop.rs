@@ -137,8 +137,8 @@ fn libtorrent_dials_a_seed() {
     let scratch = Scratch::new();
     let torrent = Torrent::make(&scratch, &ODD);
     let linnet = Linnet::new(&scratch, "home");
-    let _seed = linnet.seed(&torrent.file, &torrent.dir, &[]);
-    eventually("the listener", || {
+    let mut seed = linnet.seed(&torrent.file, &torrent.dir, &[]);
+    seed.until("it listens", |_| {
         support::clients::listens(linnet.listen.port()).then_some(())
     });
     let into = scratch.dir("into");
@@ -504,8 +504,8 @@ fn a_killed_download_goes_on_from_what_was_verified() {
     let first = FakePeer::start(&torrent, place(), Manner::Stall { after: half });
     let into = scratch.dir("into");
     let linnet = Linnet::new(&scratch, "home");
-    let get = linnet.get(&torrent.file, &into, &[first.address]);
-    eventually("half of it", || (first.served() >= half).then_some(()));
+    let mut get = linnet.get(&torrent.file, &into, &[first.address]);
+    get.until("half of it", |_| (first.served() >= half).then_some(()));
     // What was finished in the last few seconds may be lost by contract: let nothing be that young.
     std::thread::sleep(Duration::from_secs(5));
     get.signal(Signal::KILL);
@@ -537,7 +537,7 @@ fn killed_again_and_again_it_still_completes() {
         let before = seed.asked();
         let mut get = linnet.get(&torrent.file, &into, &[seed.address]);
         let mut over = false;
-        eventually("some progress", || {
+        get.until("some progress", |get| {
             over = get
                 .events()
                 .iter()
@@ -567,7 +567,7 @@ fn an_interrupted_download_exits_130_and_goes_on() {
         let into = scratch.dir("into");
         let linnet = Linnet::new(&scratch, "home");
         let mut get = linnet.get(&torrent.file, &into, &[first.address]);
-        eventually("half of it", || (first.served() >= half).then_some(()));
+        get.until("half of it", |_| (first.served() >= half).then_some(()));
         get.signal(signal);
         get.expect_exit(130);
 
@@ -823,8 +823,8 @@ fn threads_are_those_of_the_design_and_no_other() {
             .arg("--peer")
             .arg(staller.address.to_string());
     }
-    let get = Running::start(&command);
-    eventually("all peers", || {
+    let mut get = Running::start(&command);
+    get.until("all peers", |_| {
         stallers.iter().all(|peer| peer.served() == 9).then_some(())
     });
     get.wait_event("tracker.failed");

@@ -26,7 +26,7 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 /// Longest any single wait lasts. Far beyond what anything needs: reaching it means that something hangs.
-pub(crate) const HANG: Duration = Duration::from_secs(120);
+pub(crate) const HANG: Duration = Duration::from_secs(90);
 
 /// Whether the long variants were asked for (`tests/run --long`).
 pub(crate) fn is_long() -> bool {
@@ -198,6 +198,19 @@ impl Running {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).expect("the process is ours and not yet reaped");
+    }
+
+    /// Polls until `f` gives something; fails at once when the program ends before that.
+    pub(crate) fn until<T>(&mut self, what: &str, mut f: impl FnMut(&Self) -> Option<T>) -> T {
+        eventually(what, || {
+            let ended = self.child.try_wait().expect("a child can be waited for");
+            // Asked after the end was seen: what the program did last counts.
+            let value = f(self);
+            if let (None, Some(status)) = (&value, ended) {
+                panic!("{} ended with {status} before {what}", self.name);
+            }
+            value
+        })
     }
 
     /// Waits until it ends; everything it said is there afterwards.
