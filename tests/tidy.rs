@@ -318,7 +318,7 @@ fn modules_named(code: &str) -> Vec<(usize, String)> {
                         word.push(c);
                     } else if !word.is_empty() {
                         named.push((line, std::mem::take(&mut word)));
-                        first = false;
+                        first = c == ',';
                     }
                 }
                 if !word.is_empty() {
