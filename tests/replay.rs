@@ -39,7 +39,7 @@ fn replay(target: &str, run: fn(&[u8])) {
     assert!(!cases.is_empty(), "{target} has a corpus");
     for case in cases {
         let bytes = fs::read(&case).expect("readable");
-        println!("{}", case.display()); // Shown only when a case fails: the last one named is the culprit.
+        eprintln!("{}", case.display()); // Shown only when a case fails: the last one named is the culprit.
         run(&bytes);
         for cut in 0..bytes.len().min(512) {
             run(&bytes[..cut]);

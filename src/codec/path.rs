@@ -217,12 +217,14 @@ pub fn make_distinct(paths: &mut [String]) {
     }
     colliding.sort_unstable();
     let mut chosen: BTreeSet<String> = BTreeSet::new();
-    // Where to go on counting, or a thousand equal names would be tried a thousand times each.
+    // Where to go on counting, or a thousand equal names would be tried a thousand times each. Names that become equal
+    // only when they are cut count together.
     let mut next: BTreeMap<String, u64> = BTreeMap::new();
     for index in colliding {
-        let number = next.entry(fold(&paths[index])).or_insert(2);
+        let (stem, extension) = numberable(&paths[index]);
+        let number = next.entry(fold(&format!("{stem}{extension}"))).or_insert(2);
         loop {
-            let candidate = numbered(&paths[index], *number);
+            let candidate = format!("{stem} ({number}){extension}");
             *number += 1;
             let key = fold(&candidate);
             let taken = folded
@@ -236,13 +238,16 @@ pub fn make_distinct(paths: &mut [String]) {
     }
 }
 
-/// `dir/name.ext` as `dir/name (number).ext`, its last component cut where it must be.
-fn numbered(path: &str, number: u64) -> String {
-    let (directory, name) = path.split_at(path.rfind('/').map_or(0, |slash| slash + 1));
-    let (stem, extension) = split_extension(name);
-    let suffix = format!(" ({number}){extension}");
-    let stem = cut(stem, COMPONENT_BYTES_MAX - suffix.len());
-    format!("{directory}{stem}{suffix}")
+/// `dir/name.ext` as `dir/name` and `.ext`, the name so short that any number fits between them.
+fn numberable(path: &str) -> (&str, &str) {
+    const NUMBER_BYTES_MAX: usize = " (18446744073709551615)".len();
+    let name_at = path.rfind('/').map_or(0, |slash| slash + 1);
+    let (stem, extension) = split_extension(&path[name_at..]);
+    let stem = cut(
+        stem,
+        COMPONENT_BYTES_MAX - NUMBER_BYTES_MAX - extension.len(),
+    );
+    (&path[..name_at + stem.len()], extension)
 }
 
 #[cfg(test)]
@@ -368,7 +373,9 @@ mod tests {
 
     #[test]
     fn many_equal_names_take_no_square_time() {
-        let mut paths = vec![format!("{}.txt", "x".repeat(251)); 20_000];
+        let long = |n: usize| format!("{}{:06}.txt", "x".repeat(245), n / 2);
+        let mut paths: Vec<_> = (0..20_000).map(long).collect();
+        paths.extend(vec![long(0); 20_000]);
         make_distinct(&mut paths);
         let all: BTreeSet<_> = paths.iter().collect();
         assert_eq!(all.len(), paths.len());
