@@ -10,11 +10,9 @@ mod texts;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::Serialize;
-
+use crate::actor::bus::Record;
 use crate::codec::metainfo::Metainfo;
 use crate::engine::message::{Answer, Message, Refusal, SessionAdd, SessionSnapshot, SessionState};
-use crate::events::Event;
 use crate::ids::SessionId;
 use crate::time::{Duration, Instant};
 
@@ -52,31 +50,22 @@ pub trait Engine {
 
     /// The next event, waiting at most `timeout` for it. Events of every kind when `get --json` prints them, else none are
     /// needed: then this only waits.
-    fn next_event(&mut self, timeout: Duration) -> Option<Told>;
+    fn next_event(&mut self, timeout: Duration) -> Option<Arc<Record>>;
 
     /// Something a person should know that belongs to no torrent, such as a port that was busy; each once.
     fn next_notice(&mut self) -> Option<String>;
 
-    /// Writes the metrics: SIGUSR1.
-    fn tell_metrics(&mut self);
+    /// Writes the figures to their file, and gives them as a table: SIGUSR1.
+    ///
+    /// # Errors
+    /// One line for a person.
+    fn metrics(&mut self) -> Result<String, String>;
 
     /// Begins to end, within `budget` for all of it. Returns at once.
     fn begin_shutdown(&mut self, budget: Duration);
 
     /// Waits at most `timeout` for the end: the local work that had to be abandoned, named for a person.
     fn ended(&mut self, timeout: Duration) -> Option<Vec<String>>;
-}
-
-/// An event as `--json` prints it, one object a line.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Told {
-    /// What happened.
-    #[serde(flatten)]
-    pub event: Event,
-    /// Milliseconds since 1970.
-    pub time: u64,
-    /// Counts all events of this run; a gap means that some were lost.
-    pub seq: u64,
 }
 
 /// What is to be done.
@@ -245,7 +234,7 @@ impl Transfer<'_> {
             while let Some(signal) = self.signals.next() {
                 match signal {
                     Signal::Stop => return Ok(Ending::Stopped),
-                    Signal::Metrics => self.engine.tell_metrics(),
+                    Signal::Metrics => self.tell_metrics(),
                 }
             }
             while let Some(notice) = self.engine.next_notice() {
@@ -264,6 +253,13 @@ impl Transfer<'_> {
         }
     }
 
+    fn tell_metrics(&mut self) {
+        match self.engine.metrics() {
+            Ok(table) => table.lines().for_each(|line| self.console.note(line)),
+            Err(fault) => self.console.note(&format!("linnet: {fault}")),
+        }
+    }
+
     /// Waits at most `pause` for events, and prints all that are there.
     fn tell_events(&mut self, pause: Duration) -> Result<(), Failure> {
         let mut pause = pause;
@@ -272,7 +268,7 @@ impl Transfer<'_> {
             pause = Duration::ZERO;
             if self.json {
                 let out = self.console.out();
-                serde_json::to_writer(&mut *out, &event).map_err(std::io::Error::from)?;
+                serde_json::to_writer(&mut *out, &*event).map_err(std::io::Error::from)?;
                 writeln!(out)?;
                 told = true;
             }
@@ -410,7 +406,7 @@ impl Transfer<'_> {
                         self.console.note("linnet: stopped at once");
                         return Ok(EXIT_FAILED);
                     }
-                    Signal::Metrics => self.engine.tell_metrics(),
+                    Signal::Metrics => self.tell_metrics(),
                 }
             }
         };

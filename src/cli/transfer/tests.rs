@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::codec::metainfo::{Create, CreateFile};
-use crate::events;
+use crate::events::{self, Event};
 use crate::ids::InfoHash;
 
 /// Collects what was printed.
@@ -40,7 +40,7 @@ struct Scene(u64, SessionState, u64, &'static str);
 struct Fake {
     now: Instant,
     scenes: Vec<Vec<Scene>>,
-    events: VecDeque<Told>,
+    events: VecDeque<Arc<Record>>,
     asked: Vec<String>,
     refuse: Option<Refusal>,
     metrics_told: u32,
@@ -74,7 +74,7 @@ impl Engine for Fake {
         })
     }
 
-    fn next_event(&mut self, timeout: Duration) -> Option<Told> {
+    fn next_event(&mut self, timeout: Duration) -> Option<Arc<Record>> {
         let event = self.events.pop_front();
         if event.is_none() {
             self.now += timeout;
@@ -86,8 +86,9 @@ impl Engine for Fake {
         None
     }
 
-    fn tell_metrics(&mut self) {
+    fn metrics(&mut self) -> Result<String, String> {
         self.metrics_told += 1;
+        Ok("one 1\ntwo 2\n".to_owned())
     }
 
     fn begin_shutdown(&mut self, budget: Duration) {
@@ -260,6 +261,7 @@ fn a_signal_ends_in_order_and_says_how_to_go_on() {
     let want = "interrupted at 45 %: run the same command again to go on\n";
     assert!(notes.ends_with(want), "{notes}");
     assert_eq!(fake.metrics_told, 1);
+    assert!(notes.contains("one 1\ntwo 2\n"), "{notes}");
     assert_eq!(fake.asked.last().unwrap(), "shutdown within 2s");
 }
 
@@ -361,13 +363,15 @@ fn a_refused_torrent_fails_and_the_engine_still_ends_in_order() {
 
 #[test]
 fn events_are_objects_a_line() {
-    let told = |seq| Told {
-        event: Event::TorrentAdded(events::Torrent {
-            info_hash: InfoHash([7; 20]),
-            name: "a\nb".to_owned(),
-        }),
-        time: 5,
-        seq,
+    let told = |seq| {
+        Arc::new(Record {
+            event: Event::TorrentAdded(events::Torrent {
+                info_hash: InfoHash([7; 20]),
+                name: "a\nb".to_owned(),
+            }),
+            time: 5,
+            seq,
+        })
     };
     let mut fake = Fake::of(&[&[Scene(0, Downloading, 0, ""), Scene(500, Seeding, 100, "")]]);
     fake.events = [told(1), told(3)].into();
