@@ -33,9 +33,16 @@ pub(super) fn start(loaded: &Loaded, events: bool) -> Result<Box<dyn Engine>, St
     } else {
         Filter::of([]).expect("no name, no unknown one")
     };
+    let mut notices: VecDeque<String> = runtime.notices().to_vec().into();
+    // Whoever asked for any free port wants to know which; whoever named one knows it.
+    if runtime.listening() != loaded.config.peer.listen {
+        let listening = runtime.listening().iter().map(ToString::to_string);
+        let listening: Vec<_> = listening.collect();
+        notices.push_back(format!("listening on {}", listening.join(" and ")));
+    }
     Ok(Box::new(Running {
         events: runtime.handle().subscribe(filter),
-        notices: runtime.notices().to_vec().into(),
+        notices,
         metrics: state.join(format!("metrics-{}.json", std::process::id())),
         runtime,
     }))

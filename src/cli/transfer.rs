@@ -7,6 +7,7 @@
 mod tests;
 mod texts;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -263,20 +264,19 @@ impl Transfer<'_> {
     /// Waits at most `pause` for events, and prints all that are there.
     fn tell_events(&mut self, pause: Duration) -> Result<(), Failure> {
         let mut pause = pause;
-        let mut told = false;
+        let mut told = Ok(());
         while let Some(event) = self.engine.next_event(pause) {
             pause = Duration::ZERO;
-            if self.json {
+            if self.json && told.is_ok() {
                 let out = self.console.out();
-                serde_json::to_writer(&mut *out, &*event).map_err(std::io::Error::from)?;
-                writeln!(out)?;
-                told = true;
+                told = serde_json::to_writer(&mut *out, &*event)
+                    .map_err(io::Error::from)
+                    .and_then(|()| writeln!(out));
             }
         }
-        if told {
-            self.console.flush()?;
-        }
-        Ok(())
+        // Unlike a listing, a transfer whose reader has gone has not done its work.
+        told.and_then(|()| self.console.flush())
+            .map_err(|fault| Failure::failed(format!("stdout: {}", fault.kind())))
     }
 
     /// Asks how every torrent stands.
