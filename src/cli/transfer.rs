@@ -7,13 +7,13 @@
 mod tests;
 mod texts;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::actor::bus::Record;
 use crate::codec::metainfo::Metainfo;
 use crate::engine::message::{Answer, Message, Refusal, SessionAdd, SessionSnapshot, SessionState};
-use crate::events::Event;
 use crate::ids::SessionId;
 use crate::time::{Duration, Instant};
 
@@ -49,15 +49,23 @@ pub trait Engine {
     /// No answer in time, or none ever: one line for a person.
     fn ask(&mut self, message: Message) -> Result<Answer, String>;
 
+<<<<<<< HEAD
     /// The next event, waiting at most `timeout` for it. Events of every kind when `get --json` prints them, else at least
     /// those of sessions.
+=======
+    /// The next event, waiting at most `timeout` for it. Events of every kind when `get --json` prints them, else none are
+    /// needed: then this only waits.
+>>>>>>> h-cli
     fn next_event(&mut self, timeout: Duration) -> Option<Arc<Record>>;
 
     /// Something a person should know that belongs to no torrent, such as a port that was busy; each once.
     fn next_notice(&mut self) -> Option<String>;
 
-    /// Writes the metrics: SIGUSR1.
-    fn tell_metrics(&mut self);
+    /// Writes the figures to their file, and gives them as a table: SIGUSR1.
+    ///
+    /// # Errors
+    /// One line for a person.
+    fn metrics(&mut self) -> Result<String, String>;
 
     /// Begins to end, within `budget` for all of it. Returns at once.
     fn begin_shutdown(&mut self, budget: Duration);
@@ -232,7 +240,7 @@ impl Transfer<'_> {
             while let Some(signal) = self.signals.next() {
                 match signal {
                     Signal::Stop => return Ok(Ending::Stopped),
-                    Signal::Metrics => self.engine.tell_metrics(),
+                    Signal::Metrics => self.tell_metrics(),
                 }
             }
             while let Some(notice) = self.engine.next_notice() {
@@ -253,6 +261,7 @@ impl Transfer<'_> {
         }
     }
 
+<<<<<<< HEAD
     /// Waits at most `pause` for events, and prints all that are there. `true` when one of them is worth a look at once.
     fn tell_events(&mut self, pause: Duration) -> Result<bool, Failure> {
         let mut pause = pause;
@@ -277,6 +286,31 @@ impl Transfer<'_> {
             self.console.flush()?;
         }
         Ok(news)
+=======
+    fn tell_metrics(&mut self) {
+        match self.engine.metrics() {
+            Ok(table) => table.lines().for_each(|line| self.console.note(line)),
+            Err(fault) => self.console.note(&format!("linnet: {fault}")),
+        }
+    }
+
+    /// Waits at most `pause` for events, and prints all that are there.
+    fn tell_events(&mut self, pause: Duration) -> Result<(), Failure> {
+        let mut pause = pause;
+        let mut told = Ok(());
+        while let Some(event) = self.engine.next_event(pause) {
+            pause = Duration::ZERO;
+            if self.json && told.is_ok() {
+                let out = self.console.out();
+                told = serde_json::to_writer(&mut *out, &*event)
+                    .map_err(io::Error::from)
+                    .and_then(|()| writeln!(out));
+            }
+        }
+        // Unlike a listing, a transfer whose reader has gone has not done its work.
+        told.and_then(|()| self.console.flush())
+            .map_err(|fault| Failure::failed(format!("stdout: {}", fault.kind())))
+>>>>>>> h-cli
     }
 
     /// Asks how every torrent stands.
@@ -406,7 +440,7 @@ impl Transfer<'_> {
                         self.console.note("linnet: stopped at once");
                         return Ok(EXIT_FAILED);
                     }
-                    Signal::Metrics => self.engine.tell_metrics(),
+                    Signal::Metrics => self.tell_metrics(),
                 }
             }
         };
