@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::actor::bus::Record;
 use crate::codec::metainfo::Metainfo;
 use crate::engine::message::{Answer, Message, Refusal, SessionAdd, SessionSnapshot, SessionState};
+use crate::events::Event;
 use crate::ids::SessionId;
 use crate::time::{Duration, Instant};
 
@@ -49,13 +50,8 @@ pub trait Engine {
     /// No answer in time, or none ever: one line for a person.
     fn ask(&mut self, message: Message) -> Result<Answer, String>;
 
-<<<<<<< HEAD
     /// The next event, waiting at most `timeout` for it. Events of every kind when `get --json` prints them, else at least
     /// those of sessions.
-=======
-    /// The next event, waiting at most `timeout` for it. Events of every kind when `get --json` prints them, else none are
-    /// needed: then this only waits.
->>>>>>> h-cli
     fn next_event(&mut self, timeout: Duration) -> Option<Arc<Record>>;
 
     /// Something a person should know that belongs to no torrent, such as a port that was busy; each once.
@@ -261,32 +257,6 @@ impl Transfer<'_> {
         }
     }
 
-<<<<<<< HEAD
-    /// Waits at most `pause` for events, and prints all that are there. `true` when one of them is worth a look at once.
-    fn tell_events(&mut self, pause: Duration) -> Result<bool, Failure> {
-        let mut pause = pause;
-        let mut told = false;
-        let mut news = false;
-        while let Some(record) = self.engine.next_event(pause) {
-            pause = Duration::ZERO;
-            if matches!(
-                record.event,
-                Event::SessionCompleted(_) | Event::SessionError(_)
-            ) {
-                news = true;
-            }
-            if self.json {
-                let out = self.console.out();
-                serde_json::to_writer(&mut *out, &*record).map_err(std::io::Error::from)?;
-                writeln!(out)?;
-                told = true;
-            }
-        }
-        if told {
-            self.console.flush()?;
-        }
-        Ok(news)
-=======
     fn tell_metrics(&mut self) {
         match self.engine.metrics() {
             Ok(table) => table.lines().for_each(|line| self.console.note(line)),
@@ -294,12 +264,17 @@ impl Transfer<'_> {
         }
     }
 
-    /// Waits at most `pause` for events, and prints all that are there.
-    fn tell_events(&mut self, pause: Duration) -> Result<(), Failure> {
+    /// Waits at most `pause` for events, and prints all that are there. `true` when one of them is worth a look at once.
+    fn tell_events(&mut self, pause: Duration) -> Result<bool, Failure> {
         let mut pause = pause;
         let mut told = Ok(());
+        let mut news = false;
         while let Some(event) = self.engine.next_event(pause) {
             pause = Duration::ZERO;
+            news |= matches!(
+                event.event,
+                Event::SessionCompleted(_) | Event::SessionError(_)
+            );
             if self.json && told.is_ok() {
                 let out = self.console.out();
                 told = serde_json::to_writer(&mut *out, &*event)
@@ -309,8 +284,8 @@ impl Transfer<'_> {
         }
         // Unlike a listing, a transfer whose reader has gone has not done its work.
         told.and_then(|()| self.console.flush())
+            .map(|()| news)
             .map_err(|fault| Failure::failed(format!("stdout: {}", fault.kind())))
->>>>>>> h-cli
     }
 
     /// Asks how every torrent stands.

@@ -365,20 +365,6 @@ fn a_refused_torrent_fails_and_the_engine_still_ends_in_order() {
     assert_eq!(fake.asked, ["shutdown within 2s"]);
 }
 
-<<<<<<< HEAD
-#[test]
-fn events_are_objects_a_line() {
-    let told = |seq| {
-        Arc::new(Record {
-            event: Event::TorrentAdded(events::Torrent {
-                info_hash: InfoHash([7; 20]),
-                name: "a\nb".to_owned(),
-            }),
-            time: 5,
-            seq,
-        })
-    };
-=======
 fn added(seq: u64) -> Arc<Record> {
     Arc::new(Record {
         event: Event::TorrentAdded(events::Torrent {
@@ -392,7 +378,6 @@ fn added(seq: u64) -> Arc<Record> {
 
 #[test]
 fn events_are_objects_a_line() {
->>>>>>> h-cli
     let mut fake = Fake::of(&[&[Scene(0, Downloading, 0, ""), Scene(500, Seeding, 100, "")]]);
     fake.events = [added(1), added(3)].into();
     let (code, out, _) = transfer(Case { json: true, ..GET }, &mut fake);

@@ -7,6 +7,8 @@ use crate::engine::settings::Settings;
 use crate::ids::{StreamId, SwarmId};
 use crate::time::{Duration, Instant};
 
+/// First pause of a pinned link: the person who named it waits for it, and may just have started the other side.
+pub const PINNED_RETRY_FIRST: Duration = Duration::from_secs(2);
 /// A pinned link is tried at least so often, whatever its failures.
 const PINNED_RETRY_MAX: Duration = Duration::from_secs(60);
 /// A link that worked and lived no longer than this, twice in a row, is unstable (requirement D22).
@@ -134,8 +136,8 @@ impl Link {
         match self.state {
             _ if !self.dialable => None,
             LinkState::Disconnected { not_before } => Some(not_before),
-            LinkState::Connecting => None,
-            LinkState::Established => Some(Instant::ZERO),
+            // One stream a swarm: another swarm need not wait for the first.
+            LinkState::Connecting | LinkState::Established => Some(Instant::ZERO),
             LinkState::Ignored { until, .. } => (until != Instant::FAR).then_some(until),
         }
     }
