@@ -160,15 +160,14 @@ impl Link {
             };
             return true;
         }
-        let doubled = settings
-            .retry_first
-            .saturating_mul(1 << (self.attempts - 1).min(16));
-        let cap = if pinned {
-            PINNED_RETRY_MAX
+        let (first, most) = if pinned {
+            (PINNED_RETRY_FIRST, PINNED_RETRY_MAX)
         } else {
-            settings.retry_max
+            (settings.retry_first, settings.retry_max)
         };
-        let pause = doubled.min(cap);
+        let pause = first
+            .saturating_mul(1 << (self.attempts - 1).min(16))
+            .min(most);
         let tenth = u64::try_from(pause.as_micros() / 5)
             .unwrap_or(u64::MAX)
             .max(1);
@@ -191,10 +190,24 @@ impl Link {
                 why: IgnoreReason::Unstable,
             }
         } else {
+            let pause = if self.pinned_by.is_empty() {
+                settings.retry_first
+            } else {
+                PINNED_RETRY_FIRST
+            };
             LinkState::Disconnected {
-                not_before: now + settings.retry_first,
+                not_before: now + pause,
             }
         };
+    }
+
+    /// Its last stream is gone, for a reason that says nothing of the address.
+    pub fn idle(&mut self) {
+        if !matches!(self.state, LinkState::Ignored { .. }) {
+            self.state = LinkState::Disconnected {
+                not_before: Instant::ZERO,
+            };
+        }
     }
 
     /// Leaves it alone for the usual time.
