@@ -152,6 +152,14 @@ figures! {
         dials: Counter, "count", "Addresses dialled.";
         dials_failed: Counter, "count", "Dials that failed.";
         bans: Counter, "count", "Links banned for proven bad data.";
+        incoming: Counter, "count", "Streams others opened.";
+        incoming_refused: Counter, "count", "Streams others opened that were refused at once.";
+        unknown_torrents: Counter, "count", "Handshakes for a torrent that is not here.";
+        snubs: Counter, "count", "Peers that owed blocks for too long.";
+        disk_faults: Counter, "count", "Times the disk stopped a session.";
+        peer_messages: Counter, "count", "Messages of peers, without payload.";
+        datagrams_received: Counter, "count", "Datagrams received.";
+        datagrams_sent: Counter, "count", "Datagrams sent.";
         announces: Counter, "count", "Announces sent.";
         announces_failed: Counter, "count", "Announces that failed.";
         messages_refused: Counter, "count", "Callers' messages refused.";

@@ -503,7 +503,7 @@ impl<'a> From<&'a str> for Item<'a> {
     }
 }
 
-impl<'a> FromIterator<Item<'a>> for Item<'a> {
+impl FromIterator<Self> for Item<'_> {
     /// A list.
     fn from_iter<I: IntoIterator<Item = Self>>(items: I) -> Self {
         Self::List(items.into_iter().collect())

@@ -4,6 +4,7 @@ pub mod address;
 pub mod announce;
 pub mod bencode;
 pub mod bitfield;
+pub mod extension;
 pub mod geometry;
 pub mod layout;
 pub mod metainfo;

@@ -631,7 +631,7 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded_whatever_the_bytes() {
-        let seed = 0x77_6972_65;
+        let seed = 0x7769_7265;
         let mut rng = Rng::new(seed);
         let mut payload = [0; 300];
         for round in 0..5000 {

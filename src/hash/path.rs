@@ -1,13 +1,14 @@
 //! Which instructions do the work, chosen once from what the CPU has.
 //!
-//! Measured on one core of an AMD EPYC (Zen 3) with `cargo bench --bench hash`, GB/s for 16 messages of 1 MiB:
+//! Measured on one core of an AMD EPYC (Zen 3) with `cargo bench --bench hash` in messages of 1 MiB and of 16 KiB, GB/s (the
+//! plain figure with `--cfg sha1_backend="soft"`, the AVX-512 figure from another EPYC, where the crate makes 2.2):
 //!
 //! | path | messages at once | GB/s |
 //! | --- | --- | --- |
-//! | the sha1 crate (SHA-NI) | 1 | 1.7 |
-//! | SHA-NI interleaved | 2, 3, 4 | 3.0, 3.6, 4.2 |
-//! | AVX2 | 8 | 3.3 |
-//! | AVX-512 (another EPYC, where the crate does 2.2) | 16 | 10.7 |
+//! | the sha1 crate: plain, SHA-NI | 1 | 0.7, 1.7 |
+//! | SHA-NI interleaved | 2, 3, 4 | 3.0, 3.6, 4.1 |
+//! | AVX2 | 8 | 3.2 |
+//! | AVX-512 | 16 | 10.7 |
 //!
 //! One SHA-NI stream is bound by the latency of its instructions; four fill the unit (six or eight gain nothing), and
 //! beat AVX2. So AVX2 serves only CPUs without SHA-NI.
@@ -26,14 +27,14 @@ use super::{avx2, avx512, sha_ni};
 /// The most messages that any path takes at once.
 pub(super) const LANES_MAX: usize = 16;
 
-/// AVX-512 takes 16 messages in the time in which interleaved SHA-NI takes about 8 (10.7 GB/s beside 2.2 GB/s for one
-/// stream, which two and a half times over is what four streams make): with fewer, its empty lanes cost more than they save.
+/// AVX-512 takes 16 messages in the time in which interleaved SHA-NI takes about 8: with fewer, its empty lanes cost more
+/// than they save. Reckoned, not measured: 10.7 GB/s against 2.2 GB/s for one stream, times 2.5 for four.
 #[cfg(target_arch = "x86_64")]
 const AVX512_FILL_MIN_BESIDE_SHA_NI: usize = 9;
 
-/// Without SHA-NI, a vector costs as much as two to three messages in plain instructions.
+/// Without SHA-NI the crate makes 0.7 GB/s, so eight AVX2 lanes take less time than two messages one after the other.
 #[cfg(target_arch = "x86_64")]
-const FILL_MIN: usize = 3;
+const FILL_MIN: usize = 2;
 
 /// A way to hash several messages of one length at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub enum Path {
     Avx512,
     /// Up to 4 messages interleaved through the SHA extensions.
     ShaNi,
-    /// 8 messages in the lanes of AVX2 registers; one or two left over go to the sha1 crate.
+    /// 8 messages in the lanes of AVX2 registers; one left over goes to the sha1 crate.
     Avx2,
     /// One after another, by the sha1 crate.
     Single,

@@ -61,20 +61,15 @@ pub(super) fn compress<const K: usize>(states: &mut [State], strips: &[&[Block]]
     }
     for index in 0..blocks {
         let mut w = [[_mm_setzero_si128(); 4]; K];
-        for lane in 0..K {
-            for quarter in 0..4 {
+        for (words, strip) in w.iter_mut().zip(strips) {
+            for (quarter, word) in words.iter_mut().enumerate() {
                 // SAFETY: every strip has `blocks` blocks, as asserted above, and a quarter of one is 16 bytes; no
                 // alignment is asked for.
                 let bytes = unsafe {
-                    _mm_loadu_si128(
-                        strips[lane]
-                            .as_ptr()
-                            .add(index)
-                            .cast::<__m128i>()
-                            .add(quarter),
-                    )
+                    let block = strip.as_ptr().add(index);
+                    _mm_loadu_si128(block.cast::<__m128i>().add(quarter))
                 };
-                w[lane][quarter] = _mm_shuffle_epi8(bytes, big_endian);
+                *word = _mm_shuffle_epi8(bytes, big_endian);
             }
         }
         let mut new = abcd;

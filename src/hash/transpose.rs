@@ -1,5 +1,8 @@
 //! Sixteen rows of sixteen words become sixteen columns, by shuffles alone.
 //!
+//! Whole rows of 64 bytes come in, so each cache line is read once: pieces lie a power of two apart, their lines share one
+//! set of the first cache, and sixteen of them would push each other out between partial reads.
+//!
 //! Written over the three shuffles it needs, so that the same sequence runs in AVX-512 registers and, in the tests, on
 //! plain arrays: that is how it is checked where no CPU with AVX-512 is at hand.
 

@@ -61,7 +61,10 @@ impl Resolver {
     /// Makes the directories that lead to `path` beneath `root`.
     pub(super) fn make_parents(self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
         check(path)?;
-        let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+        let Some(parent) = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        else {
             return Ok(());
         };
         let directory = OFlags::PATH | OFlags::DIRECTORY;
@@ -93,7 +96,9 @@ impl Resolver {
     ) -> io::Result<()> {
         check(path)?;
         let name = path.file_name().ok_or_else(outside)?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
         let result = match parent {
             Some(parent) => {
                 let directory = OFlags::PATH | OFlags::DIRECTORY;
@@ -187,7 +192,10 @@ mod tests {
             fs::create_dir(&root).unwrap();
             fs::write(directory.path().join("secret"), b"secret").unwrap();
             test(resolver, &root);
-            assert_eq!(fs::read(directory.path().join("secret")).unwrap(), b"secret");
+            assert_eq!(
+                fs::read(directory.path().join("secret")).unwrap(),
+                b"secret"
+            );
         }
     }
 
@@ -195,7 +203,12 @@ mod tests {
         let root = open_root(root, true)?;
         resolver.make_parents(root.as_fd(), Path::new(path))?;
         let flags = OFlags::RDWR | OFlags::CREATE;
-        resolver.open(root.as_fd(), Path::new(path), flags, Mode::from_raw_mode(0o666))
+        resolver.open(
+            root.as_fd(),
+            Path::new(path),
+            flags,
+            Mode::from_raw_mode(0o666),
+        )
     }
 
     #[test]
@@ -217,8 +230,18 @@ mod tests {
             symlink("/", root.join("top")).unwrap();
             symlink("loop", root.join("loop")).unwrap();
             let outside = [
-                "../secret", "/etc/passwd", "a/../../secret", "", ".", "up/secret", "up/new", "file",
-                "dangling", "top/etc/passwd", "loop", "up/root/a",
+                "../secret",
+                "/etc/passwd",
+                "a/../../secret",
+                "",
+                ".",
+                "up/secret",
+                "up/new",
+                "file",
+                "dangling",
+                "top/etc/passwd",
+                "loop",
+                "up/root/a",
             ];
             for path in outside {
                 let error = create(resolver, root, path).expect_err(path);

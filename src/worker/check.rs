@@ -1,4 +1,7 @@
 //! Hashing pieces from disk, many at once: each vector lane follows one piece, strip by strip.
+//!
+//! A piece of nothing but zeros that should be something else is missing, not bad: nobody has written it. Holes are known to
+//! be zeros without reading them.
 
 use crate::buffer::BLOCK_BYTES;
 use crate::codec::geometry::PieceIndex;
@@ -83,7 +86,15 @@ pub(super) fn check<F: Files>(
     }
     let lanes = hash::lanes().clamp(1, LANES_MAX);
     for group in full.chunks(lanes).chain(short.chunks(1)) {
-        hash_together(files, scratch, session, storage, &mut results, group, digests);
+        hash_together(
+            files,
+            scratch,
+            session,
+            storage,
+            &mut results,
+            group,
+            digests,
+        );
     }
     results
 }
@@ -102,12 +113,13 @@ fn hash_together<F: Files>(
     let Some(&first) = group.first() else {
         return;
     };
-    let size = layout.geometry.piece_size(results[first].piece) as usize;
+    let size = layout.geometry.piece_size(results[first].piece);
+    let length = size as usize;
     let mut failed: [Option<Fault>; LANES_MAX] = std::array::from_fn(|_| None);
     let mut lanes = hash::Group::new(group.len());
     scratch.strips.resize(STRIP_BYTES * LANES_MAX, 0);
-    for begin in (0..size).step_by(STRIP_BYTES) {
-        let length = STRIP_BYTES.min(size - begin);
+    for begin in (0..length).step_by(STRIP_BYTES) {
+        let length = STRIP_BYTES.min(length - begin);
         let strips = scratch.strips.chunks_exact_mut(STRIP_BYTES);
         for ((strip, &place), failed) in strips.zip(group).zip(&mut failed) {
             if failed.is_some() {
@@ -139,6 +151,8 @@ fn hash_together<F: Files>(
                 unreadable(fault)
             }
             None if digest == storage.piece_hashes[result.piece.index()] => Verdict::Good,
+            // Where nothing was written yet, but the file was allocated, or a neighbour shares the page at its edge.
+            None if !digests && digest == scratch.zeros(size) => Verdict::Missing,
             None => Verdict::Bad,
         };
     }
@@ -163,7 +177,10 @@ fn look<F: Files>(files: &mut F, session: SessionId, layout: &Layout, piece: Pie
             if files.stamp(&handle)?.length < end {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
-            Ok(data || files.next_data(&handle, range.offset)?.is_some_and(|at| at < end))
+            Ok(data
+                || files
+                    .next_data(&handle, range.offset)?
+                    .is_some_and(|at| at < end))
         });
         match looked {
             Ok(found) => data = found,

@@ -21,7 +21,8 @@ pub(super) fn commit<F: Files>(
         .iter()
         .map(|piece| filled(geometry, piece.piece, &piece.blocks))
         .collect();
-    let hashes = hash_together(&bytes);
+    let messages: Vec<&[&[u8]]> = bytes.iter().map(Vec::as_slice).collect();
+    let hashes = hash::sha1_many(&messages);
 
     let mut verdicts: Vec<Verdict> = pieces
         .iter()
@@ -146,29 +147,8 @@ fn filled<'a>(geometry: &Geometry, piece: PieceIndex, blocks: &'a [Block]) -> Ve
         .collect()
 }
 
-/// The hash of each piece; those of one length share the lanes.
-fn hash_together(pieces: &[Vec<&[u8]>]) -> Vec<Digest> {
-    let length = |piece: &[&[u8]]| piece.iter().map(|part| part.len()).sum::<usize>();
-    let longest = pieces.iter().map(|piece| length(piece)).max().unwrap_or(0);
-    let full = |piece: &&[&[u8]]| length(piece) == longest;
-    let equal: Vec<&[&[u8]]> = pieces.iter().map(Vec::as_slice).filter(full).collect();
-    let mut hashes = hash::sha1_many(&equal).into_iter();
-    pieces
-        .iter()
-        .map(|piece| match hashes.as_slice() {
-            [_, ..] if length(piece) == longest => hashes.next().expect("one for each full piece"),
-            _ => hash::sha1_parts(piece),
-        })
-        .collect()
-}
-
-/// The hash of each block; only the last may be shorter than the others.
+/// The hash of each block.
 fn block_digests(blocks: &[&[u8]]) -> Vec<Digest> {
-    let Some((last, rest)) = blocks.split_last() else {
-        return Vec::new();
-    };
-    let messages: Vec<&[&[u8]]> = rest.iter().map(std::slice::from_ref).collect();
-    let mut digests = hash::sha1_many(&messages);
-    digests.push(hash::sha1(last));
-    digests
+    let messages: Vec<&[&[u8]]> = blocks.iter().map(std::slice::from_ref).collect();
+    hash::sha1_many(&messages)
 }

@@ -204,7 +204,11 @@ mod tests {
         for &(errno, kind) in table {
             let fault = fault(Path::new("/a/b"), "write", &errno.into());
             assert_eq!(fault.kind, kind, "{errno:?}");
-            assert!(fault.message.starts_with("cannot write /a/b: "), "{}", fault.message);
+            assert!(
+                fault.message.starts_with("cannot write /a/b: "),
+                "{}",
+                fault.message
+            );
         }
         let short = io::Error::from(io::ErrorKind::UnexpectedEof);
         assert_eq!(fault_kind(&short), FaultKind::Gone);

@@ -286,7 +286,10 @@ impl DiskFiles {
 
 /// A pipe, a socket, a device or a directory.
 fn not_regular() -> io::Error {
-    io::Error::new(io::ErrorKind::AlreadyExists, "something is there that is not a regular file")
+    io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        "something is there that is not a regular file",
+    )
 }
 
 /// Length and time.
@@ -355,7 +358,9 @@ impl Files for DiskFiles {
     fn stat(&mut self, place: Place<'_>) -> io::Result<FileStamp> {
         let root = self.root(&place.layout.root, false)?;
         let path = &place.entry().path;
-        let fd = self.resolver.open(root.as_fd(), path, OFlags::PATH, Mode::empty())?;
+        let fd = self
+            .resolver
+            .open(root.as_fd(), path, OFlags::PATH, Mode::empty())?;
         stamp_of(&File::from(fd))
     }
 
@@ -375,7 +380,8 @@ impl Files for DiskFiles {
 
     fn make_parents(&mut self, place: Place<'_>) -> io::Result<()> {
         let root = self.root(&place.layout.root, true)?;
-        self.resolver.make_parents(root.as_fd(), &place.entry().path)
+        self.resolver
+            .make_parents(root.as_fd(), &place.entry().path)
     }
 
     fn make_link(&mut self, place: Place<'_>, target: &Path) -> io::Result<()> {
@@ -392,7 +398,10 @@ impl Files for DiskFiles {
         let root = self.root(&place.layout.root, false)?;
         let path = &place.entry().path;
         // Not by O_PATH, which `fchmod` refuses; a file we may not read we would not own either.
-        let file = match self.resolver.open(root.as_fd(), path, OFlags::RDONLY, Mode::empty()) {
+        let file = match self
+            .resolver
+            .open(root.as_fd(), path, OFlags::RDONLY, Mode::empty())
+        {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             result => File::from(result?),
         };

@@ -28,7 +28,8 @@ pub struct MemoryFiles {
     pub directories: BTreeSet<PathBuf>,
     /// Calls of [`Files::write_at`] so far.
     pub writes: u64,
-    clock: i64,
+    /// Changes so far; the time of the next is one more.
+    pub clock: i64,
 }
 
 /// A file in memory.
@@ -63,7 +64,10 @@ impl MemoryFiles {
     /// Bytes of all files.
     #[must_use]
     pub fn used(&self) -> u64 {
-        self.files.values().map(|file| file.bytes.len() as u64).sum()
+        self.files
+            .values()
+            .map(|file| file.bytes.len() as u64)
+            .sum()
     }
 
     fn find(&self, path: &Path) -> io::Result<&MemoryFile> {

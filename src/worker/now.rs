@@ -29,10 +29,10 @@ pub fn read_now(
     mut handle: impl FnMut(FileIndex) -> Option<Handle>,
     run: &mut ReadRun,
 ) -> Now {
-    let length: u64 = run.parts.iter().map(|part| u64::from(part.length)).sum();
+    let length: usize = run.parts.iter().map(|part| part.length as usize).sum();
     let mut done = 0;
-    for range in layout.ranges(run.offset, length) {
-        let end = done + range.length;
+    for range in layout.ranges(run.offset, length as u64) {
+        let end = done + usize::try_from(range.length).expect("at most the run");
         if layout.files[range.file].kind == FileKind::Pad {
             while done < end {
                 let (mut parts, count, bytes) = window(&mut run.parts, done, end - done);
@@ -51,21 +51,21 @@ pub fn read_now(
                 return Now::Miss;
             }
             done += bytes;
-            at += bytes;
+            at += bytes as u64;
         }
     }
     if done == length { Now::Done } else { Now::Miss }
 }
 
 /// Whether all `bytes` were there.
-fn read_all(file: &OpenFile, parts: &mut [IoSliceMut<'_>], at: u64, bytes: u64) -> bool {
+fn read_all(file: &OpenFile, parts: &mut [IoSliceMut<'_>], at: u64, bytes: usize) -> bool {
     let read = match file.at_once() {
         AtOnce::Never => return false,
         AtOnce::Always => retry_on_intr(|| preadv(&**file, parts, at)),
         AtOnce::Ask => preadv2(&**file, parts, at, ReadWriteFlags::NOWAIT),
     };
     match read {
-        Ok(read) => read as u64 == bytes,
+        Ok(read) => read == bytes,
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
             file.never_at_once();
             false
@@ -78,23 +78,22 @@ fn read_all(file: &OpenFile, parts: &mut [IoSliceMut<'_>], at: u64, bytes: u64) 
 /// (at least one when there are any).
 fn window(
     parts: &mut [ReadPart],
-    mut skip: u64,
-    length: u64,
-) -> ([IoSliceMut<'_>; PARTS_AT_ONCE], usize, u64) {
+    mut skip: usize,
+    length: usize,
+) -> ([IoSliceMut<'_>; PARTS_AT_ONCE], usize, usize) {
     let mut window = std::array::from_fn(|_| IoSliceMut::new(&mut []));
     let (mut count, mut bytes) = (0, 0);
     for part in parts {
         if count == PARTS_AT_ONCE || bytes == length {
             break;
         }
-        let size = u64::from(part.length);
+        let size = part.length as usize;
         if skip >= size {
             skip -= size;
             continue;
         }
         let take = (size - skip).min(length - bytes);
-        let slice = &mut part.block[skip as usize..][..take as usize];
-        window[count] = IoSliceMut::new(slice);
+        window[count] = IoSliceMut::new(&mut part.block[skip..][..take]);
         count += 1;
         bytes += take;
         skip = 0;

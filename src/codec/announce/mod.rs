@@ -1,7 +1,7 @@
 //! Announces to trackers and their answers: over HTTP in [`http`], over UDP in [`udp`] (BEP 3, 7, 15, 23, 24, 31).
 //!
 //! What both have in common is here. Answers come from strangers: times are clamped, lists are cut, texts are made
-//! printable, before anyone else sees them. [`mask`] keeps the secrets that trackers put into URLs out of texts.
+//! printable, before anyone else sees them. [`mask()`] keeps the secrets that trackers put into URLs out of texts.
 
 use std::net::{IpAddr, SocketAddr};
 

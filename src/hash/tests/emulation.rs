@@ -173,7 +173,7 @@ fn sixteen_emulated_lanes_agree_with_the_crate() {
             .iter()
             .map(|message| message.as_chunks().0)
             .collect();
-        let start: Vec<State> = (0..count).map(|i| [i as u32, 2, 3, 4, !5]).collect();
+        let start: Vec<State> = (0_u32..).take(count).map(|i| [i, 2, 3, 4, !5]).collect();
         let (mut got, mut want) = (start.clone(), start);
         // SAFETY: plain arrays need no instructions of their own.
         unsafe { rounds::compress::<Register, 16>(&mut got, &strips) };
