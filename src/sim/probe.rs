@@ -86,7 +86,7 @@ impl<C: Core> Core for Probe<C> {
         }
     }
 
-    fn counters(&self) -> &EngineCounters {
+    fn counters(&self) -> EngineCounters {
         self.core.counters()
     }
 }

@@ -130,8 +130,17 @@ fn answer(stream: &mut Stream, script: Script, torrent: &Torrent, rng: &mut Rng)
         Message::Unchoke.encode(&mut stream.outbox);
     }
     let mut taken = 0;
-    while let Ok(Some((message, length))) = crate::codec::wire::decode(&stream.inbox[taken..], 1 << 20) {
-        if let (Script::Poison, Message::Request(Request { index, begin, length })) = (script, message)
+    while let Ok(Some((message, length))) =
+        crate::codec::wire::decode(&stream.inbox[taken..], 1 << 20)
+    {
+        if let (
+            Script::Poison,
+            Message::Request(Request {
+                index,
+                begin,
+                length,
+            }),
+        ) = (script, message)
             && let Some(bytes) = torrent.bytes(index, begin, length)
         {
             let mut block = bytes.to_vec();
@@ -139,7 +148,11 @@ fn answer(stream: &mut Stream, script: Script, torrent: &Torrent, rng: &mut Rng)
                 let at = rng.index(block.len());
                 block[at] ^= 0x55;
             }
-            let piece = Message::Piece { index, begin, block: &block };
+            let piece = Message::Piece {
+                index,
+                begin,
+                block: &block,
+            };
             piece.encode(&mut stream.outbox);
         }
         taken += length;

@@ -85,8 +85,8 @@ struct Peer {
     /// When it is started again.
     start_at: Option<Instant>,
     complete: bool,
-    /// Pieces it had when it was last asked.
-    had: u32,
+    /// How it stood when it was last asked, for a person.
+    stood: String,
 }
 
 /// A simulated world.
@@ -167,14 +167,21 @@ impl World {
             self.stop(node);
         }
         let deadline = self.now() + STOP_BUDGET + STOP_GRACE;
-        self.run_until(deadline, |world| (0..world.peers.len()).all(|node| world.processes[node].is_none()))?;
+        self.run_until(deadline, |world| {
+            (0..world.peers.len()).all(|node| world.processes[node].is_none())
+        })?;
         self.check_end()
     }
 
     // The cast.
 
     fn populate(&mut self) {
-        let Options { nodes, faults, bytes, .. } = self.options;
+        let Options {
+            nodes,
+            faults,
+            bytes,
+            ..
+        } = self.options;
         let engines = nodes.max(2);
         // A download takes some ten seconds, so that the faults have something to hit.
         let uplink = (bytes / 10).max(50_000);
@@ -192,7 +199,9 @@ impl World {
                 self.torrent.put_on(&mut common.nodes[node].disk);
             }
         }
-        let NodeFaults { poisoner, staller, .. } = faults.node;
+        let NodeFaults {
+            poisoner, staller, ..
+        } = faults.node;
         for (there, script) in [(poisoner, Script::Poison), (staller, Script::Stall)] {
             if there {
                 self.add_scripted(script, uplink);
@@ -203,8 +212,15 @@ impl World {
     fn add_machine(&mut self, uplink: u64) -> NodeIndex {
         let mut common = self.common.borrow_mut();
         let number = common.nodes.len();
-        let ip = Ipv4Addr::new(10, 0, 0, u8::try_from(number + 1).expect("at most 200 machines"));
-        let node = common.net.add_machine(SocketAddr::new(IpAddr::V4(ip), 6881), uplink);
+        let ip = Ipv4Addr::new(
+            10,
+            0,
+            0,
+            u8::try_from(number + 1).expect("at most 200 machines"),
+        );
+        let node = common
+            .net
+            .add_machine(SocketAddr::new(IpAddr::V4(ip), 6881), uplink);
         let faults = common.faults.disk;
         let capacity = match faults.capacity_percent {
             0 => u64::MAX,
@@ -265,14 +281,16 @@ impl World {
         let (turns, _) = Loop::new(host, core, vec![address], mailbox, doorbell);
         let peer = &mut self.peers[node];
         peer.start_at = None;
-        peer.adding = Some(common.nodes[node].ask(Message::SessionAdd(Box::new(SessionAdd {
-            metainfo: Arc::clone(&self.torrent.metainfo),
-            root: self.torrent.layout.root.clone(),
-            download: !peer.seeder,
-            seed: true,
-            recheck: false,
-            wanted: Vec::new(),
-        }))));
+        peer.adding = Some(
+            common.nodes[node].ask(Message::SessionAdd(Box::new(SessionAdd {
+                metainfo: Arc::clone(&self.torrent.metainfo),
+                root: self.torrent.layout.root.clone(),
+                download: !peer.seeder,
+                seed: true,
+                recheck: false,
+                wanted: Vec::new(),
+            }))),
+        );
         drop(common);
         self.run_process(node, Box::new(EngineProcess { turns }));
     }
@@ -287,10 +305,17 @@ impl World {
 
     fn plan_trouble(&mut self, kind: usize) {
         let node = &self.common.borrow().faults.node;
-        let every = [node.kill_every_ms, node.power_every_ms, node.restart_every_ms, node.cut_every_ms][kind];
+        let every = [
+            node.kill_every_ms,
+            node.power_every_ms,
+            node.restart_every_ms,
+            node.cut_every_ms,
+        ][kind];
         self.next_trouble[kind] = match every {
             0 => Instant::FAR,
-            every => self.common.borrow().now + Duration::from_millis(every / 2 + self.rng.below(every)),
+            every => {
+                self.common.borrow().now + Duration::from_millis(every / 2 + self.rng.below(every))
+            }
         };
     }
 
@@ -302,7 +327,10 @@ impl World {
             return;
         }
         self.happened += 1;
-        self.common.borrow_mut().trace.note("trouble", &[now.as_micros(), node as u64, kind as u64]);
+        self.common
+            .borrow_mut()
+            .trace
+            .note("trouble", &[now.as_micros(), node as u64, kind as u64]);
         match kind {
             0 => {
                 self.end_process(node, false);
@@ -346,7 +374,9 @@ impl World {
         if self.processes[node].is_some() {
             let mut common = self.common.borrow_mut();
             self.peers[node].stopping = Some(common.now);
-            common.nodes[node].ask(Message::Shutdown { budget: STOP_BUDGET });
+            common.nodes[node].ask(Message::Shutdown {
+                budget: STOP_BUDGET,
+            });
         }
     }
 
@@ -455,7 +485,9 @@ impl World {
                 continue;
             }
             let cost = Duration::from_micros(5 + self.rng.below(45));
-            let running = self.processes[node].as_mut().expect("only who runs wants a turn");
+            let running = self.processes[node]
+                .as_mut()
+                .expect("only who runs wants a turn");
             let wanted = running.process.turn();
             self.turns += 1;
             let mut common = self.common.borrow_mut();
@@ -480,7 +512,9 @@ impl World {
         };
         let took = self.now().since(asked);
         if took > STOP_BUDGET + STOP_GRACE {
-            self.common.borrow_mut().fail(node, &format!("it took {took:?} to stop"));
+            self.common
+                .borrow_mut()
+                .fail(node, &format!("it took {took:?} to stop"));
         }
         self.end_process(node, false);
         if self.next_trouble != [Instant::FAR; 4] {
@@ -525,7 +559,12 @@ impl World {
                 }
                 Answer::Snapshot(snapshot) if peer.showing == Some(number) => {
                     peer.showing = None;
-                    peer.had = snapshot.pieces_have;
+                    peer.stood = format!(
+                        "has {} pieces and is {} {}",
+                        snapshot.pieces_have,
+                        snapshot.state.name(),
+                        snapshot.error
+                    );
                     peer.complete = snapshot.state == SessionState::Seeding
                         && snapshot.pieces_have == snapshot.pieces_total;
                     let calm = self.next_trouble == [Instant::FAR; 4];
@@ -562,9 +601,12 @@ impl World {
         let total = self.torrent.layout.geometry.piece_count();
         let missing: Vec<_> = (self.peers.iter().enumerate())
             .filter(|(_, peer)| !peer.complete)
-            .map(|(node, peer)| format!("node {node} has {} of {total} pieces", peer.had))
+            .map(|(node, peer)| format!("node {node} {}", peer.stood))
             .collect();
-        format!("not everybody is complete {LIVENESS:?} after the faults: {}", missing.join(", "))
+        format!(
+            "not everybody has all {total} pieces {LIVENESS:?} after the faults: {}",
+            missing.join(", ")
+        )
     }
 
     // The end.
@@ -589,7 +631,8 @@ impl World {
                 common.advance(next);
             }
             match found {
-                Some(Answer::Engine(engine)) if engine.blocks_taken == 0 && engine.jobs_running == 0 => {}
+                Some(Answer::Engine(engine))
+                    if engine.blocks_taken == 0 && engine.jobs_running == 0 => {}
                 other => return Err(format!("node {node} rests, and holds something: {other:?}")),
             }
         }
@@ -605,11 +648,15 @@ impl World {
             if self.processes[node].is_some() {
                 return Err(format!("node {node} did not stop"));
             }
-            let row = common.nodes[node].store.row(self.torrent.metainfo.info_hash);
+            let row = common.nodes[node]
+                .store
+                .row(self.torrent.metainfo.info_hash);
             let count = self.torrent.layout.geometry.piece_count() as usize;
             let full = crate::codec::bitfield::Bitfield::full(count).to_wire();
             if !peer.seeder && row.is_none_or(|row| row.have != full) {
-                return Err(format!("node {node} stopped and does not remember all it has"));
+                return Err(format!(
+                    "node {node} stopped and does not remember all it has"
+                ));
             }
         }
         Ok(())
@@ -624,7 +671,10 @@ impl World {
             let disk = &common.nodes[node].disk;
             for piece in self.torrent.layout.geometry.pieces() {
                 if !self.torrent.has_piece(piece, |path| read(disk, path)) {
-                    return Err(format!("node {node} is complete, and piece {} is wrong", piece.get()));
+                    return Err(format!(
+                        "node {node} is complete, and piece {} is wrong",
+                        piece.get()
+                    ));
                 }
             }
         }
