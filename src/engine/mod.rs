@@ -18,6 +18,8 @@ pub mod shared;
 pub mod slots;
 pub mod snapshot;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod timers;
 mod work;
 

@@ -130,7 +130,8 @@ mod tests {
         assert_eq!(slots.remove(first), Some("first"));
         let second = slots.insert_with(|_| "second");
         assert_eq!(second.slot(), first.slot(), "the slot is used again");
-        assert_eq!((slots.get(first), slots.remove(first)), (None, None));
+        assert_eq!(slots.get(first), None);
+        assert_eq!(slots.remove(first), None);
         assert_eq!(slots.get(second), Some(&"second"));
     }
 }
