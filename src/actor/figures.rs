@@ -184,7 +184,7 @@ impl Figures {
     }
 
     /// Everything as it stands. The caller adds what the operating system knows of the process.
-    pub(super) fn metrics(&self, time: u64, inbox: &Inbox, engine: &EngineCounters) -> Metrics {
+    pub(super) fn metrics(&self, time: u64, inbox: &Inbox, engine: EngineCounters) -> Metrics {
         let lanes: Vec<LaneMetrics> = Lane::ALL
             .into_iter()
             .map(|lane| LaneMetrics {
@@ -234,7 +234,7 @@ impl Figures {
                     running: figures.submitted - figures.completed - figures.failed,
                 })
                 .collect(),
-            engine: *engine,
+            engine,
             process: ProcessFigures::default(),
         }
     }

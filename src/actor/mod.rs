@@ -37,6 +37,7 @@ use self::ready::ReadyQueue;
 use self::reply::{AskError, Reply, Response};
 use self::streams::{Streams, Written};
 use crate::buffer::Block;
+use crate::engine::Engine;
 use crate::engine::message::{Done, Input, Job, LostReason, Message, Output, ShutdownReport, Work};
 use crate::ids::{ReplyId, StreamId};
 use crate::metrics::{EngineCounters, Metrics};
@@ -80,8 +81,26 @@ pub trait Core {
     fn poll_output(&mut self) -> Option<Output>;
     /// When it wants [`Input::Tick`] at the latest.
     fn next_deadline(&self) -> Option<Instant>;
-    /// Its figures.
-    fn counters(&self) -> &EngineCounters;
+    /// Its figures, as they stand.
+    fn counters(&self) -> EngineCounters;
+}
+
+impl Core for Engine {
+    fn handle(&mut self, now: Instant, input: Input<'_>) {
+        self.handle(now, input);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.poll_output()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.next_deadline()
+    }
+
+    fn counters(&self) -> EngineCounters {
+        self.counters()
+    }
 }
 
 /// When the loop wants its next turn.
@@ -213,13 +232,14 @@ impl<H: Host, C: Core> Loop<H, C> {
         (turns, Handle::new(mailbox))
     }
 
-    /// Turns until the core has stopped. The calling thread becomes the actor's own.
-    pub fn run(mut self) -> ShutdownReport {
+    /// Turns until the core has stopped. The calling thread becomes the actor's own. Whoever still waits is answered; the
+    /// host comes back, for its threads to be joined.
+    pub fn run(mut self) -> (ShutdownReport, H) {
         self.inbox.adopt_thread();
         loop {
             self.turn();
             if let Some(report) = self.stopped.take() {
-                return report;
+                return (report, self.host);
             }
         }
     }

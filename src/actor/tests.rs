@@ -237,8 +237,8 @@ impl Core for Echo {
         self.deadline
     }
 
-    fn counters(&self) -> &EngineCounters {
-        &self.counters
+    fn counters(&self) -> EngineCounters {
+        self.counters
     }
 }
 
@@ -714,7 +714,7 @@ fn callers_get_answers_late_ones_are_counted_and_the_end_strands_nobody() {
     };
     let doorbell = Arc::new(Doorbell::new(wake));
     let (turns, handle) = Loop::new(host, Echo::default(), Vec::new(), options, doorbell);
-    let actor = std::thread::spawn(move || turns.run());
+    let actor = std::thread::spawn(move || turns.run().0);
 
     let patience = Duration::from_secs(30);
     for _ in 0..100 {
