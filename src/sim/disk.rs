@@ -2,8 +2,8 @@
 //!
 //! Each file has two contents: what a read sees now (the page cache) and what the device holds. A flush brings the device up
 //! to date. A power cut lets each unflushed page, and each file's unflushed length and time, reach the device or not, by
-//! chance. A flush that fails leaves the pages clean but not on the device, as Linux does: a later flush that succeeds says
-//! nothing about them.
+//! chance. A flush that fails leaves its pages dirty, or ([`DiskFaults::flush_drops`]) clean and not on the device, as Linux
+//! does: a later flush that succeeds then says nothing about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -267,9 +267,13 @@ impl Files for Disk {
 
     fn sync(&mut self, handle: &PathBuf) -> io::Result<()> {
         let failed = self.fails();
+        let drops = self.faults.flush_drops;
         let file = self.files.get_mut(handle).ok_or_else(missing)?;
-        let dirty = std::mem::take(&mut file.dirty);
+        if failed.is_err() && drops {
+            file.dirty.clear();
+        }
         failed?;
+        let dirty = std::mem::take(&mut file.dirty);
         file.device.resize(file.current.len(), 0);
         dirty.into_iter().for_each(|page| flush_page(file, page));
         file.device_modified = file.modified;
@@ -371,6 +375,7 @@ mod tests {
         disk.set_faults(
             DiskFaults {
                 error_per_100k: 100_000,
+                flush_drops: true,
                 ..DiskFaults::default()
             },
             u64::MAX,

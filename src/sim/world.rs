@@ -84,6 +84,8 @@ struct Peer {
     stopping: Option<Instant>,
     /// When it is started again.
     start_at: Option<Instant>,
+    /// Trouble of its own, soon after its start: when, and of which kind.
+    early: Option<(Instant, usize)>,
     complete: bool,
     /// How it stood when it was last asked, for a person.
     stood: String,
@@ -97,6 +99,8 @@ pub struct World {
     rng: Rng,
     processes: Vec<Option<Running>>,
     peers: Vec<Peer>,
+    /// Whether everybody is stopped for good.
+    ending: bool,
     turns: u64,
     happened: u64,
     next_look: Instant,
@@ -122,6 +126,7 @@ impl World {
             torrent,
             processes: Vec::new(),
             peers: Vec::new(),
+            ending: false,
             turns: 0,
             happened: 0,
             next_look: Instant::ZERO,
@@ -163,6 +168,7 @@ impl World {
         let rested = self.now() + REST;
         self.run_until(rested, |_| false)?;
         self.check_rest()?;
+        self.ending = true;
         for node in 0..self.peers.len() {
             self.stop(node);
         }
@@ -293,6 +299,7 @@ impl World {
         );
         drop(common);
         self.run_process(node, Box::new(EngineProcess { turns }));
+        self.plan_early_trouble(node);
     }
 
     // Trouble.
@@ -319,9 +326,39 @@ impl World {
         };
     }
 
-    fn make_trouble(&mut self, kind: usize) {
-        self.plan_trouble(kind);
-        let node = self.rng.index(self.peers.len());
+    /// Trouble soon after a start: while files are looked at and hashed.
+    fn plan_early_trouble(&mut self, node: NodeIndex) {
+        let kinds: Vec<_> = (0..3)
+            .filter(|&kind| self.next_trouble[kind] != Instant::FAR)
+            .collect();
+        let chance = self.common.borrow().faults.node.early_per_mille;
+        if !kinds.is_empty() && self.rng.below(1000) < chance {
+            let at = self.now() + Duration::from_micros(self.rng.below(200_000));
+            self.peers[node].early = Some((at, kinds[self.rng.index(kinds.len())]));
+        }
+    }
+
+    fn make_trouble(&mut self) {
+        let now = self.now();
+        for kind in 0..4 {
+            if self.next_trouble[kind] <= now {
+                self.plan_trouble(kind);
+                let node = self.rng.index(self.peers.len());
+                self.hit(node, kind);
+            }
+        }
+        for node in 0..self.peers.len() {
+            if let Some((at, kind)) = self.peers[node].early
+                && at <= now
+            {
+                self.peers[node].early = None;
+                self.hit(node, kind);
+            }
+        }
+    }
+
+    /// Makes trouble of one kind for one machine, if its process is there to be troubled.
+    fn hit(&mut self, node: NodeIndex, kind: usize) {
         let now = self.now();
         if self.processes[node].is_none() || self.peers[node].stopping.is_some() {
             return;
@@ -348,7 +385,14 @@ impl World {
         }
     }
 
+    /// Starts it again after a pause, in which a person may delete one of its files.
     fn start_later(&mut self, node: NodeIndex, most_ms: u64) {
+        let chance = self.common.borrow().faults.node.delete_per_mille;
+        if !self.peers[node].seeder && self.rng.below(1000) < chance {
+            let file = self.rng.index(self.torrent.layout.files.len());
+            let path = self.torrent.layout.path(file);
+            self.common.borrow_mut().nodes[node].disk.remove(&path);
+        }
         let pause = Duration::from_millis(100 + self.rng.below(most_ms));
         self.peers[node].start_at = Some(self.now() + pause);
     }
@@ -366,6 +410,7 @@ impl World {
         common.nodes[node].end_process();
         let peer = &mut self.peers[node];
         (peer.session, peer.adding, peer.showing, peer.stopping) = (None, None, None, None);
+        peer.early = None;
         peer.complete = false;
     }
 
@@ -383,6 +428,9 @@ impl World {
     /// The faults stop. What is down starts; whoever is stopping is left to it.
     fn calm(&mut self) {
         self.next_trouble = [Instant::FAR; 4];
+        for peer in &mut self.peers {
+            peer.early = None;
+        }
         {
             let common = &mut *self.common.borrow_mut();
             let faults = Faults::calmed(common.faults);
@@ -426,12 +474,7 @@ impl World {
                 return Ok(false);
             }
             self.common.borrow_mut().advance(next);
-            let now = self.now();
-            for kind in 0..4 {
-                if self.next_trouble[kind] <= now {
-                    self.make_trouble(kind);
-                }
-            }
+            self.make_trouble();
         }
     }
 
@@ -443,6 +486,7 @@ impl World {
             .chain(starts)
             .chain(common.next_event())
             .chain(self.next_trouble)
+            .chain(self.peers.iter().filter_map(|peer| Some(peer.early?.0)))
             .chain([self.next_look])
             .min()
             .expect("there is always a next look")
@@ -517,7 +561,7 @@ impl World {
                 .fail(node, &format!("it took {took:?} to stop"));
         }
         self.end_process(node, false);
-        if self.next_trouble != [Instant::FAR; 4] {
+        if !self.ending {
             self.start_later(node, 5000);
         }
     }
@@ -594,7 +638,8 @@ impl World {
     }
 
     fn all_complete(&self) -> bool {
-        self.peers.iter().all(|peer| peer.complete)
+        let done = |peer: &Peer| peer.complete && peer.stopping.is_none();
+        self.peers.iter().all(done)
     }
 
     fn who_is_missing(&self) -> String {
