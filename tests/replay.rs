@@ -14,8 +14,14 @@ use std::path::Path;
 
 use linnet::rng::Rng;
 
+#[path = "../fuzz/targets/announce_http.rs"]
+mod announce_http;
+#[path = "../fuzz/targets/announce_udp.rs"]
+mod announce_udp;
 #[path = "../fuzz/targets/bencode.rs"]
 mod bencode;
+#[path = "../fuzz/targets/engine.rs"]
+mod engine;
 #[path = "../fuzz/targets/extension.rs"]
 mod extension;
 #[path = "../fuzz/targets/handshake.rs"]
@@ -89,4 +95,19 @@ fn handshake_replays() {
 #[test]
 fn extension_replays() {
     replay("extension", extension::run);
+}
+
+#[test]
+fn announce_http_replays() {
+    replay("announce_http", announce_http::run);
+}
+
+#[test]
+fn announce_udp_replays() {
+    replay("announce_udp", announce_udp::run);
+}
+
+#[test]
+fn engine_replays() {
+    replay("engine", engine::run);
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::transfer::{self, Order, PeerName};
+use super::peer_name::PeerName;
+use super::transfer::{self, Order};
 use super::{Context, EXIT_OK, Failure, logging, running, signals::ProcessSignals, source};
 use crate::time::Duration;
 

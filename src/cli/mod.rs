@@ -16,14 +16,16 @@ mod create;
 mod get;
 mod logging;
 mod man;
+pub mod peer_name;
 mod running;
 mod seed;
 mod show;
-mod signals;
+pub mod signals;
 mod sim;
 mod source;
 pub mod transfer;
 mod units;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -114,6 +116,8 @@ enum Command {
     Create(create::Create),
     /// Print what a torrent says
     Show(show::Show),
+    /// Check the data on disk against a torrent
+    Verify(verify::Verify),
     /// Run one deterministic simulated swarm
     Sim(sim::Sim),
     /// Print the configuration in effect, with the origin of each value
@@ -165,6 +169,7 @@ pub fn run(
         Command::Seed(command) => command.run(context),
         Command::Create(command) => command.run(context),
         Command::Show(command) => command.run(context),
+        Command::Verify(command) => command.run(context),
         Command::Sim(command) => command.run(context),
         Command::Config(command) => command.run(context),
         Command::Completions(command) => command.run(context),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::get::What;
-use super::transfer::PeerName;
+use super::peer_name::PeerName;
 use super::{Context, Failure};
 
 /// Arguments of `seed`.

@@ -102,7 +102,7 @@ fn real_files(torrent: &Metainfo) -> impl Iterator<Item = &FileEntry> {
 }
 
 fn print(torrent: &Metainfo, out: &mut dyn Write) -> io::Result<()> {
-    let mut line = |label: &str, text: &str| writeln!(out, "{label:<11}{}", printable(text));
+    let mut line = |label: &str, text: &str| writeln!(out, "{label:<12}{}", printable(text));
     let files = real_files(torrent).count() as u64;
     let total = torrent.total_size();
     line("Name", &torrent.name)?;

@@ -5,15 +5,12 @@
 
 #[cfg(test)]
 mod tests;
+mod texts;
 
-use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::Serialize;
-
+use crate::actor::bus::Record;
 use crate::codec::metainfo::Metainfo;
 use crate::engine::message::{Answer, Message, Refusal, SessionAdd, SessionSnapshot, SessionState};
 use crate::events::Event;
@@ -21,6 +18,7 @@ use crate::ids::SessionId;
 use crate::time::{Duration, Instant};
 
 use super::bars::{Bar, Bars};
+use super::peer_name::PeerName;
 use super::signals::{Signal, Signals};
 use super::{Console, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Failure, units};
 
@@ -51,9 +49,9 @@ pub trait Engine {
     /// No answer in time, or none ever: one line for a person.
     fn ask(&mut self, message: Message) -> Result<Answer, String>;
 
-    /// The next event, waiting at most `timeout` for it. Events of every kind when `get --json` prints them, else none are
-    /// needed: then this only waits.
-    fn next_event(&mut self, timeout: Duration) -> Option<Told>;
+    /// The next event, waiting at most `timeout` for it. Events of every kind when `get --json` prints them, else at least
+    /// those of sessions.
+    fn next_event(&mut self, timeout: Duration) -> Option<Arc<Record>>;
 
     /// Something a person should know that belongs to no torrent, such as a port that was busy; each once.
     fn next_notice(&mut self) -> Option<String>;
@@ -66,18 +64,6 @@ pub trait Engine {
 
     /// Waits at most `timeout` for the end: the local work that had to be abandoned, named for a person.
     fn ended(&mut self, timeout: Duration) -> Option<Vec<String>>;
-}
-
-/// An event as `--json` prints it, one object a line.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Told {
-    /// What happened.
-    #[serde(flatten)]
-    pub event: Event,
-    /// Milliseconds since 1970.
-    pub time: u64,
-    /// Counts all events of this run; a gap means that some were lost.
-    pub seq: u64,
 }
 
 /// What is to be done.
@@ -96,45 +82,6 @@ pub struct Order {
     pub json: bool,
     /// For the end.
     pub budget: Duration,
-}
-
-/// A peer as a person names it: `HOST:PORT`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PeerName {
-    /// An address.
-    Address(SocketAddr),
-    /// A name, to be resolved, and a port.
-    Named(String, u16),
-}
-
-impl FromStr for PeerName {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const SHAPE: &str = "expected HOST:PORT, such as 192.0.2.7:6881 or [2001:db8::7]:6881";
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return (address.port() > 0)
-                .then_some(Self::Address(address))
-                .ok_or(SHAPE);
-        }
-        let (host, port) = text.rsplit_once(':').ok_or(SHAPE)?;
-        let port = port.parse().ok().filter(|&port| port > 0).ok_or(SHAPE)?;
-        let is_name = !host.is_empty()
-            && host.len() <= 253
-            && (host.chars()).all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'));
-        is_name
-            .then(|| Self::Named(host.to_owned(), port))
-            .ok_or(SHAPE)
-    }
-}
-
-impl fmt::Display for PeerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Named(host, port) => write!(f, "{host}:{port}"),
-        }
-    }
 }
 
 /// Carries out `order`, until it is done or a signal ends it; the exit code.
@@ -234,7 +181,7 @@ impl Transfer<'_> {
                     continue;
                 }
                 Ok(Answer::Refused(refusal)) => {
-                    let why = explain(refusal);
+                    let why = texts::refusal(refusal);
                     return Err(Failure::failed(format!("{name}: {why}")));
                 }
                 Ok(_) => return Err(Failure::failed(format!("{name}: an answer out of place"))),
@@ -271,7 +218,7 @@ impl Transfer<'_> {
                 },
             };
             let why = match self.engine.ask(message) {
-                Ok(Answer::Refused(refusal)) => explain(refusal).to_owned(),
+                Ok(Answer::Refused(refusal)) => texts::refusal(refusal).to_owned(),
                 Ok(_) => continue,
                 Err(fault) => fault,
             };
@@ -300,19 +247,28 @@ impl Transfer<'_> {
                 next_look = now + LOOK_PERIOD;
             }
             let pause = next_look.since(now).min(SIGNAL_LATENCY);
-            self.tell_events(pause)?;
+            if self.tell_events(pause)? {
+                next_look = self.engine.now();
+            }
         }
     }
 
-    /// Waits at most `pause` for events, and prints all that are there.
-    fn tell_events(&mut self, pause: Duration) -> Result<(), Failure> {
+    /// Waits at most `pause` for events, and prints all that are there. `true` when one of them is worth a look at once.
+    fn tell_events(&mut self, pause: Duration) -> Result<bool, Failure> {
         let mut pause = pause;
         let mut told = false;
-        while let Some(event) = self.engine.next_event(pause) {
+        let mut news = false;
+        while let Some(record) = self.engine.next_event(pause) {
             pause = Duration::ZERO;
+            if matches!(
+                record.event,
+                Event::SessionCompleted(_) | Event::SessionError(_)
+            ) {
+                news = true;
+            }
             if self.json {
                 let out = self.console.out();
-                serde_json::to_writer(&mut *out, &event).map_err(std::io::Error::from)?;
+                serde_json::to_writer(&mut *out, &*record).map_err(std::io::Error::from)?;
                 writeln!(out)?;
                 told = true;
             }
@@ -320,7 +276,7 @@ impl Transfer<'_> {
         if told {
             self.console.flush()?;
         }
-        Ok(())
+        Ok(news)
     }
 
     /// Asks how every torrent stands.
@@ -398,20 +354,8 @@ impl Transfer<'_> {
         let Some(latest) = &followed.latest else {
             return;
         };
-        let name = &followed.name;
-        let line = if self.download && latest.downloaded > 0 {
-            let took = now.since(followed.began);
-            let size = units::size(latest.bytes_have);
-            let rate = units::rate(units::per_second(latest.downloaded, took));
-            format!("{name}: complete, {size} in {}, {rate}", units::time(took))
-        } else if latest.bytes_have < latest.bytes_wanted {
-            let missing = u64::from(latest.pieces_total - latest.pieces_have);
-            let all = units::counted(u64::from(latest.pieces_total), "piece");
-            format!("{name}: seeding without {missing} of {all}: missing or damaged")
-        } else {
-            let size = units::size(latest.bytes_have);
-            format!("{name}: complete, {size} already there")
-        };
+        let took = now.since(followed.began);
+        let line = texts::complete(&followed.name, latest, took);
         if !self.seed
             && let Some(bar) = followed.bar.take()
         {
@@ -428,35 +372,8 @@ impl Transfer<'_> {
         let (Some(bar), Some(latest)) = (&followed.bar, &followed.latest) else {
             return;
         };
-        let peers = units::counted(latest.peers.len() as u64, "peer");
-        match latest.state {
-            SessionState::Checking => {
-                let (done, all) = (latest.pieces_checked, latest.pieces_to_check);
-                let text = format!("checking {done}/{all} pieces");
-                bar.show(u64::from(done), u64::from(all), text);
-            }
-            SessionState::Seeding => {
-                let up = units::rate(latest.upload_rate);
-                let given = units::size(latest.uploaded);
-                let text = format!("seeding  {up}  {given} given  {peers}");
-                bar.show(latest.bytes_have, latest.bytes_wanted, text);
-            }
-            SessionState::Error => {
-                bar.show(latest.bytes_have, latest.bytes_wanted, &latest.error);
-            }
-            SessionState::Downloading | SessionState::Paused | SessionState::Stopped => {
-                let left = latest.bytes_wanted.saturating_sub(latest.bytes_have);
-                let eta = (left.checked_div(latest.download_rate))
-                    .map_or("?".to_owned(), |s| units::time(Duration::from_secs(s)));
-                let text = format!(
-                    "{} of {}  {}  eta {eta}  {peers}",
-                    units::size(latest.bytes_have),
-                    units::size(latest.bytes_wanted),
-                    units::rate(latest.download_rate),
-                );
-                bar.show(latest.bytes_have, latest.bytes_wanted, text);
-            }
-        }
+        let (done, all, text) = texts::progress(latest);
+        bar.show(done, all, text);
     }
 
     /// Whether there is nothing left to wait for.
@@ -536,16 +453,4 @@ impl Transfer<'_> {
 /// Whether there should be pieces and there is none.
 fn has_nothing(snapshot: &SessionSnapshot) -> bool {
     snapshot.pieces_have == 0 && snapshot.pieces_total > 0
-}
-
-/// A refusal for a person.
-fn explain(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::UnknownSession => "the torrent is gone",
-        Refusal::Duplicate(_) => "the torrent is there already",
-        Refusal::OwnAddress => "that is our own address",
-        Refusal::BadAddress => "nobody can be reached at that address",
-        Refusal::Full => "a limit of the configuration is reached",
-        Refusal::ShuttingDown => "the engine is ending",
-    }
 }

@@ -205,60 +205,70 @@ impl Loading {
     /// Applies the file at `path`, which says `text`.
     pub(super) fn file(&mut self, path: &Path, text: &str) {
         let line = |offset: usize| {
-            1 + text.as_bytes()[..offset]
-                .iter()
-                .filter(|&&b| b == b'\n')
-                .count()
+            let before = &text.as_bytes()[..offset.min(text.len())];
+            1 + before.iter().filter(|&&byte| byte == b'\n').count()
         };
-        let place = |offset: usize| format!("{}:{}", path.display(), line(offset));
+        // By their places, since the parser's tables are in the order of their names.
+        let mut faults: Vec<(usize, String)> = Vec::new();
         let (document, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
-            let offset = error.span().map_or(0, |span| span.start.min(text.len()));
             let what = error.message().replace('\n', ", ");
-            self.fault(false, format!("{}: not TOML: {what}", place(offset)));
+            let offset = error.span().map_or(0, |span| span.start);
+            faults.push((offset, format!("not TOML: {what}")));
         }
-        if !errors.is_empty() {
-            return;
-        }
-        for (section, values) in document.get_ref() {
-            let name = section.get_ref();
-            let at = place(section.span().start);
+        let sections = document.get_ref().iter().filter(|_| errors.is_empty());
+        for (section, values) in sections {
+            let (name, at) = (section.get_ref(), section.span().start);
             if !keys::is_section(name) {
                 let hint = hint(keys::nearest_section(name));
-                self.fault(false, format!("{at}: {name}: unknown section{hint}"));
+                faults.push((at, format!("{name}: unknown section{hint}")));
                 continue;
             }
-            let Some(values) = values.get_ref().as_table() else {
+            let Some(table) = values.get_ref().as_table() else {
                 let found = shown(&text[values.span()]);
-                self.fault(
-                    false,
-                    format!("{at}: {name}: found {found}, allowed: a section [{name}]"),
-                );
+                let what = format!("{name}: found {found}, allowed: a section [{name}]");
+                faults.push((at, what));
                 continue;
             };
-            for (key, value) in values {
-                let name = format!("{name}.{}", key.get_ref());
-                let at = place(key.span().start);
-                let Some(index) = keys::find(&name) else {
-                    let hint = hint(keys::nearest(&name));
-                    self.fault(false, format!("{at}: {name}: unknown key{hint}"));
-                    continue;
-                };
-                if (KEYS[index].set)(&mut self.config, value.get_ref()).is_none() {
-                    let found = shown(&text[value.span()]);
-                    let allowed = KEYS[index].allowed;
-                    self.fault(
-                        false,
-                        format!("{at}: {name}: found {found}, allowed: {allowed}"),
-                    );
-                    continue;
-                }
-                self.origins[index] = Origin::File {
+            for (key, value) in table {
+                let at = key.span().start;
+                let origin = Origin::File {
                     path: path.to_owned(),
-                    line: line(key.span().start),
+                    line: line(at),
                 };
+                let name = format!("{name}.{}", key.get_ref());
+                let found = &text[value.span()];
+                if let Err(what) = self.take(&name, [value.get_ref()], found, origin) {
+                    faults.push((at, what));
+                }
             }
         }
+        faults.sort();
+        for (at, what) in faults {
+            self.fault(false, format!("{}:{}: {what}", path.display(), line(at)));
+        }
+    }
+
+    /// Gives the key called `name` the first of `values` that is allowed.
+    fn take<'a>(
+        &mut self,
+        name: &str,
+        values: impl IntoIterator<Item = &'a DeValue<'a>>,
+        found: &str,
+        origin: Origin,
+    ) -> Result<(), String> {
+        let Some(index) = keys::find(name) else {
+            let hint = hint(keys::nearest(name));
+            return Err(format!("{name}: unknown key{hint}"));
+        };
+        let key = &KEYS[index];
+        let mut values = values.into_iter();
+        if !values.any(|value| (key.set)(&mut self.config, value).is_some()) {
+            let (found, allowed) = (shown(found), key.allowed);
+            return Err(format!("{name}: found {found}, allowed: {allowed}"));
+        }
+        self.origins[index] = origin;
+        Ok(())
     }
 
     /// Applies one `KEY=VALUE`. The value is TOML; where that is not allowed, a text without quotes, or a list of that one.
@@ -268,11 +278,6 @@ impl Loading {
             return self.fault(true, format!("--set {argument}: allowed: KEY=VALUE"));
         };
         let (name, text) = (name.trim(), text.trim());
-        let Some(index) = keys::find(name) else {
-            let hint = hint(keys::nearest(name));
-            return self.fault(true, format!("--set {name}: unknown key{hint}"));
-        };
-        let key = &KEYS[index];
         let parsed = DeValue::parse(text).ok();
         let bare = || DeValue::String(text.into());
         let mut list = DeArray::new();
@@ -282,18 +287,8 @@ impl Loading {
             Some(bare()),
             Some(DeValue::Array(list)),
         ];
-        let taken = candidates
-            .iter()
-            .flatten()
-            .any(|value| (key.set)(&mut self.config, value).is_some());
-        if taken {
-            self.origins[index] = Origin::Set;
-        } else {
-            let (found, allowed) = (shown(text), key.allowed);
-            self.fault(
-                true,
-                format!("--set {name}: found {found}, allowed: {allowed}"),
-            );
+        if let Err(what) = self.take(name, candidates.iter().flatten(), text, Origin::Set) {
+            self.fault(true, format!("--set {what}"));
         }
     }
 
@@ -303,37 +298,7 @@ impl Loading {
         file: Option<PathBuf>,
         environment: &Environment,
     ) -> Result<Loaded, ConfigError> {
-        let links = &self.config.links;
-        if links.retry_first_s > links.retry_max_s {
-            let (index, name, relation, other, bound) = match keys::find("links.retry_max_s")
-                .filter(|&i| self.origins[i] != Origin::Default)
-            {
-                Some(index) => (
-                    index,
-                    "links.retry_max_s",
-                    "at least",
-                    "links.retry_first_s",
-                    links.retry_first_s,
-                ),
-                None => (
-                    keys::find("links.retry_first_s").unwrap_or(0),
-                    "links.retry_first_s",
-                    "at most",
-                    "links.retry_max_s",
-                    links.retry_max_s,
-                ),
-            };
-            let found = if relation == "at least" {
-                links.retry_max_s
-            } else {
-                links.retry_first_s
-            };
-            let origin = &self.origins[index];
-            let text =
-                format!("{origin}: {name}: found {found}, allowed: {relation} {other} = {bound}");
-            let is_argument = *origin == Origin::Set;
-            self.fault(is_argument, text);
-        }
+        self.check_pauses();
         self.paths(environment);
         if !self.faults.is_empty() {
             return Err(ConfigError {
@@ -347,6 +312,31 @@ impl Loading {
         })
     }
 
+    /// The first pause is no longer than the longest; the key that was set is the one that is named.
+    fn check_pauses(&mut self) {
+        let links = &self.config.links;
+        let (first, longest) = (links.retry_first_s, links.retry_max_s);
+        if first <= longest {
+            return;
+        }
+        let (name, found, allowed) = ("links.retry_max_s", longest, "at least links.retry_first_s");
+        let (mut origin, mut line) = (
+            self.origin(name),
+            format!("{name}: found {found}, allowed: {allowed} = {first}"),
+        );
+        if origin == Origin::Default {
+            let (name, allowed) = ("links.retry_first_s", "at most links.retry_max_s");
+            origin = self.origin(name);
+            line = format!("{name}: found {first}, allowed: {allowed} = {longest}");
+        }
+        self.fault(origin == Origin::Set, format!("{origin}: {line}"));
+    }
+
+    fn origin(&self, name: &str) -> Origin {
+        keys::find(name).map_or(Origin::Default, |index| self.origins[index].clone())
+    }
+
+    /// Expands `~`, and fills in where state is kept.
     fn paths(&mut self, environment: &Environment) {
         if self.config.paths.state.as_os_str().is_empty()
             && let Some(directory) =
@@ -354,27 +344,26 @@ impl Loading {
         {
             self.config.paths.state = directory.join("linnet");
         }
-        for (name, which) in [("paths.downloads", 0), ("paths.state", 1)] {
+        for name in ["paths.downloads", "paths.state"] {
+            let origin = self.origin(name);
             let paths = &mut self.config.paths;
-            let path = [&mut paths.downloads, &mut paths.state]
-                .into_iter()
-                .nth(which);
-            let Some(path) = path else { continue };
+            let path = match name {
+                "paths.downloads" => &mut paths.downloads,
+                _ => &mut paths.state,
+            };
             let Ok(below) = path.strip_prefix("~") else {
                 continue;
             };
-            let origin = keys::find(name).map(|index| self.origins[index].clone());
-            match (&environment.home, origin) {
-                (Some(home), _) => *path = home.join(below),
+            if let Some(home) = &environment.home {
+                *path = home.join(below);
+            } else if origin == Origin::Default {
                 // Nobody asked for a home directory: a service without one downloads where it stands.
-                (None, None | Some(Origin::Default)) => *path = PathBuf::from("."),
-                (None, Some(origin)) => {
-                    let found = path.display().to_string();
-                    let text = format!(
-                        "{origin}: {name}: found {found}, allowed: a path without ~, since $HOME is not set"
-                    );
-                    self.fault(origin == Origin::Set, text);
-                }
+                *path = PathBuf::from(".");
+            } else {
+                let found = path.display();
+                let allowed = "a path without ~, since $HOME is not set";
+                let text = format!("{origin}: {name}: found {found}, allowed: {allowed}");
+                self.fault(origin == Origin::Set, text);
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::codec::extension::ExtendedHandshake;
 use crate::codec::wire::{self, Features, HANDSHAKE_BYTES, Handshake, Message};
 use crate::events::{self, Event};
 use crate::ids::{LinkId, PeerId, SessionId, SocketId, StreamId, SwarmId};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 use super::Engine;
 use super::message::{Frame, LostReason, Output};
@@ -22,6 +22,11 @@ use super::table::Source;
 use super::table::link::{IgnoreReason, SHORT_LIFE};
 use super::table::peer::{Peer, PeerHas};
 use super::table::stream::{CloseReason, Stage, Stream};
+
+/// An address at which a peer listens that is connected to us the other way round is left alone for so long.
+const DUPLICATE_PAUSE: Duration = Duration::from_secs(120);
+/// An address that took the dial and gave no handshake is left alone by that swarm for so long.
+const HANDSHAKE_PAUSE: Duration = Duration::from_secs(120);
 
 /// What we speak, beyond BEP 3.
 const FEATURES: Features = Features {
@@ -424,7 +429,12 @@ impl Engine {
     }
 
     fn act_on(&mut self, id: StreamId, session_id: SessionId, swarm: SwarmId, heard: Heard) {
-        if let (Some(port), Some(stream)) = (heard.listens, self.table.streams.get_mut(id)) {
+        // Only the first word counts: a stranger must not fill our candidates with ports of its own.
+        let unsaid =
+            |stream: &&mut Stream| stream.peer().is_some_and(|peer| peer.listens.is_none());
+        if let (Some(port), Some(stream)) =
+            (heard.listens, self.table.streams.get_mut(id).filter(unsaid))
+        {
             let listens = SocketAddr::new(stream.address.ip(), port);
             let incoming = !stream.outgoing;
             if let Some(peer) = stream.peer_mut() {
@@ -680,7 +690,8 @@ impl Engine {
                 None
             }
         };
-        self.verdict(link, address, swarm, opened, reason, stream.outgoing);
+        let connected = !matches!(stream.stage, Stage::Dialing { .. });
+        self.verdict(&stream, opened, connected, reason);
         if let Some(event) = event {
             self.shared.event(Event::PeerDisconnected(event));
         }
@@ -703,13 +714,13 @@ impl Engine {
     /// What the end of a stream says about its address.
     fn verdict(
         &mut self,
-        link: LinkId,
-        address: SocketAddr,
-        swarm: Option<SwarmId>,
+        stream: &Stream,
         opened: Option<(Instant, PeerId)>,
+        connected: bool,
         reason: CloseReason,
-        outgoing: bool,
     ) {
+        let (link, address, swarm, outgoing) =
+            (stream.link, stream.address, stream.swarm, stream.outgoing);
         let now = self.shared.now;
         let jitter = self.shared.rng.next();
         let settings = self.shared.settings.clone();
@@ -727,10 +738,17 @@ impl Engine {
                 }
                 self.table.link_lost(link, now, false, &settings);
             }
-            // The address is fine, this torrent is not there, or there is nothing to trade: left alone for this swarm.
-            CloseReason::NothingToTrade | CloseReason::UnknownTorrent | CloseReason::Duplicate => {
+            // The address is fine, and there is nothing to trade here: left alone for this swarm, not for others.
+            CloseReason::NothingToTrade | CloseReason::UnknownTorrent => {
                 if let Some(record) = record.filter(|_| outgoing) {
                     record.ignore(address, now + settings.ignore);
+                }
+                self.table.link_lost(link, now, false, &settings);
+            }
+            // We are connected the other way round. Not for long: that stream may end, and the peer may not say where it listens.
+            CloseReason::Duplicate => {
+                if let Some(record) = record.filter(|_| outgoing) {
+                    record.ignore(address, now + DUPLICATE_PAUSE);
                 }
                 self.table.link_lost(link, now, false, &settings);
             }
@@ -740,6 +758,27 @@ impl Engine {
             _ if opened.is_some() => {
                 let lived_short = opened.is_some_and(|(since, _)| now.since(since) < SHORT_LIFE);
                 self.table.link_lost(link, now, lived_short, &settings);
+            }
+            // It answered, but not with a handshake: most often it does not have the torrent, or not yet. That is no fault of the
+            // address; other swarms may find it fine.
+            _ if outgoing && connected => {
+                self.shared.counters.handshakes_failed += 1;
+                if let Some(record) = record {
+                    let pinned = self
+                        .table
+                        .links
+                        .get(link)
+                        .is_some_and(|link| link.pinned_by.contains(&record.id));
+                    record.ignore(
+                        address,
+                        now + if pinned {
+                            settings.retry_first
+                        } else {
+                            HANDSHAKE_PAUSE
+                        },
+                    );
+                }
+                self.table.link_lost(link, now, false, &settings);
             }
             _ if outgoing => {
                 self.shared.counters.dials_failed += 1;

@@ -40,7 +40,7 @@ struct Scene(u64, SessionState, u64, &'static str);
 struct Fake {
     now: Instant,
     scenes: Vec<Vec<Scene>>,
-    events: VecDeque<Told>,
+    events: VecDeque<Arc<Record>>,
     asked: Vec<String>,
     refuse: Option<Refusal>,
     metrics_told: u32,
@@ -74,7 +74,7 @@ impl Engine for Fake {
         })
     }
 
-    fn next_event(&mut self, timeout: Duration) -> Option<Told> {
+    fn next_event(&mut self, timeout: Duration) -> Option<Arc<Record>> {
         let event = self.events.pop_front();
         if event.is_none() {
             self.now += timeout;
@@ -361,13 +361,15 @@ fn a_refused_torrent_fails_and_the_engine_still_ends_in_order() {
 
 #[test]
 fn events_are_objects_a_line() {
-    let told = |seq| Told {
-        event: Event::TorrentAdded(events::Torrent {
-            info_hash: InfoHash([7; 20]),
-            name: "a\nb".to_owned(),
-        }),
-        time: 5,
-        seq,
+    let told = |seq| {
+        Arc::new(Record {
+            event: Event::TorrentAdded(events::Torrent {
+                info_hash: InfoHash([7; 20]),
+                name: "a\nb".to_owned(),
+            }),
+            time: 5,
+            seq,
+        })
     };
     let mut fake = Fake::of(&[&[Scene(0, Downloading, 0, ""), Scene(500, Seeding, 100, "")]]);
     fake.events = [told(1), told(3)].into();
@@ -385,27 +387,4 @@ fn events_are_objects_a_line() {
         (&lines[1]["seq"], &lines[1]["time"]),
         (&3.into(), &5.into())
     );
-}
-
-#[test]
-fn peers_are_named_by_address_or_name() {
-    let named = |host: &str, port| Some(PeerName::Named(host.to_owned(), port));
-    let address = |text: &str| Some(PeerName::Address(text.parse().unwrap()));
-    #[rustfmt::skip]
-    let table = [
-        ("1.2.3.4:5",        address("1.2.3.4:5")),
-        ("[::1]:5",          address("[::1]:5")),
-        ("a-b.example:6881", named("a-b.example", 6881)),
-        ("localhost:1",      named("localhost", 1)),
-        ("1.2.3.4",          None),
-        ("1.2.3.4:0",        None),
-        ("::1:5",            None),
-        ("host:99999",       None),
-        (":5",               None),
-        ("a b:5",            None),
-        ("http://h:5",       None),
-    ];
-    for (text, want) in table {
-        assert_eq!(text.parse::<PeerName>().ok(), want, "{text}");
-    }
 }
