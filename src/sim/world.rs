@@ -333,7 +333,9 @@ impl World {
             .collect();
         let chance = self.common.borrow().faults.node.early_per_mille;
         if !kinds.is_empty() && self.rng.below(1000) < chance {
-            let at = self.now() + Duration::from_micros(self.rng.below(200_000));
+            // As often within the first millisecond as within the next ten, or hundred.
+            let scale = 1 << self.rng.below(19);
+            let at = self.now() + Duration::from_micros(self.rng.below(scale));
             self.peers[node].early = Some((at, kinds[self.rng.index(kinds.len())]));
         }
     }
