@@ -1,4 +1,14 @@
 //! Every setting with its default. `config.toml` documents them; a test keeps the two equal.
+//!
+//! [`Config::load`] finds the file, applies `--set`, checks every value and remembers where it came from. The names, the
+//! ranges and their texts are declared once, in `keys`.
+
+mod keys;
+mod load;
+#[cfg(test)]
+mod tests;
+
+pub use load::{ConfigError, Environment, Fault, Loaded, Origin};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,9 +43,10 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Paths {
-    /// Where downloads go when nothing else is said.
+    /// Where downloads go when nothing else is said. `~` is the home directory.
     pub downloads: PathBuf,
-    /// Where state is kept.
+    /// Where state is kept. Empty is `linnet` in `$XDG_STATE_HOME`; [`Config::load`] fills that in, where the environment
+    /// allows it.
     pub state: PathBuf,
 }
 

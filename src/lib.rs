@@ -13,6 +13,7 @@ pub mod host;
 pub mod ids;
 pub mod metrics;
 pub mod rng;
+pub mod runtime;
 pub mod sim;
 pub mod time;
 pub mod worker;

@@ -3,8 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::buffer::Block;
-use crate::engine::message::{Done, Fetch, Fetched, StoreJob, Stored, Work};
+use crate::engine::message::{Done, Fetch, Fetched, LostReason, StoreJob, Stored, Work};
 use crate::ids::{SocketId, StreamId};
 use crate::time::{Duration, Instant};
 
@@ -14,6 +13,10 @@ use crate::time::{Duration, Instant};
 pub trait Host {
     /// The time. Read once a turn.
     fn now(&mut self) -> Instant;
+    /// Milliseconds since 1970, for what people read. A simulation counts from its own beginning.
+    fn unix_millis(&mut self) -> u64 {
+        self.now().as_micros() / 1000
+    }
 
     /// Waits for at most `timeout` (`None`: for ever) until something is ready or a waker was called, and appends it.
     fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>);
@@ -42,6 +45,16 @@ pub trait Host {
     fn write(&mut self, stream: StreamId, bytes: &[io::IoSlice<'_>]) -> io::Result<usize>;
     /// Closes a stream: in order when `clean`, else at once.
     fn close(&mut self, stream: StreamId, clean: bool);
+    /// Whether, after a read that did not fill its buffer, another may bring something. `false` spares a call: the next
+    /// [`Ready::Readable`] will tell.
+    fn read_more(&mut self, _stream: StreamId) -> bool {
+        true
+    }
+    /// Whether, after a write that took only a part, another may take more. `false` spares a call: the next
+    /// [`Ready::Writable`] will tell.
+    fn write_more(&mut self, _stream: StreamId) -> bool {
+        true
+    }
 
     /// The next datagram that is waiting: who sent it and its length in `bytes`.
     fn receive(&mut self, bytes: &mut [u8]) -> Option<(SocketAddr, usize)>;
@@ -64,7 +77,7 @@ pub enum Ready {
     /// A dialled stream is up.
     Connected(StreamId),
     /// A dialled stream could not be opened.
-    Failed(StreamId, crate::engine::message::LostReason),
+    Failed(StreamId, LostReason),
     /// Bytes, or the end, can be read.
     Readable(StreamId),
     /// Bytes can be written.
@@ -86,5 +99,30 @@ pub enum Finished {
     Fetched(Fetched),
 }
 
-/// Frees what a closed stream still had queued.
-pub type Unsent = Vec<Block>;
+/// What an error of a dial, a read or a write means for the stream.
+#[must_use]
+pub fn reason_of(error: &io::Error) -> LostReason {
+    use io::ErrorKind;
+    /// Too many open files: of the system, of the process.
+    const DESCRIPTORS: [i32; 2] = [23, 24];
+    match error.kind() {
+        ErrorKind::ConnectionRefused => LostReason::Refused,
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
+            LostReason::Unreachable
+        }
+        ErrorKind::TimedOut => LostReason::TimedOut,
+        ErrorKind::UnexpectedEof => LostReason::HungUp,
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
+            LostReason::Reset
+        }
+        // A dial finds no free local port.
+        ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory => LostReason::NoResources,
+        _ if error
+            .raw_os_error()
+            .is_some_and(|code| DESCRIPTORS.contains(&code)) =>
+        {
+            LostReason::NoResources
+        }
+        _ => LostReason::Other,
+    }
+}

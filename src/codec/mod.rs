@@ -3,6 +3,8 @@
 pub mod address;
 pub mod announce;
 pub mod bencode;
+pub mod bitfield;
+pub mod extension;
 pub mod geometry;
 pub mod layout;
 pub mod metainfo;

@@ -1,1 +1,435 @@
-//! To be written.
+//! All sessions, and what callers ask of them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::codec::layout::Layout;
+use crate::codec::metainfo::Metainfo;
+use crate::events::{self, Event};
+use crate::ids::{ReplyId, SessionId};
+
+use super::Engine;
+use super::message::{
+    Answer, Message, PeerSnapshot, Refusal, SessionAdd, SessionSnapshot, Storage,
+};
+use super::rate::Rate;
+use super::session::assembly::Assembly;
+use super::session::blame::Blame;
+use super::session::choker::Choker;
+use super::session::picker::Picker;
+use super::session::progress::{self, Progress, StopStep};
+use super::session::trackers::Trackers;
+use super::session::{Phase, Session, download, start};
+use super::settings::STATS_INTERVAL;
+use super::shared::TimerKey;
+use super::snapshot::EngineSnapshot;
+use super::table::Source;
+use super::table::stream::Stream;
+
+impl Engine {
+    pub(super) fn on_message(&mut self, message: Message, reply: Option<ReplyId>) {
+        if self.is_ending()
+            && !matches!(
+                message,
+                Message::Shutdown { .. } | Message::EngineShow | Message::SessionShow { .. }
+            )
+        {
+            self.shared
+                .reply(reply, Answer::Refused(Refusal::ShuttingDown));
+            return;
+        }
+        let answer = match message {
+            Message::SessionAdd(add) => match self.session_add(*add) {
+                Ok(session) => Answer::Session(session),
+                Err(refusal) => Answer::Refused(refusal),
+            },
+            Message::SessionRemove { session } => {
+                if self
+                    .sessions
+                    .get(session)
+                    .is_some_and(|session| !session.is_stopping())
+                {
+                    self.session_stop(session, reply);
+                    return;
+                }
+                Answer::Refused(Refusal::UnknownSession)
+            }
+            Message::SessionPause { session } => self.session_pause(session),
+            Message::SessionResume { session } => self.session_resume(session),
+            Message::PeerAdd { session, address } => self.peer_add(session, address),
+            Message::PeerAddNamed {
+                session,
+                host,
+                port,
+            } => self.peer_add_named(session, host, port),
+            Message::SessionShow { session } => match self.session_show(session) {
+                Some(snapshot) => Answer::Snapshot(Box::new(snapshot)),
+                None => Answer::Refused(Refusal::UnknownSession),
+            },
+            Message::EngineShow => Answer::Engine(Box::new(self.engine_show())),
+            Message::Shutdown { budget } => {
+                self.shutdown(budget, reply);
+                return;
+            }
+        };
+        self.shared.reply(reply, answer);
+    }
+
+    fn session_add(&mut self, add: SessionAdd) -> Result<SessionId, Refusal> {
+        let metainfo = add.metainfo;
+        let geometry = metainfo.geometry;
+        let mut picker = Picker::new(geometry, &mut self.shared.rng);
+        want_files(&mut picker, &metainfo, &add.wanted);
+        let trackers = self
+            .shared
+            .settings
+            .trackers
+            .then(|| Trackers::new(&metainfo.trackers, &mut self.shared.rng));
+        let layout = Layout {
+            root: add.root,
+            files: metainfo.files.clone(),
+            geometry,
+        };
+        let piece_hashes = Arc::clone(&metainfo.piece_hashes);
+        let storage = Arc::new(Storage {
+            info_hash: metainfo.info_hash,
+            layout,
+            piece_hashes,
+        });
+        let slots = u32::try_from(self.shared.settings.upload_slots).unwrap_or(u32::MAX);
+        // The swarm comes first: it is what makes a torrent unique. Until the session trades it has no peers.
+        let placeholder = SessionId::new(u32::MAX, 0);
+        let swarm = self
+            .table
+            .swarm_add(metainfo.info_hash, placeholder)
+            .map_err(Refusal::Duplicate)?;
+        let id = self.sessions.insert_with(|id| Session {
+            id,
+            swarm,
+            metainfo,
+            storage,
+            phase: Phase::Loading,
+            download: add.download,
+            seed: add.seed,
+            recheck: add.recheck,
+            picker,
+            assembly: Assembly::default(),
+            whole: Vec::new(),
+            committing: std::collections::BTreeMap::new(),
+            loose: Vec::new(),
+            proving: std::collections::BTreeMap::new(),
+            blame: Blame::default(),
+            choker: Choker::new(slots),
+            trackers,
+            progress: Progress::new(geometry.piece_count()),
+            jobs: 0,
+            relieved: Vec::new(),
+            down: Rate::new(),
+            up: Rate::new(),
+            wasted: 0,
+            completed: false,
+            notice: String::new(),
+            told: (0, 0, 0, 0),
+        });
+        if let Some(record) = self.table.swarms.get_mut(swarm) {
+            record.session = id;
+            record.active = false;
+        }
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Err(Refusal::UnknownSession);
+        };
+        let name = session.metainfo.name.clone();
+        self.shared.event(Event::TorrentAdded(events::Torrent {
+            info_hash: session.info_hash(),
+            name,
+        }));
+        let event = session.event(session.state(), "user");
+        self.shared.event(Event::SessionStarted(event));
+        start::load(&mut self.shared, session);
+        Ok(id)
+    }
+
+    fn session_pause(&mut self, id: SessionId) -> Answer {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Answer::Refused(Refusal::UnknownSession);
+        };
+        if !session.is_trading() {
+            // Checking goes on, and what is paused or failed already does not trade.
+            return Answer::Done;
+        }
+        download::flush(&mut self.shared, session);
+        session.enter(&mut self.shared, Phase::Paused, "user");
+        if let Some(trackers) = &mut session.trackers {
+            trackers.stop(self.shared.now);
+        }
+        let swarm = session.swarm;
+        self.quiet(id, swarm);
+        if let Some(session) = self.sessions.get_mut(id) {
+            progress::advance(&mut self.shared, session);
+        }
+        self.announce(id);
+        Answer::Done
+    }
+
+    fn session_resume(&mut self, id: SessionId) -> Answer {
+        let Some(session) = self.sessions.get(id) else {
+            return Answer::Refused(Refusal::UnknownSession);
+        };
+        if matches!(session.phase, Phase::Paused) {
+            self.start_trading(id, "user");
+        }
+        Answer::Done
+    }
+
+    /// No stream, no dial and no half-fetched piece any more.
+    fn quiet(&mut self, id: SessionId, swarm: crate::ids::SwarmId) {
+        if let Some(swarm) = self.table.swarms.get_mut(swarm) {
+            swarm.active = false;
+        }
+        self.close_swarm(swarm);
+        for key in [
+            TimerKey::Choke(id),
+            TimerKey::Stats(id),
+            TimerKey::DiskRetry(id),
+            TimerKey::Connect(swarm),
+        ] {
+            self.shared.timers.cancel(key);
+        }
+        if let Some(session) = self.sessions.get_mut(id) {
+            download::drop_unfinished(&mut self.shared, session);
+        }
+    }
+
+    /// Begins to end a session: nobody is asked any more, what is whole is written, what is flushed is saved at once.
+    pub(super) fn session_stop(&mut self, id: SessionId, reply: Option<ReplyId>) {
+        let now = self.shared.now;
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        download::flush(&mut self.shared, session);
+        if session.is_trading() {
+            progress::save_early(&mut self.shared, session);
+        }
+        session.enter(
+            &mut self.shared,
+            Phase::Stopping {
+                reply,
+                step: StopStep::Jobs,
+            },
+            "user",
+        );
+        if let Some(trackers) = &mut session.trackers {
+            trackers.stop(now);
+        }
+        let swarm = session.swarm;
+        self.quiet(id, swarm);
+        self.shared.timers.cancel(TimerKey::Save(id));
+        self.announce(id);
+        self.advance_stop(id);
+    }
+
+    /// Takes a session on its way out further, to its end when nothing is left to wait for.
+    pub(super) fn advance_stop(&mut self, id: SessionId) {
+        let Some(session) = self
+            .sessions
+            .get_mut(id)
+            .filter(|session| session.is_stopping())
+        else {
+            return;
+        };
+        if !progress::advance_stop(&mut self.shared, session) {
+            return;
+        }
+        if session
+            .trackers
+            .as_ref()
+            .is_some_and(|trackers| !trackers.is_stopped())
+        {
+            return;
+        }
+        let Some(session) = self.sessions.remove(id) else {
+            return;
+        };
+        self.shared.timers.cancel(TimerKey::Trackers(id));
+        self.shared.starved.remove(&id);
+        self.table.swarm_remove(session.swarm);
+        let name = session.metainfo.name.clone();
+        self.shared.event(Event::TorrentRemoved(events::Torrent {
+            info_hash: session.info_hash(),
+            name,
+        }));
+        if let Phase::Stopping { reply, .. } = session.phase {
+            self.shared.reply(reply, Answer::Done);
+        }
+        self.ended_one(session.trackers.as_ref().map_or(0, Trackers::unanswered));
+    }
+
+    fn peer_add(&mut self, id: SessionId, address: SocketAddr) -> Answer {
+        let Some(session) = self.sessions.get(id) else {
+            return Answer::Refused(Refusal::UnknownSession);
+        };
+        let swarm = session.swarm;
+        match self
+            .table
+            .link_create(address, swarm, Source::Person, &self.shared.listening)
+        {
+            Ok(_) => {
+                self.connect_more(swarm);
+                Answer::Done
+            }
+            Err(refusal) => Answer::Refused(refusal),
+        }
+    }
+
+    fn peer_add_named(&mut self, id: SessionId, host: Box<str>, port: u16) -> Answer {
+        if self.sessions.get(id).is_none() {
+            return Answer::Refused(Refusal::UnknownSession);
+        }
+        match host.parse::<IpAddr>() {
+            Ok(ip) => self.peer_add(id, SocketAddr::new(ip, port)),
+            Err(_) => {
+                self.resolve_peer(id, host.into_string(), port);
+                Answer::Done
+            }
+        }
+    }
+
+    /// Once a second: rates and totals, while something changes.
+    pub(super) fn on_stats_timer(&mut self, id: SessionId) {
+        let now = self.shared.now;
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let peers = self
+            .table
+            .swarms
+            .get(session.swarm)
+            .map_or(0, |swarm| swarm.streams.len());
+        let peers = u32::try_from(peers).unwrap_or(u32::MAX);
+        let have = u32::try_from(session.picker.have().count()).unwrap_or(u32::MAX);
+        let told = (session.down.total(), session.up.total(), peers, have);
+        if told != session.told {
+            session.told = told;
+            let (wanted, there) = session.bytes();
+            let (download_rate, upload_rate) = session.rates(now);
+            #[allow(
+                clippy::cast_precision_loss,
+                reason = "a share for people, not for deciding"
+            )]
+            let progress = if wanted == 0 {
+                1.0
+            } else {
+                there as f64 / wanted as f64
+            };
+            self.shared.event(Event::StatsUpdate(events::Stats {
+                info_hash: session.info_hash(),
+                downloaded: told.0,
+                uploaded: told.1,
+                download_rate,
+                upload_rate,
+                connected_peers: peers,
+                progress,
+                left: wanted - there,
+                eta: (wanted - there).checked_div(download_rate),
+            }));
+        }
+        self.shared.arm(TimerKey::Stats(id), STATS_INTERVAL);
+    }
+
+    fn session_show(&self, id: SessionId) -> Option<SessionSnapshot> {
+        let now = self.shared.now;
+        let session = self.sessions.get(id)?;
+        let swarm = self.table.swarms.get(session.swarm)?;
+        let (pieces_checked, pieces_to_check) = match &session.phase {
+            Phase::Checking(check) => (check.done, check.pieces.len()),
+            _ => (0, 0),
+        };
+        let (bytes_wanted, bytes_have) = session.bytes();
+        let (download_rate, upload_rate) = session.rates(now);
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let peer = |id: &crate::ids::StreamId| {
+            let stream: &Stream = self.table.streams.get(*id)?;
+            let peer = stream.peer()?;
+            Some(PeerSnapshot {
+                address: stream.address,
+                client: peer.client.clone(),
+                outgoing: stream.outgoing,
+                pieces_have: peer.has.count(session.geometry().piece_count()),
+                download_rate: peer.down.per_second(now),
+                upload_rate: peer.up.per_second(now),
+                downloaded: peer.down.total(),
+                uploaded: peer.up.total(),
+                choking_us: peer.choking_us,
+                interested_in_us: peer.interested,
+                choked: peer.choked,
+                interesting: peer.interesting,
+                snubbed: peer.snubbed,
+            })
+        };
+        let peers: Vec<PeerSnapshot> = swarm.streams.iter().filter_map(peer).collect();
+        Some(SessionSnapshot {
+            time: now,
+            session: id,
+            info_hash: session.info_hash(),
+            name: session.metainfo.name.clone(),
+            state: session.state(),
+            error: match &session.phase {
+                Phase::Failed { fault } => fault.message.clone(),
+                _ => String::new(),
+            },
+            pieces_have: count(session.picker.have().count()),
+            pieces_total: session.geometry().piece_count(),
+            pieces_checked: count(pieces_checked),
+            pieces_to_check: count(pieces_to_check),
+            bytes_wanted,
+            bytes_have,
+            downloaded: session.down.total(),
+            uploaded: session.up.total(),
+            wasted: session.wasted,
+            download_rate,
+            upload_rate,
+            candidates: count(swarm.candidates.len()),
+            peers,
+            notice: session.notice.clone(),
+        })
+    }
+
+    fn engine_show(&self) -> EngineSnapshot {
+        EngineSnapshot {
+            time: self.shared.now,
+            sessions: self
+                .sessions
+                .iter()
+                .map(|(id, session)| (id, session.info_hash()))
+                .collect(),
+            links: self.table.links_by_state(),
+            blocks_taken: u32::try_from(self.shared.pool.taken()).unwrap_or(u32::MAX),
+            jobs_running: self
+                .sessions
+                .iter()
+                .map(|(_, session)| u32::try_from(session.jobs).unwrap_or(u32::MAX))
+                .sum(),
+        }
+    }
+}
+
+/// Only pieces that hold bytes of wanted files are wanted. No choice means all.
+fn want_files(picker: &mut Picker, metainfo: &Metainfo, wanted: &[bool]) {
+    if wanted.is_empty() {
+        return;
+    }
+    let geometry = &metainfo.geometry;
+    for piece in geometry.pieces() {
+        picker.set_wanted(piece, false);
+    }
+    for (file, _) in metainfo
+        .files
+        .iter()
+        .zip(wanted)
+        .filter(|(_, wanted)| **wanted)
+    {
+        for piece in geometry.pieces_of(file.offset, file.length) {
+            picker.set_wanted(piece, true);
+        }
+    }
+}

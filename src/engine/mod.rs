@@ -1,8 +1,162 @@
-//! The core.
+//! The core: what happens ([`message::Input`]) goes in, what is to be done ([`message::Output`]) comes out, and nothing else
+//! moves it. It knows no clock, socket, file, thread or random source; the same engine runs under the operating system and
+//! in the simulator.
+//!
+//! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `connect` the streams,
+//! `announce` the trackers, `work` the finished jobs, `ending` the shutdown; `session/` and `table/` hold what they act on.
 
-pub mod manager;
+mod announce;
+mod choke;
+mod connect;
+mod ending;
+mod manager;
 pub mod message;
+pub mod rate;
 pub mod session;
+pub mod settings;
+pub mod shared;
+pub mod slots;
 pub mod snapshot;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod timers;
+mod work;
+
+use crate::buffer::Share;
+use crate::ids::SessionId;
+use crate::metrics::EngineCounters;
+use crate::rng::Rng;
+use crate::time::Instant;
+
+use ending::Ending;
+use message::{Input, Output};
+use session::Session;
+use settings::Settings;
+use shared::{Shared, TimerKey};
+use slots::Slots;
+use table::Table;
+
+/// A BitTorrent engine without a world.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Shared,
+    table: Table,
+    sessions: Slots<SessionId, Session>,
+    ending: Option<Ending>,
+}
+
+impl Engine {
+    /// An engine with nothing to do; everything it will ever decide follows from `rng` and its inputs.
+    #[must_use]
+    pub fn new(settings: Settings, rng: Rng) -> Self {
+        Self {
+            shared: Shared::new(settings, rng),
+            table: Table::default(),
+            sessions: Slots::default(),
+            ending: None,
+        }
+    }
+
+    /// Something has happened at `now`. Outputs are waiting afterwards.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        self.shared.now = now;
+        match input {
+            Input::Tick => {}
+            Input::Message { message, reply } => self.on_message(message, reply),
+            Input::Listening { addresses } => self.shared.listening = addresses,
+            Input::Incoming { socket, remote } => self.on_incoming(socket, remote),
+            Input::Connected { stream } => self.on_connected(stream),
+            Input::Received { stream, bytes } => self.on_received(stream, bytes),
+            Input::Sent {
+                stream,
+                bytes,
+                blocks,
+            } => {
+                let came_back = !blocks.is_empty();
+                for block in blocks.drain(..) {
+                    self.shared.pool.put(Share::Send, block);
+                }
+                self.on_sent(stream, bytes);
+                if came_back {
+                    self.serve_waiting();
+                }
+            }
+            Input::Lost { stream, why } => self.on_lost(stream, why),
+            Input::Datagram { from, bytes } => self.on_datagram(from, bytes),
+            Input::Done(done) => self.on_done(done),
+            Input::Stored(stored) => self.on_stored(stored),
+            Input::Fetched(fetched) => self.on_fetched(fetched),
+        }
+        while let Some(key) = self.shared.timers.pop_due(now) {
+            self.on_timer(key);
+        }
+    }
+
+    /// What is to be done next; drained to `None` after each input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.shared.outputs.pop_front()
+    }
+
+    /// When a [`Input::Tick`] is due, if nothing happens before.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.shared.timers.next_deadline()
+    }
+
+    /// What was counted so far, and how many there are of what now.
+    #[must_use]
+    pub fn counters(&self) -> EngineCounters {
+        use message::SessionState;
+        let [
+            links_disconnected,
+            links_connecting,
+            links_established,
+            links_ignored,
+        ] = self.table.links_by_state().map(u64::from);
+        let sessions = |state| {
+            self.sessions
+                .iter()
+                .filter(|(_, session)| session.state() == state)
+                .count() as u64
+        };
+        EngineCounters {
+            links_disconnected,
+            links_connecting,
+            links_established,
+            links_ignored,
+            peers: self
+                .table
+                .swarms
+                .iter()
+                .map(|(_, swarm)| swarm.streams.len() as u64)
+                .sum(),
+            sessions_checking: sessions(SessionState::Checking),
+            sessions_downloading: sessions(SessionState::Downloading),
+            sessions_seeding: sessions(SessionState::Seeding),
+            sessions_paused: sessions(SessionState::Paused),
+            sessions_error: sessions(SessionState::Error),
+            blocks_taken: self.shared.pool.taken() as u64,
+            payload_wasted_bytes: self
+                .sessions
+                .iter()
+                .map(|(_, session)| session.wasted)
+                .sum(),
+            ..self.shared.counters.clone()
+        }
+    }
+
+    fn on_timer(&mut self, key: TimerKey) {
+        match key {
+            TimerKey::Stream(stream) => self.on_stream_timer(stream),
+            TimerKey::Commit(session) => self.on_commit_timer(session),
+            TimerKey::Choke(session) => self.on_choke_timer(session),
+            TimerKey::Connect(swarm) => self.connect_more(swarm),
+            TimerKey::Trackers(session) => self.announce(session),
+            TimerKey::Save(session) => self.on_save_timer(session),
+            TimerKey::Stats(session) => self.on_stats_timer(session),
+            TimerKey::DiskRetry(session) => self.on_disk_retry(session),
+            TimerKey::Shutdown => self.on_budget_spent(),
+        }
+    }
+}

@@ -1,5 +1,304 @@
-//! Host.
+//! The operating system as the loop sees it: sockets, the poller, and the threads that do what blocks.
+//!
+//! Everything here belongs to the actor's thread; nothing waits but [`OsHost::poll`]. Workers, store and gateway answer by
+//! queues of their own, and ring the same doorbell as callers do.
 
-pub mod poller;
-pub mod sockets;
-pub mod udp;
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the edge: this is where sockets and descriptors are"
+)]
+
+mod handles;
+mod poller;
+mod sockets;
+#[cfg(test)]
+mod tests;
+mod udp;
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use self::handles::Handles;
+use self::poller::{Poller, Source};
+use self::sockets::Sockets;
+use self::udp::Udp;
+use crate::actor::host::{Finished, Host, Ready};
+use crate::actor::mailbox::Doorbell;
+use crate::engine::message::{Done, Fetch, Job, Outcome, StoreJob, Work};
+use crate::gateway::Gateway;
+use crate::ids::{SocketId, StreamId};
+use crate::time::{Clock, Duration, Instant, unix_millis};
+use crate::worker::{Now, Pool, Store, read_now};
+
+/// The host on the operating system.
+pub struct OsHost {
+    clock: Clock,
+    poller: Poller,
+    sockets: Sockets,
+    udp: Udp,
+    doorbell: Arc<Doorbell>,
+    pool: Pool,
+    store: Store,
+    gateway: Gateway,
+    handles: Handles,
+    /// Jobs that found no room with the workers or the store. The engine bounds what it gives out; these are the rest of it.
+    work_waiting: VecDeque<Work>,
+    store_waiting: VecDeque<StoreJob>,
+    /// Found by the look before a wait.
+    found: Option<Finished>,
+}
+
+impl std::fmt::Debug for OsHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OsHost")
+            .field("sockets", &self.sockets)
+            .field("udp", &self.udp)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OsHost {
+    /// Listens on `listen` and starts `threads` workers (0: one more than there are cores), the store in `state` and the
+    /// gateway. What a person should know goes to `notices`.
+    ///
+    /// # Errors
+    /// No address to listen on works, or the system gives us no poller or no thread.
+    pub fn new(
+        clock: Clock,
+        listen: &[SocketAddr],
+        threads: u32,
+        state: PathBuf,
+        notices: &mut Vec<String>,
+    ) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        let doorbell = poller.doorbell()?;
+        let mut sockets = Sockets::new();
+        sockets.listen(&poller, listen, notices)?;
+        let mut udp = Udp::default();
+        for address in sockets.addresses() {
+            if let Err(error) = udp.bind(&poller, address) {
+                notices.push(format!("no datagrams on {address}: {error}"));
+            }
+        }
+        let ring = || {
+            let doorbell = Arc::clone(&doorbell);
+            move || doorbell.ring()
+        };
+        Ok(Self {
+            clock,
+            pool: Pool::start(threads, ring())?,
+            store: Store::start(state, ring())?,
+            gateway: Gateway::start(ring()),
+            poller,
+            sockets,
+            udp,
+            doorbell,
+            handles: Handles::default(),
+            work_waiting: VecDeque::new(),
+            store_waiting: VecDeque::new(),
+            found: None,
+        })
+    }
+
+    /// Ends the loop's waits.
+    #[must_use]
+    pub fn doorbell(&self) -> Arc<Doorbell> {
+        Arc::clone(&self.doorbell)
+    }
+
+    /// Where we listen.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.addresses()
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Joins the threads, all within `budget`. Returns the local work that had to be abandoned, named for a person.
+    #[must_use]
+    pub fn stop(self, budget: Duration) -> Vec<String> {
+        let deadline = self.clock.now() + budget;
+        let left = |clock: Clock| deadline.since(clock.now());
+        let clock = self.clock;
+        // Streams close, listeners too, before anything waits.
+        drop(self.sockets);
+        drop(self.udp);
+        drop(self.handles);
+        let mut abandoned = self.store.stop(left(clock));
+        abandoned.extend(self.pool.stop(left(clock)));
+        // The gateway holds nothing of ours: what it leaves undone is no local work.
+        if !self.gateway.stop(left(clock)) {
+            log::warn!("the gateway did not end in time");
+        }
+        abandoned
+    }
+
+    /// The next finished job, past the one that was found by the look before a wait.
+    fn next_finished(&mut self) -> Option<Finished> {
+        if let Some(completion) = self.pool.finished() {
+            if let Some(work) = self.work_waiting.pop_front() {
+                self.submit(work);
+            }
+            let done = completion.done;
+            if matches!(done.outcome, Outcome::Closed | Outcome::Prepared(_)) {
+                self.handles.forget(done.session);
+            } else {
+                self.handles.extend(completion.opened);
+            }
+            return Some(Finished::Done(done));
+        }
+        if let Some(stored) = self.store.finished() {
+            if let Some(job) = self.store_waiting.pop_front() {
+                self.store(job);
+            }
+            return Some(Finished::Stored(stored));
+        }
+        self.gateway.next().map(Finished::Fetched)
+    }
+
+    fn submit(&mut self, work: Work) {
+        if let Err(work) = self.pool.submit(work) {
+            self.work_waiting.push_back(work);
+        }
+    }
+}
+
+impl Host for OsHost {
+    fn now(&mut self) -> Instant {
+        self.clock.now()
+    }
+
+    fn unix_millis(&mut self) -> u64 {
+        unix_millis()
+    }
+
+    fn poll(&mut self, mut timeout: Option<Duration>, ready: &mut Vec<Ready>) {
+        if timeout != Some(Duration::ZERO) {
+            // The doorbell is armed by now, so what finishes after this look rings.
+            self.found = self.found.take().or_else(|| self.next_finished());
+            if self.found.is_some() {
+                timeout = Some(Duration::ZERO);
+            }
+        }
+        if let Some(resume) = self.sockets.paused() {
+            let left = resume.since(self.clock.now());
+            timeout = Some(timeout.map_or(left, |timeout| timeout.min(left)));
+        }
+        let (sockets, udp) = (&mut self.sockets, &mut self.udp);
+        self.poller.wait(timeout, |source, event| match source {
+            Source::Waker => {}
+            Source::Stream(stream) => sockets.on_event(stream, event, ready),
+            Source::Listener(index) => {
+                sockets.incoming(index);
+                ready.push(Ready::Incoming);
+            }
+            Source::Datagrams(index) => {
+                udp.ready(index);
+                ready.push(Ready::Datagrams);
+            }
+        });
+        if let Some(resume) = self.sockets.paused()
+            && resume <= self.clock.now()
+        {
+            self.sockets.resume();
+            ready.push(Ready::Incoming);
+        }
+    }
+
+    fn next_incoming(&mut self) -> Option<(SocketId, SocketAddr)> {
+        let clock = self.clock;
+        self.sockets.next_incoming(|| clock.now())
+    }
+
+    fn accept(&mut self, socket: SocketId, stream: StreamId) {
+        let Some(socket) = self.sockets.take_offered(socket) else {
+            return;
+        };
+        if let Err(error) = self.sockets.keep(&self.poller, stream, socket, false) {
+            // The first read finds no connection, and the engine hears that it is lost.
+            log::warn!("cannot keep an accepted socket: {error}");
+        }
+    }
+
+    fn refuse(&mut self, socket: SocketId) {
+        drop(self.sockets.take_offered(socket));
+    }
+
+    fn dial(&mut self, stream: StreamId, to: SocketAddr) -> io::Result<()> {
+        self.sockets.dial(&self.poller, stream, to)
+    }
+
+    fn read(&mut self, stream: StreamId, bytes: &mut [u8]) -> io::Result<usize> {
+        self.sockets.read(stream, bytes)
+    }
+
+    fn write(&mut self, stream: StreamId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.sockets.write(stream, slices)
+    }
+
+    fn read_more(&mut self, stream: StreamId) -> bool {
+        self.sockets.read_more(stream)
+    }
+
+    fn write_more(&mut self, _stream: StreamId) -> bool {
+        // The system takes as much as fits, and makes an edge when there is room again.
+        false
+    }
+
+    fn close(&mut self, stream: StreamId, clean: bool) {
+        self.sockets.close(stream, clean);
+    }
+
+    fn receive(&mut self, bytes: &mut [u8]) -> Option<(SocketAddr, usize)> {
+        self.udp.receive(bytes)
+    }
+
+    fn send_to(&mut self, to: SocketAddr, bytes: &[u8]) {
+        self.udp.send_to(to, bytes);
+    }
+
+    fn work(&mut self, mut work: Work) -> Option<Done> {
+        match &mut work.job {
+            Job::Read(run) => {
+                let (handles, session) = (&mut self.handles, work.session);
+                let layout = &work.storage.layout;
+                let now = read_now(layout, |file| handles.get((session, file)), run);
+                if now == Now::Done
+                    && let Job::Read(run) = work.job
+                {
+                    return Some(Done {
+                        id: work.id,
+                        session,
+                        outcome: Outcome::Read(run, Ok(())),
+                    });
+                }
+            }
+            Job::Close | Job::Prepare { .. } => self.handles.forget(work.session),
+            Job::Check { .. } | Job::Commit { .. } | Job::Write { .. } | Job::Sync { .. } => {}
+        }
+        self.submit(work);
+        None
+    }
+
+    fn store(&mut self, job: StoreJob) {
+        if let Err(job) = self.store.submit(job) {
+            self.store_waiting.push_back(job);
+        }
+    }
+
+    fn fetch(&mut self, fetch: Fetch) {
+        self.gateway.fetch(fetch);
+    }
+
+    fn finished(&mut self) -> Option<Finished> {
+        self.found.take().or_else(|| self.next_finished())
+    }
+}

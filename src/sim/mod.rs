@@ -1,1 +1,5 @@
-//! Simulated world.
+//! Host in memory.
+
+pub mod faults;
+pub mod net;
+pub mod trace;

@@ -1,1 +1,209 @@
-//! To be written.
+//! The workers' jobs, as plain functions over [`Files`]: the same code runs on a real disk and on a simulated one.
+//!
+//! A job never panics and gives back every block that went into it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::codec::layout::{FileIndex, FileKind};
+use crate::engine::message::{
+    Done, Fault, FaultKind, FileStamp, Job, Outcome, ReadRun, Storage, Work,
+};
+use crate::ids::SessionId;
+
+pub use super::check::Scratch;
+use super::files::{Access, Files, Place};
+use super::{check, commit, span};
+
+/// Does a job.
+pub fn run<F: Files>(files: &mut F, scratch: &mut Scratch, work: Work) -> Done {
+    let Work {
+        id,
+        session,
+        storage,
+        job,
+    } = work;
+    let storage = &*storage;
+    let outcome = match job {
+        Job::Prepare { create } => Outcome::Prepared(prepare(files, session, storage, create)),
+        Job::Check { pieces, digests } => Outcome::Checked(check::check(
+            files, scratch, session, storage, &pieces, digests,
+        )),
+        Job::Commit { pieces } => {
+            Outcome::Committed(commit::commit(files, session, storage, pieces))
+        }
+        Job::Write { blocks } => {
+            let result = commit::write(files, session, storage, &blocks);
+            let (refs, blocks) = blocks.into_iter().unzip();
+            Outcome::Written {
+                blocks,
+                refs,
+                result,
+            }
+        }
+        Job::Read(mut run) => {
+            let result = read(files, session, storage, &mut run);
+            Outcome::Read(run, result)
+        }
+        Job::Sync { files: list } => Outcome::Synced(sync(files, session, storage, &list)),
+        Job::Close => {
+            files.close(session);
+            Outcome::Closed
+        }
+    };
+    Done {
+        id,
+        session,
+        outcome,
+    }
+}
+
+/// Whether a fault is in an outcome: the job counts as failed.
+#[must_use]
+pub fn has_fault(outcome: &Outcome) -> bool {
+    let failed = |verdict: &_| matches!(verdict, crate::engine::message::Verdict::Failed(_));
+    match outcome {
+        Outcome::Prepared(result) => result.is_err(),
+        Outcome::Checked(pieces) => pieces.iter().any(|piece| failed(&piece.verdict)),
+        Outcome::Committed(pieces) => pieces.iter().any(|piece| failed(&piece.verdict)),
+        Outcome::Written { result, .. } | Outcome::Read(_, result) => result.is_err(),
+        Outcome::Synced(result) => result.is_err(),
+        Outcome::Closed => false,
+    }
+}
+
+/// Looks at every file, and makes what has no bytes. Handles that are open are closed first: what they were opened on may
+/// have been moved away.
+fn prepare<F: Files>(
+    files: &mut F,
+    session: SessionId,
+    storage: &Storage,
+    create: bool,
+) -> Result<Vec<Option<FileStamp>>, Fault> {
+    files.close(session);
+    let layout = &storage.layout;
+    let mut made: Option<&Path> = None;
+    let mut stamps = Vec::with_capacity(layout.files.len());
+    for (file, entry) in layout.files.iter().enumerate() {
+        let place = Place {
+            session,
+            layout,
+            file,
+        };
+        stamps.push(match &entry.kind {
+            FileKind::Pad => None,
+            FileKind::Symlink { target } => {
+                if create {
+                    let text = link_text(&entry.path, target);
+                    tolerate(place, "link", files.make_link(place, &text))?;
+                }
+                None
+            }
+            FileKind::Regular { executable } => {
+                if create && made != entry.path.parent() {
+                    files
+                        .make_parents(place)
+                        .map_err(|error| place.fault("make the directory of", &error))?;
+                    made = entry.path.parent();
+                }
+                let mut stamp = stat(files, place)?;
+                if create && entry.length == 0 && stamp.is_none() {
+                    files
+                        .open(place, Access::Write)
+                        .map_err(|error| place.fault("create", &error))?;
+                    stamp = stat(files, place)?;
+                }
+                if create && *executable && stamp.is_some() {
+                    tolerate(place, "make executable", files.set_executable(place))?;
+                }
+                stamp
+            }
+        });
+    }
+    Ok(stamps)
+}
+
+/// `None` when nothing is there.
+fn stat<F: Files>(files: &mut F, place: Place<'_>) -> Result<Option<FileStamp>, Fault> {
+    match files.stat(place) {
+        Ok(stamp) => Ok(Some(stamp)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(place.fault("look at", &error)),
+    }
+}
+
+/// Links and x bits are decoration: a file system that has none, or a file that is not ours, stops no download.
+fn tolerate(place: Place<'_>, tried: &str, result: io::Result<()>) -> Result<(), Fault> {
+    let Err(error) = result else {
+        return Ok(());
+    };
+    let fault = place.fault(tried, &error);
+    let unsupported = error.kind() == io::ErrorKind::Unsupported;
+    if fault.kind == FaultKind::Denied || unsupported {
+        log::warn!("{}", fault.message);
+        Ok(())
+    } else {
+        Err(fault)
+    }
+}
+
+/// What a link at `link` says to lead to `target`, both relative to the root.
+fn link_text(link: &Path, target: &Path) -> PathBuf {
+    let from = link.parent().unwrap_or(Path::new(""));
+    let shared = from
+        .components()
+        .zip(target.components())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let up = from.components().skip(shared).map(|_| "..");
+    let mut text: PathBuf = up.collect();
+    text.extend(target.components().skip(shared));
+    text
+}
+
+fn read<F: Files>(
+    files: &mut F,
+    session: SessionId,
+    storage: &Storage,
+    run: &mut ReadRun,
+) -> Result<(), Fault> {
+    let length = run.parts.iter().map(|part| u64::from(part.length)).sum();
+    let buffers = run
+        .parts
+        .iter_mut()
+        .map(|part| &mut part.block[..part.length as usize]);
+    span::read(files, session, &storage.layout, run.offset, length, buffers)
+}
+
+/// Flushes, then looks at the file by its name: what was moved away is not ours any more.
+fn sync<F: Files>(
+    files: &mut F,
+    session: SessionId,
+    storage: &Storage,
+    list: &[FileIndex],
+) -> Result<Vec<(FileIndex, FileStamp)>, Fault> {
+    let layout = &storage.layout;
+    let mut stamps = Vec::with_capacity(list.len());
+    for &file in list {
+        if !layout.files[file].is_regular() {
+            continue;
+        }
+        let place = Place {
+            session,
+            layout,
+            file,
+        };
+        files
+            .open(place, Access::Read)
+            .and_then(|handle| files.sync(&handle))
+            .map_err(|error| place.fault("flush", &error))?;
+        let stamp = files
+            .stat(place)
+            .map_err(|error| place.fault("look at", &error))?;
+        stamps.push((file, stamp));
+    }
+    Ok(stamps)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,216 @@
-//! To be written.
+//! What the jobs ask of a disk: a small trait, so that the simulator runs the same jobs on a disk of its own.
+//!
+//! A file is always named by its [`Place`]: a session's layout and an index in it. No implementation may touch anything
+//! outside the layout's root, whatever links lie in the tree. [`DiskFiles`](super::DiskFiles) is the real one,
+//! [`MemoryFiles`](super::MemoryFiles) the one of the tests.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::path::Path;
+
+use crate::codec::layout::{FileEntry, FileIndex, FileKind, Layout};
+use crate::engine::message::{Fault, FaultKind, FileStamp};
+use crate::ids::SessionId;
+
+/// Which file: of which session's layout, and where in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Whose; open handles are kept by it.
+    pub session: SessionId,
+    /// The tree.
+    pub layout: &'a Layout,
+    /// Which of its files.
+    pub file: FileIndex,
+}
+
+impl<'a> Place<'a> {
+    /// The file's entry in its layout.
+    #[must_use]
+    pub fn entry(&self) -> &'a FileEntry {
+        &self.layout.files[self.file]
+    }
+
+    /// Whether the layout asks for the x bit.
+    #[must_use]
+    pub fn executable(&self) -> bool {
+        matches!(self.entry().kind, FileKind::Regular { executable: true })
+    }
+
+    /// What went wrong here, for the engine to decide by and a person to act on.
+    ///
+    /// `tried` is a phrase such as `write`.
+    #[must_use]
+    pub fn fault(&self, tried: &str, error: &io::Error) -> Fault {
+        fault(&self.layout.path(self.file), tried, error)
+    }
+}
+
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// It must be there.
+    Read,
+    /// Reading and writing; it, its parents and the root are made when they are missing.
+    Write,
+}
+
+/// A disk, as the jobs see it. Everything may block.
+///
+/// Errors are those of the system; [`fault`] says what they mean. `read_at` and `write_at` may do less than was asked, like
+/// the system calls; a read of nothing means the end of the file.
+pub trait Files {
+    /// An open file.
+    type Handle;
+
+    /// Opens a regular file, beneath the root alone.
+    ///
+    /// # Errors
+    /// `NotFound`, what a foreign link gives (`CrossesDevices`, ELOOP), `AlreadyExists` when something else is there.
+    fn open(&mut self, place: Place<'_>, access: Access) -> io::Result<Self::Handle>;
+
+    /// Reads into `parts`, one behind the other, from `offset` of the file. At most [`IOV_MAX`] parts.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn read_at(
+        &mut self,
+        handle: &Self::Handle,
+        parts: &mut [IoSliceMut<'_>],
+        offset: u64,
+    ) -> io::Result<usize>;
+
+    /// Writes `parts`, one behind the other, to `offset` of the file. At most [`IOV_MAX`] parts.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn write_at(
+        &mut self,
+        handle: &Self::Handle,
+        parts: &[IoSlice<'_>],
+        offset: u64,
+    ) -> io::Result<usize>;
+
+    /// Length and time of an open file.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn stamp(&mut self, handle: &Self::Handle) -> io::Result<FileStamp>;
+
+    /// Length and time of the regular file that is at this place now, opened or not.
+    ///
+    /// # Errors
+    /// As of [`Files::open`].
+    fn stat(&mut self, place: Place<'_>) -> io::Result<FileStamp>;
+
+    /// Where the first byte at or behind `offset` lies that is not in a hole; `None` when there is none up to the end.
+    ///
+    /// A disk without holes, or one that does not know, answers `offset`.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn next_data(&mut self, _handle: &Self::Handle, offset: u64) -> io::Result<Option<u64>> {
+        Ok(Some(offset))
+    }
+
+    /// Flushes the file's bytes to the device.
+    ///
+    /// # Errors
+    /// The disk's; what was written before may then be lost.
+    fn sync(&mut self, handle: &Self::Handle) -> io::Result<()>;
+
+    /// Makes the file's parent directories, and the root, where they are missing.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn make_parents(&mut self, place: Place<'_>) -> io::Result<()>;
+
+    /// Makes the symbolic link that the layout has at this place, to `target`, relative to the link's own directory. Whatever is there already stays.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn make_link(&mut self, place: Place<'_>, target: &Path) -> io::Result<()>;
+
+    /// Lets everyone execute the file who may read it. Nothing happens when it is not there.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn set_executable(&mut self, place: Place<'_>) -> io::Result<()>;
+
+    /// Closes what is open of a session.
+    fn close(&mut self, session: SessionId);
+}
+
+/// Most parts of one read or write: the kernel's own limit.
+pub const IOV_MAX: usize = 1024;
+
+/// What an error means: the kind for the engine, the text for a person.
+#[must_use]
+pub fn fault(path: &Path, tried: &str, error: &io::Error) -> Fault {
+    Fault {
+        kind: fault_kind(error),
+        path: path.to_owned(),
+        message: format!("cannot {tried} {}: {error}", path.display()),
+    }
+}
+
+/// What an error means for the torrent.
+#[must_use]
+pub fn fault_kind(error: &io::Error) -> FaultKind {
+    use io::ErrorKind as Kind;
+    use rustix::io::Errno;
+
+    // These have no stable kind of their own.
+    match Errno::from_io_error(error) {
+        Some(Errno::LOOP) => return FaultKind::InTheWay,
+        Some(Errno::MFILE | Errno::NFILE) => return FaultKind::NoResources,
+        _ => {}
+    }
+    match error.kind() {
+        Kind::StorageFull | Kind::QuotaExceeded => FaultKind::Full,
+        Kind::ReadOnlyFilesystem | Kind::PermissionDenied => FaultKind::Denied,
+        Kind::NotADirectory | Kind::IsADirectory | Kind::CrossesDevices | Kind::AlreadyExists => {
+            FaultKind::InTheWay
+        }
+        Kind::NotFound | Kind::UnexpectedEof => FaultKind::Gone,
+        Kind::OutOfMemory => FaultKind::NoResources,
+        _ => FaultKind::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn every_error_of_the_system_has_a_meaning() {
+        #[rustfmt::skip]
+        let table: &[(Errno, FaultKind)] = &[
+            (Errno::NOSPC,  FaultKind::Full),
+            (Errno::DQUOT,  FaultKind::Full),
+            (Errno::ROFS,   FaultKind::Denied),
+            (Errno::ACCESS, FaultKind::Denied),
+            (Errno::PERM,   FaultKind::Denied),
+            (Errno::LOOP,   FaultKind::InTheWay),
+            (Errno::ISDIR,  FaultKind::InTheWay),
+            (Errno::NOTDIR, FaultKind::InTheWay),
+            (Errno::XDEV,   FaultKind::InTheWay),
+            (Errno::NOENT,  FaultKind::Gone),
+            (Errno::MFILE,  FaultKind::NoResources),
+            (Errno::NFILE,  FaultKind::NoResources),
+            (Errno::NOMEM,  FaultKind::NoResources),
+            (Errno::IO,     FaultKind::Failed),
+            (Errno::STALE,  FaultKind::Failed),
+        ];
+        for &(errno, kind) in table {
+            let fault = fault(Path::new("/a/b"), "write", &errno.into());
+            assert_eq!(fault.kind, kind, "{errno:?}");
+            assert!(
+                fault.message.starts_with("cannot write /a/b: "),
+                "{}",
+                fault.message
+            );
+        }
+        let short = io::Error::from(io::ErrorKind::UnexpectedEof);
+        assert_eq!(fault_kind(&short), FaultKind::Gone);
+    }
+}

@@ -1,5 +1,36 @@
-//! Workers.
+//! Whatever blocks: a fixed pool of threads for the disk, and one for the store.
+//!
+//! The jobs are plain functions over a small trait ([`disk::run`], [`files::Files`]), so that the simulator runs the same code
+//! on its own disk. The threads around them ([`Pool`], [`store::Store`]) know nothing of what the jobs mean: they take from a
+//! bounded queue, never wait to deliver, and wake the actor once a burst.
+//!
+//! ```text
+//! actor ── submit ──▶ queue, round robin between sessions ──▶ worker-0..n ── completions ──▶ finished ── actor
+//!       ── submit ──▶ queue, in order ────────────────────▶ store       ── answers ──────▶ finished ── actor
+//! ```
 
+mod beneath;
+mod check;
+mod commit;
 pub mod disk;
 pub mod files;
+#[cfg(test)]
+mod fixture;
+mod handles;
+mod lock;
+mod mail;
+mod memory;
+mod now;
+mod pool;
+mod queue;
+mod row;
+mod span;
 pub mod store;
+
+pub use disk::Scratch;
+pub use handles::{DiskFiles, HANDLES_MAX, Handle, HandleKey, OFFERED_MAX, OpenFile};
+pub use memory::{MemoryFile, MemoryFiles};
+pub use now::{Now, read_now};
+pub use pool::{Completion, Pool};
+pub use queue::{Counts, JOBS_MAX, KINDS, Stats};
+pub use store::Store;

@@ -1,6 +1,304 @@
-//! One torrent at work.
+//! One torrent at work: what it has, what it fetches, whom it serves, and what it remembers.
+//!
+//! ```text
+//! Loading ─▶ Preparing ─▶ Checking ─▶ Trading (downloading, then seeding) ◀─▶ Paused
+//!                │            │            │  ▲
+//!                └────────────┴──── disk ──▼  │ the disk is better
+//!                                        Failed
+//!            any ── removed, or the engine ends ──▶ Stopping ─▶ gone
+//! ```
 
 pub mod assembly;
+pub mod blame;
 pub mod choker;
+pub mod download;
 pub mod picker;
+pub mod progress;
+pub mod receive;
+pub mod start;
 pub mod trackers;
+pub mod upload;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::buffer::Block;
+use crate::codec::bitfield::Bitfield;
+use crate::codec::geometry::{BlockRef, Geometry, PieceIndex};
+use crate::codec::metainfo::Metainfo;
+use crate::events::{self, Event};
+use crate::ids::{InfoHash, JobId, ReplyId, SessionId, StreamId, SwarmId};
+use crate::time::Instant;
+
+use super::message::{Fault, SessionState, Storage};
+use super::rate::Rate;
+use super::shared::Shared;
+use assembly::{Assembly, Sender};
+use blame::Blame;
+use choker::Choker;
+use picker::Picker;
+use progress::Progress;
+use start::Check;
+use trackers::Trackers;
+
+/// One torrent at work.
+#[derive(Debug)]
+pub struct Session {
+    /// Its name.
+    pub id: SessionId,
+    /// The swarm it trades in.
+    pub swarm: SwarmId,
+    /// What it is.
+    pub metainfo: Arc<Metainfo>,
+    /// Where it is, as workers see it.
+    pub storage: Arc<Storage>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Whether what is missing is fetched.
+    pub download: bool,
+    /// Whether it stays after the last piece.
+    pub seed: bool,
+    /// Hash everything, whatever the store says.
+    pub recheck: bool,
+    /// What is had, wanted and being fetched.
+    pub picker: Picker,
+    /// Pieces being put together.
+    pub assembly: Assembly,
+    /// Whole pieces that wait to be hashed together.
+    pub whole: Vec<WholePiece>,
+    /// Pieces being hashed and written, with who sent them.
+    pub committing: BTreeMap<JobId, Vec<Committing>>,
+    /// Blocks of pieces in place that wait to be written together.
+    pub loose: Vec<(BlockRef, Block)>,
+    /// Pieces in place whose hash is being checked.
+    pub proving: BTreeMap<JobId, PieceIndex>,
+    /// Who sent what in pieces that were wrong.
+    pub blame: Blame,
+    /// Whom we let ask.
+    pub choker: Choker,
+    /// Who tells us of peers.
+    pub trackers: Option<Trackers>,
+    /// What is flushed, saved, and due.
+    pub progress: Progress,
+    /// Jobs of workers and store that are not back.
+    pub jobs: usize,
+    /// Blocks just stored that other streams owe too: they are relieved of them.
+    pub relieved: Vec<(BlockRef, StreamId)>,
+    /// Payload received.
+    pub down: Rate,
+    /// Payload sent.
+    pub up: Rate,
+    /// Payload received that was wrong or not needed.
+    pub wasted: u64,
+    /// Whether `session.completed` was told.
+    pub completed: bool,
+    /// What a person should know, until it is better.
+    pub notice: String,
+    /// Totals when rates were last told.
+    pub told: (u64, u64, u32, u32),
+}
+
+/// Where a session stands; the picture is in the module's doc.
+#[derive(Debug)]
+pub enum Phase {
+    /// The store is asked what is known.
+    Loading,
+    /// The files are looked at.
+    Preparing {
+        /// What the store knew.
+        known: Option<Box<super::message::Progress>>,
+    },
+    /// Pieces are hashed from disk.
+    Checking(Check),
+    /// Fetches what is missing, or serves what is there.
+    Trading,
+    /// By a person's will.
+    Paused,
+    /// The disk, the store or a file is in the way; tried again by itself where that can help.
+    Failed {
+        /// What to do about it.
+        fault: Fault,
+    },
+    /// On its way out.
+    Stopping {
+        /// Who waits for it.
+        reply: Option<ReplyId>,
+        /// What is being waited for.
+        step: progress::StopStep,
+    },
+}
+
+/// A piece whose blocks are all there, in memory.
+#[derive(Debug)]
+pub struct WholePiece {
+    /// Which.
+    pub piece: PieceIndex,
+    /// Its blocks, in order.
+    pub blocks: Vec<Block>,
+    /// Who sent each.
+    pub senders: Vec<Option<Sender>>,
+}
+
+/// A piece that a worker hashes and writes.
+#[derive(Debug)]
+pub struct Committing {
+    /// Which.
+    pub piece: PieceIndex,
+    /// Who sent each block.
+    pub senders: Vec<Option<Sender>>,
+}
+
+impl Session {
+    /// The cut.
+    #[must_use]
+    pub fn geometry(&self) -> &Geometry {
+        &self.metainfo.geometry
+    }
+
+    /// Which torrent.
+    #[must_use]
+    pub fn info_hash(&self) -> InfoHash {
+        self.metainfo.info_hash
+    }
+
+    /// Whether it may have peers.
+    #[must_use]
+    pub const fn is_trading(&self) -> bool {
+        matches!(self.phase, Phase::Trading)
+    }
+
+    /// Whether it is on its way out.
+    #[must_use]
+    pub const fn is_stopping(&self) -> bool {
+        matches!(self.phase, Phase::Stopping { .. })
+    }
+
+    /// Whether it fetches: it trades, and something wanted is missing.
+    #[must_use]
+    pub fn is_downloading(&self) -> bool {
+        self.is_trading() && self.download && !self.has_all_wanted()
+    }
+
+    /// Whether everything wanted is there, verified and written.
+    #[must_use]
+    pub fn has_all_wanted(&self) -> bool {
+        self.picker.missing() == 0
+    }
+
+    /// Whether every piece is there.
+    #[must_use]
+    pub fn has_everything(&self) -> bool {
+        self.picker.have().is_full()
+    }
+
+    /// As callers see it.
+    #[must_use]
+    pub fn state(&self) -> SessionState {
+        match self.phase {
+            Phase::Loading | Phase::Preparing { .. } | Phase::Checking(_) => SessionState::Checking,
+            Phase::Trading if self.is_downloading() => SessionState::Downloading,
+            Phase::Trading => SessionState::Seeding,
+            Phase::Paused => SessionState::Paused,
+            Phase::Failed { .. } => SessionState::Error,
+            Phase::Stopping { .. } => SessionState::Stopped,
+        }
+    }
+
+    /// Wanted bytes, and how many of them are there.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        let geometry = self.geometry();
+        let full = u64::from(geometry.piece_length());
+        let short = geometry
+            .pieces()
+            .next_back()
+            .map_or(0, |last| full - u64::from(geometry.piece_size(last)));
+        let last = (geometry.piece_count() as usize).wrapping_sub(1);
+        let (have, wanted) = (self.picker.have(), self.picker.wanted());
+        let bytes =
+            |count: usize, with_last: bool| count as u64 * full - if with_last { short } else { 0 };
+        let is_in = |bits: &Bitfield| last < bits.len() && bits.get(last);
+        let there = wanted.count() - self.picker.missing();
+        (
+            bytes(wanted.count(), is_in(wanted)),
+            bytes(there, is_in(wanted) && is_in(have)),
+        )
+    }
+
+    /// Moves it to another phase and tells what changed.
+    pub fn enter(&mut self, shared: &mut Shared, phase: Phase, cause: &'static str) {
+        let previous = self.state();
+        let was_failed = matches!(self.phase, Phase::Failed { .. });
+        self.phase = phase;
+        let mut event = self.event(previous, cause);
+        match &self.phase {
+            Phase::Loading | Phase::Preparing { .. } | Phase::Checking(_)
+                if previous != SessionState::Checking =>
+            {
+                shared.event(Event::SessionStarted(event));
+            }
+            Phase::Trading if was_failed || previous == SessionState::Paused => {
+                shared.event(Event::SessionResumed(event));
+            }
+            Phase::Paused => shared.event(Event::SessionPaused(event)),
+            Phase::Failed { fault } => {
+                event.message = fault.message.clone();
+                event.error_code = code_of(fault.kind);
+                event.file = fault.path.display().to_string();
+                shared.event(Event::StorageError(event.clone()));
+                shared.event(Event::SessionError(event));
+            }
+            Phase::Stopping { .. } if previous != SessionState::Stopped => {
+                shared.event(Event::SessionStopped(event))
+            }
+            _ => {}
+        }
+    }
+
+    /// A `session.*` event of how it stands now.
+    #[must_use]
+    pub fn event(&self, previous: SessionState, cause: &'static str) -> events::Session {
+        events::Session {
+            info_hash: self.info_hash(),
+            state: self.state().name(),
+            previous_state: previous.name(),
+            cause,
+            message: String::new(),
+            error_code: "",
+            file: String::new(),
+        }
+    }
+
+    /// A `piece.*` event.
+    #[must_use]
+    pub fn piece_event(&self, piece: PieceIndex, contributors: Vec<SocketAddr>) -> events::Piece {
+        events::Piece {
+            info_hash: self.info_hash(),
+            piece_index: piece.get(),
+            piece_size: self.geometry().piece_size(piece),
+            pieces_complete: u32::try_from(self.picker.have().count()).unwrap_or(u32::MAX),
+            total_pieces: self.geometry().piece_count(),
+            contributors,
+        }
+    }
+
+    /// Payload rates now: from peers, to peers.
+    #[must_use]
+    pub fn rates(&self, now: Instant) -> (u64, u64) {
+        (self.down.per_second(now), self.up.per_second(now))
+    }
+}
+
+/// The short word of a fault.
+const fn code_of(kind: super::message::FaultKind) -> &'static str {
+    use super::message::FaultKind;
+    match kind {
+        FaultKind::Full => "disk_full",
+        FaultKind::Denied => "denied",
+        FaultKind::InTheWay => "in_the_way",
+        FaultKind::Gone => "gone",
+        FaultKind::NoResources => "no_resources",
+        FaultKind::Failed => "disk_failed",
+    }
+}

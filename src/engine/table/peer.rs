@@ -1,1 +1,243 @@
-//! To be written.
+//! What we know of the other side of an open stream: what it has, who chokes whom, and the pipelines both ways.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::buffer::Block;
+use crate::codec::bitfield::Bitfield;
+use crate::codec::geometry::{BlockRef, PieceIndex};
+use crate::codec::wire::{Features, Request};
+use crate::engine::rate::Rate;
+use crate::engine::session::picker;
+use crate::engine::settings::{REQUESTS_OUT_DEFAULT, REQUESTS_OUT_FIRST, REQUESTS_OUT_MAX, SNUB};
+use crate::ids::PeerId;
+use crate::time::{Duration, Instant};
+
+/// How much of its rate a peer is asked for ahead, beyond the round trip: it must never run dry between two of our turns.
+const AHEAD: Duration = Duration::from_millis(1500);
+
+/// Pieces a peer has.
+#[derive(Debug)]
+pub enum PeerHas {
+    /// Nothing was said, or nothing is there.
+    Nothing,
+    /// Some.
+    Some(Bitfield),
+    /// Everything; holds no bitfield.
+    All,
+}
+
+impl PeerHas {
+    /// Whether it has `piece`.
+    #[must_use]
+    pub fn has(&self, piece: PieceIndex) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Some(bits) => bits.get(piece.index()),
+            Self::All => true,
+        }
+    }
+
+    /// The picker's view: `None` for a peer that has nothing.
+    #[must_use]
+    pub const fn for_picker(&self) -> Option<picker::PeerHas<'_>> {
+        match self {
+            Self::Nothing => None,
+            Self::Some(bits) => Some(picker::PeerHas::Some(bits)),
+            Self::All => Some(picker::PeerHas::All),
+        }
+    }
+
+    /// How many of `total`.
+    #[must_use]
+    pub fn count(&self, total: u32) -> u32 {
+        match self {
+            Self::Nothing => 0,
+            Self::Some(bits) => u32::try_from(bits.count()).unwrap_or(u32::MAX),
+            Self::All => total,
+        }
+    }
+}
+
+/// A block we asked for and do not have yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// Which.
+    pub block: BlockRef,
+    /// When.
+    pub at: Instant,
+}
+
+/// A block of which the head has come, and perhaps a part.
+#[derive(Debug)]
+pub struct Arriving {
+    /// Which; `None` for one nobody asked for.
+    pub block: Option<BlockRef>,
+    /// Where its bytes go; `None` where they are thrown away.
+    pub buffer: Option<Block>,
+    /// Whether the buffer's room was reserved beside the piece's own: another stream is sending the same block.
+    pub extra: bool,
+    /// Bytes that have come.
+    pub filled: usize,
+    /// Bytes it has.
+    pub length: usize,
+}
+
+/// The other side.
+#[derive(Debug)]
+pub struct Peer {
+    /// What it calls itself.
+    pub id: PeerId,
+    /// The program it says it is; printable.
+    pub client: String,
+    /// Where it listens, as it says (BEP 10 `p`).
+    pub listens: Option<SocketAddr>,
+    /// What both sides speak.
+    pub features: Features,
+    /// Since when.
+    pub since: Instant,
+    /// Whether its next message may be a bitfield: only the first may (BEP 3).
+    pub bitfield_legal: bool,
+    /// What it has.
+    pub has: PeerHas,
+
+    /// Whether it lets us ask.
+    pub choking_us: bool,
+    /// Whether we said that we want something.
+    pub interesting: bool,
+    /// Our requests that it owes us, oldest first.
+    pub asked: VecDeque<Asked>,
+    /// How many requests it takes at once, as it says.
+    pub asked_max: usize,
+    /// How many it is to be given now.
+    pub asked_target: usize,
+    /// The piece we take from it block by block.
+    pub current: Option<PieceIndex>,
+    /// The block that is coming in.
+    pub arriving: Option<Arriving>,
+    /// When it last sent a block, or was first asked after owing nothing.
+    pub block_at: Instant,
+    /// Whether it owes us for too long.
+    pub snubbed: bool,
+    /// Payload from it.
+    pub down: Rate,
+    /// Payload from it that nobody had asked for.
+    pub unasked: u64,
+    /// Shortest time from a request to its block: the round trip, at least.
+    pub round_trip: Duration,
+
+    /// Whether we let it ask.
+    pub choked: bool,
+    /// Whether it wants what we have.
+    pub interested: bool,
+    /// When we last let it ask.
+    pub unchoked_at: Instant,
+    /// Its requests that we have not begun to serve, oldest first.
+    pub requests: VecDeque<Request>,
+    /// Bytes being read for it.
+    pub reading: usize,
+    /// Whether it stands in the queue for blocks to send with.
+    pub waits_for_room: bool,
+    /// Payload to it.
+    pub up: Rate,
+}
+
+impl Peer {
+    /// As every stream begins: choked and not interested, both ways (BEP 3).
+    #[must_use]
+    pub fn new(id: PeerId, features: Features, now: Instant) -> Self {
+        Self {
+            id,
+            client: client_of(id),
+            listens: None,
+            features,
+            since: now,
+            bitfield_legal: true,
+            has: PeerHas::Nothing,
+            choking_us: true,
+            interesting: false,
+            asked: VecDeque::new(),
+            asked_max: REQUESTS_OUT_DEFAULT,
+            asked_target: REQUESTS_OUT_FIRST,
+            current: None,
+            arriving: None,
+            block_at: now,
+            snubbed: false,
+            down: Rate::default(),
+            unasked: 0,
+            round_trip: Duration::from_secs(1),
+            choked: true,
+            interested: false,
+            unchoked_at: Instant::ZERO,
+            requests: VecDeque::new(),
+            reading: 0,
+            waits_for_room: false,
+            up: Rate::default(),
+        }
+    }
+
+    /// A block came `waited` after it was asked for: moves the target.
+    ///
+    /// The target is rate × (round trip + [`AHEAD`]). A young stream has no rate yet: each block that comes lets one more be
+    /// asked for, which doubles the target every round trip, until the rate says otherwise.
+    pub fn block_came(&mut self, now: Instant, bytes: usize, waited: Duration) {
+        self.block_at = now;
+        self.snubbed = false;
+        self.round_trip = self.round_trip.min(waited);
+        self.down.add(now, bytes as u64);
+        let span = u64::try_from((self.round_trip + AHEAD).as_millis()).unwrap_or(u64::MAX);
+        let by_rate = self.down.per_second(now).saturating_mul(span)
+            / 1000
+            / crate::buffer::BLOCK_BYTES as u64;
+        let by_rate = usize::try_from(by_rate).unwrap_or(usize::MAX);
+        let target =
+            if by_rate > self.asked_target || now.since(self.since) < Duration::from_secs(10) {
+                self.asked_target + 1
+            } else {
+                by_rate.max(self.asked_target - self.asked_target / 64)
+            };
+        self.asked_target = target.clamp(2, self.asked_max.min(REQUESTS_OUT_MAX));
+    }
+
+    /// How many more requests it may be given now. A snubbed peer keeps one, so that it can show that it is back.
+    #[must_use]
+    pub fn asks_left(&self) -> usize {
+        let target = if self.snubbed { 1 } else { self.asked_target };
+        target.saturating_sub(self.asked.len())
+    }
+
+    /// When it will be snubbed unless a block comes.
+    #[must_use]
+    pub fn snub_at(&self) -> Option<Instant> {
+        (!self.asked.is_empty() && !self.snubbed).then(|| self.block_at + SNUB)
+    }
+
+    /// Whether nothing moves for it either way, nor will by itself.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.asked.is_empty() && self.requests.is_empty() && self.reading == 0
+    }
+}
+
+/// The program that a peer-id of the usual form names (BEP 20).
+fn client_of(id: PeerId) -> String {
+    let text = id.to_string();
+    let parts = text.get(1..3).zip(text.get(3..7));
+    match (text.starts_with('-'), parts) {
+        (true, Some((code, version))) => {
+            let name = match code {
+                "LN" => "Linnet",
+                "LT" | "lt" => "libtorrent",
+                "TR" => "Transmission",
+                "qB" => "qBittorrent",
+                "DE" => "Deluge",
+                "UT" => "µTorrent",
+                "A2" => "aria2",
+                "rQ" | "RQ" => "rqbit",
+                other => other,
+            };
+            format!("{name} {version}")
+        }
+        _ => text.chars().take(8).collect(),
+    }
+}

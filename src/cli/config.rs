@@ -1,0 +1,38 @@
+//! `linnet config`: the configuration in effect.
+
+use clap::Args;
+
+use super::{Context, Failure};
+
+/// Arguments of `config`.
+#[derive(Debug, Args)]
+pub(super) struct ConfigCommand {
+    /// Only say whether it is valid
+    #[arg(long)]
+    check: bool,
+}
+
+impl ConfigCommand {
+    /// Prints TOML that is a valid configuration itself, the origin of each value behind it.
+    pub(super) fn run(&self, context: Context<'_>) -> Result<(), Failure> {
+        let loaded = context.load_config()?;
+        let file = loaded.file.as_ref().map(|path| path.display().to_string());
+        let file = file.unwrap_or_else(|| "no file, built-in defaults".to_owned());
+        if self.check {
+            context.console.note(&format!("{file}: valid"));
+            return Ok(());
+        }
+        let out = context.console.out();
+        writeln!(out, "# {file}")?;
+        let mut section = "";
+        for (name, value, origin) in loaded.entries() {
+            let (in_section, key) = name.split_once('.').unwrap_or(("", name));
+            if in_section != section {
+                section = in_section;
+                writeln!(out, "\n[{section}]")?;
+            }
+            writeln!(out, "{:<48} # {origin}", format!("{key} = {value}"))?;
+        }
+        Ok(())
+    }
+}

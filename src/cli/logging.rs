@@ -1,0 +1,38 @@
+//! The log of one-shot commands: on stderr, above the bars.
+
+use std::io::{self, Write};
+
+use env_logger::{Builder, Target};
+use indicatif::MultiProgress;
+use log::LevelFilter;
+
+use crate::config::{Loaded, Origin};
+
+/// Starts the log. One-shot commands tell a person what matters by themselves, so only errors are logged unless the
+/// configuration asks for a level. Does nothing when there is a log already.
+pub(super) fn start(loaded: &Loaded, bars: Option<MultiProgress>) {
+    let asked = (loaded.entries())
+        .any(|(name, _, origin)| name == "log.level" && *origin != Origin::Default);
+    let level = loaded.config.log.level.parse().ok();
+    let level = level.filter(|_| asked).unwrap_or(LevelFilter::Error);
+    let mut builder = Builder::new();
+    builder.filter_level(LevelFilter::Error.min(level));
+    builder.filter_module("linnet", level);
+    if let Some(bars) = bars {
+        builder.target(Target::Pipe(Box::new(AboveBars(bars))));
+    }
+    let _ = builder.try_init();
+}
+
+/// Writes to stderr while the bars are away.
+struct AboveBars(MultiProgress);
+
+impl Write for AboveBars {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}

@@ -1,0 +1,156 @@
+//! Where a torrent comes from: a file, or a URL of one.
+
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::codec::metainfo::Metainfo;
+use crate::gateway::Gateway;
+use crate::gateway::client::masked;
+
+use super::signals::{Signal, Signals};
+use super::{EXIT_INTERRUPTED, Failure};
+
+/// Longest torrent file: 64 MiB, some three million pieces. A longer one is refused.
+const TORRENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// For the whole of a download of a torrent file.
+const FETCH_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How soon a signal is seen during a download of a torrent file.
+const SIGNAL_LATENCY: Duration = Duration::from_millis(50);
+
+/// What a person named as a torrent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source<'a> {
+    Path(&'a Path),
+    Url(&'a str),
+    Magnet,
+    /// A URL of a kind that we do not fetch.
+    Strange,
+}
+
+impl<'a> Source<'a> {
+    fn of(text: &'a str) -> Self {
+        let scheme = text.split_once(':').map(|(scheme, _)| scheme);
+        let is = |name: &str| scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(name));
+        if is("magnet") {
+            Self::Magnet
+        } else if is("http") || is("https") {
+            Self::Url(text)
+        } else if text.contains("://") {
+            Self::Strange
+        } else {
+            Self::Path(Path::new(text))
+        }
+    }
+}
+
+/// Reads the torrent file at `path`.
+pub(super) fn read(path: &Path) -> Result<Metainfo, Failure> {
+    let shown = path.display();
+    if path.to_str().map(Source::of) == Some(Source::Magnet) {
+        return Err(Failure::failed(magnet()));
+    }
+    let bytes = read_bounded(path).map_err(|fault| Failure::failed(format!("{shown}: {fault}")))?;
+    decode(&shown.to_string(), &bytes)
+}
+
+/// Reads each of `sources`, paths or URLs, in order; fetches by a gateway that lives no longer than this call.
+pub(super) fn read_all(
+    sources: &[String],
+    signals: &mut dyn Signals,
+) -> Result<Vec<Metainfo>, Failure> {
+    let mut gateway = None;
+    let mut torrents = Vec::new();
+    for source in sources {
+        torrents.push(match Source::of(source) {
+            Source::Path(path) => read(path)?,
+            Source::Url(url) => {
+                let gateway = gateway.get_or_insert_with(|| Gateway::start(|| {}));
+                fetch(url, gateway, signals)?
+            }
+            Source::Magnet => return Err(Failure::failed(magnet())),
+            Source::Strange => {
+                let text = "only files and http or https URLs can be read";
+                return Err(Failure::failed(format!("{}: {text}", masked(source))));
+            }
+        });
+    }
+    Ok(torrents)
+}
+
+fn fetch(url: &str, gateway: &Gateway, signals: &mut dyn Signals) -> Result<Metainfo, Failure> {
+    let pending = gateway.get(url, TORRENT_BYTES_MAX, FETCH_TIME_MAX);
+    let shown = masked(url);
+    loop {
+        if let Some(result) = pending.wait(SIGNAL_LATENCY) {
+            let bytes = result.map_err(|fault| Failure::failed(format!("{shown}: {fault}")))?;
+            return decode(&shown, &bytes);
+        }
+        while let Some(signal) = signals.next() {
+            if signal == Signal::Stop {
+                return Err(Failure::Silent(EXIT_INTERRUPTED));
+            }
+        }
+    }
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
+    let read = || {
+        let file = std::fs::File::open(path)?;
+        let mut bytes = Vec::new();
+        file.take(TORRENT_BYTES_MAX as u64 + 1)
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|fault: std::io::Error| reason(&fault))?;
+    if bytes.len() > TORRENT_BYTES_MAX {
+        return Err("larger than 64 MiB: not a torrent file".to_owned());
+    }
+    Ok(bytes)
+}
+
+/// What the system says, without its error number.
+pub(super) fn reason(fault: &std::io::Error) -> String {
+    match fault.kind() {
+        std::io::ErrorKind::NotFound => "no such file".to_owned(),
+        _ => {
+            let text = fault.to_string();
+            let text = text.split(" (os error").next().unwrap_or_default();
+            text.to_lowercase()
+        }
+    }
+}
+
+fn decode(shown: &str, bytes: &[u8]) -> Result<Metainfo, Failure> {
+    Metainfo::decode(bytes)
+        .map_err(|fault| Failure::failed(format!("{shown}: not a valid torrent: {fault}")))
+}
+
+fn magnet() -> String {
+    "magnet links are not supported by this version yet: use the .torrent file".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_told_by_its_beginning() {
+        #[rustfmt::skip]
+        let table = [
+            ("a.torrent",              Source::Path(Path::new("a.torrent"))),
+            ("/a b/http.torrent",      Source::Path(Path::new("/a b/http.torrent"))),
+            ("a: b.torrent",           Source::Path(Path::new("a: b.torrent"))),
+            ("http://h/a.torrent",     Source::Url("http://h/a.torrent")),
+            ("HTTPS://h/a.torrent",    Source::Url("HTTPS://h/a.torrent")),
+            ("magnet:?xt=urn:btih:00", Source::Magnet),
+            ("Magnet:?xt=urn:btih:00", Source::Magnet),
+            ("ftp://h/a.torrent",      Source::Strange),
+        ];
+        for (text, want) in table {
+            assert_eq!(Source::of(text), want, "{text}");
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! What `get` and `seed` share: torrents given to an engine, followed until they are done or a signal ends them.
+//!
+//! Everything happens on the main thread: it waits for events, looks at signals, asks for snapshots, draws the bars. It
+//! knows the engine by a trait of its own, so that this page can be tested without one.
+
+#[cfg(test)]
+mod tests;
+mod texts;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::actor::bus::Record;
+use crate::codec::metainfo::Metainfo;
+use crate::engine::message::{Answer, Message, Refusal, SessionAdd, SessionSnapshot, SessionState};
+use crate::events::Event;
+use crate::ids::SessionId;
+use crate::time::{Duration, Instant};
+
+use super::bars::{Bar, Bars};
+use super::peer_name::PeerName;
+use super::signals::{Signal, Signals};
+use super::{Console, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Failure, units};
+
+/// How often snapshots are asked for.
+const LOOK_PERIOD: Duration = Duration::from_millis(200);
+
+/// How soon a signal is seen.
+const SIGNAL_LATENCY: Duration = Duration::from_millis(50);
+
+/// A torrent that has been in error for so long has failed: what a full disk or a busy store may resolve by itself does
+/// so sooner, and a script must not wait for ever.
+const ERROR_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What the shutdown may take beyond its budget before it counts as hanging.
+const SHUTDOWN_SLACK: Duration = Duration::from_millis(500);
+
+/// Notices of a torrent that are remembered, so that each is told once; the oldest is forgotten.
+const NOTICES_MAX: usize = 16;
+
+/// All that a transfer asks of the engine around it. Nothing here waits longer than a second but where it says so.
+pub trait Engine {
+    /// The time.
+    fn now(&self) -> Instant;
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// No answer in time, or none ever: one line for a person.
+    fn ask(&mut self, message: Message) -> Result<Answer, String>;
+
+    /// The next event, waiting at most `timeout` for it. Events of every kind when `get --json` prints them, else at least
+    /// those of sessions.
+    fn next_event(&mut self, timeout: Duration) -> Option<Arc<Record>>;
+
+    /// Something a person should know that belongs to no torrent, such as a port that was busy; each once.
+    fn next_notice(&mut self) -> Option<String>;
+
+    /// Writes the figures to their file, and gives them as a table: SIGUSR1.
+    ///
+    /// # Errors
+    /// One line for a person.
+    fn metrics(&mut self) -> Result<String, String>;
+
+    /// Begins to end, within `budget` for all of it. Returns at once.
+    fn begin_shutdown(&mut self, budget: Duration);
+
+    /// Waits at most `timeout` for the end: the local work that had to be abandoned, named for a person.
+    fn ended(&mut self, timeout: Duration) -> Option<Vec<String>>;
+}
+
+/// What is to be done.
+pub struct Order {
+    /// At least one.
+    pub torrents: Vec<Metainfo>,
+    /// Real, absolute.
+    pub root: PathBuf,
+    /// Pinned for every torrent.
+    pub peers: Vec<PeerName>,
+    /// Fetch what is missing, or only serve what is there.
+    pub download: bool,
+    /// Stay when everything is there.
+    pub seed: bool,
+    /// Print events on stdout.
+    pub json: bool,
+    /// For the end.
+    pub budget: Duration,
+}
+
+/// Carries out `order`, until it is done or a signal ends it; the exit code.
+///
+/// # Errors
+/// The engine refuses a torrent, or stdout fails.
+pub fn run(
+    order: Order,
+    engine: &mut dyn Engine,
+    signals: &mut dyn Signals,
+    console: &mut Console,
+) -> Result<u8, Failure> {
+    let bars = Bars::on(console.bars());
+    let mut transfer = Transfer {
+        followed: Vec::new(),
+        budget: order.budget,
+        download: order.download,
+        seed: order.seed,
+        json: order.json,
+        engine,
+        signals,
+        console,
+        bars,
+    };
+    let result = transfer
+        .begin(order.torrents, &order.root, &order.peers)
+        .and_then(|()| transfer.follow());
+    transfer.end(result)
+}
+
+/// How one torrent goes.
+struct Followed {
+    session: SessionId,
+    name: String,
+    bar: Option<Bar>,
+    latest: Option<SessionSnapshot>,
+    /// When its download began, after the check.
+    began: Instant,
+    fate: Fate,
+    notices: Vec<String>,
+}
+
+/// Where one torrent stands, as far as the exit code goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Underway,
+    /// In error since then; may yet recover.
+    Ailing(Instant),
+    Complete,
+    Failed,
+}
+
+struct Transfer<'a> {
+    followed: Vec<Followed>,
+    budget: Duration,
+    download: bool,
+    seed: bool,
+    json: bool,
+    engine: &'a mut dyn Engine,
+    signals: &'a mut dyn Signals,
+    console: &'a mut Console,
+    bars: Bars,
+}
+
+/// Why following ended.
+enum Ending {
+    /// Nothing is left to do.
+    Over,
+    /// A signal came.
+    Stopped,
+}
+
+impl Transfer<'_> {
+    fn begin(
+        &mut self,
+        torrents: Vec<Metainfo>,
+        root: &std::path::Path,
+        peers: &[PeerName],
+    ) -> Result<(), Failure> {
+        for metainfo in torrents {
+            let name = metainfo.name.clone();
+            let size = units::size(metainfo.total_size());
+            let add = SessionAdd {
+                metainfo: Arc::new(metainfo),
+                root: root.to_owned(),
+                download: self.download,
+                seed: self.seed,
+                recheck: false,
+                wanted: Vec::new(),
+            };
+            let answer = self.engine.ask(Message::SessionAdd(Box::new(add)));
+            let session = match answer {
+                Ok(Answer::Session(session)) => session,
+                Ok(Answer::Refused(Refusal::Duplicate(_))) => {
+                    self.console
+                        .note(&format!("{name}: named twice, taken once"));
+                    continue;
+                }
+                Ok(Answer::Refused(refusal)) => {
+                    let why = texts::refusal(refusal);
+                    return Err(Failure::failed(format!("{name}: {why}")));
+                }
+                Ok(_) => return Err(Failure::failed(format!("{name}: an answer out of place"))),
+                Err(fault) => return Err(Failure::failed(format!("{name}: {fault}"))),
+            };
+            let verb = if self.download { "to" } else { "in" };
+            let line = format!("{name}: {size} {verb} {}", root.display());
+            self.console.note(&line);
+            self.followed.push(Followed {
+                session,
+                bar: self.bars.add(&name),
+                name,
+                latest: None,
+                began: self.engine.now(),
+                fate: Fate::Underway,
+                notices: Vec::new(),
+            });
+            self.pin(session, peers);
+        }
+        Ok(())
+    }
+
+    fn pin(&mut self, session: SessionId, peers: &[PeerName]) {
+        for peer in peers {
+            let message = match peer {
+                PeerName::Address(address) => Message::PeerAdd {
+                    session,
+                    address: *address,
+                },
+                PeerName::Named(host, port) => Message::PeerAddNamed {
+                    session,
+                    host: host.as_str().into(),
+                    port: *port,
+                },
+            };
+            let why = match self.engine.ask(message) {
+                Ok(Answer::Refused(refusal)) => texts::refusal(refusal).to_owned(),
+                Ok(_) => continue,
+                Err(fault) => fault,
+            };
+            self.console.note(&format!("--peer {peer}: {why}"));
+        }
+    }
+
+    fn follow(&mut self) -> Result<Ending, Failure> {
+        let mut next_look = self.engine.now();
+        loop {
+            while let Some(signal) = self.signals.next() {
+                match signal {
+                    Signal::Stop => return Ok(Ending::Stopped),
+                    Signal::Metrics => self.tell_metrics(),
+                }
+            }
+            while let Some(notice) = self.engine.next_notice() {
+                self.console.note(&notice);
+            }
+            let now = self.engine.now();
+            if now >= next_look {
+                self.look(now);
+                if self.is_over() {
+                    return Ok(Ending::Over);
+                }
+                next_look = now + LOOK_PERIOD;
+            }
+            let pause = next_look.since(now).min(SIGNAL_LATENCY);
+            if self.tell_events(pause)? {
+                next_look = self.engine.now();
+            }
+        }
+    }
+
+    fn tell_metrics(&mut self) {
+        match self.engine.metrics() {
+            Ok(table) => table.lines().for_each(|line| self.console.note(line)),
+            Err(fault) => self.console.note(&format!("linnet: {fault}")),
+        }
+    }
+
+    /// Waits at most `pause` for events, and prints all that are there. `true` when one of them is worth a look at once.
+    fn tell_events(&mut self, pause: Duration) -> Result<bool, Failure> {
+        let mut pause = pause;
+        let mut told = Ok(());
+        let mut news = false;
+        while let Some(event) = self.engine.next_event(pause) {
+            pause = Duration::ZERO;
+            news |= matches!(
+                event.event,
+                Event::SessionCompleted(_) | Event::SessionError(_)
+            );
+            if self.json && told.is_ok() {
+                let out = self.console.out();
+                told = serde_json::to_writer(&mut *out, &*event)
+                    .map_err(io::Error::from)
+                    .and_then(|()| writeln!(out));
+            }
+        }
+        // Unlike a listing, a transfer whose reader has gone has not done its work.
+        told.and_then(|()| self.console.flush())
+            .map(|()| news)
+            .map_err(|fault| Failure::failed(format!("stdout: {}", fault.kind())))
+    }
+
+    /// Asks how every torrent stands.
+    fn look(&mut self, now: Instant) {
+        for index in 0..self.followed.len() {
+            let session = self.followed[index].session;
+            // A late answer is no fault: the next look comes soon.
+            if let Ok(Answer::Snapshot(snapshot)) =
+                self.engine.ask(Message::SessionShow { session })
+            {
+                self.take(index, *snapshot, now);
+            }
+        }
+    }
+
+    fn take(&mut self, index: usize, snapshot: SessionSnapshot, now: Instant) {
+        let followed = &mut self.followed[index];
+        let was = followed.latest.as_ref().map(|latest| latest.state);
+        if was == Some(SessionState::Checking) && snapshot.state == SessionState::Downloading {
+            followed.began = now;
+        }
+        let before = followed.fate;
+        followed.fate = match (before, snapshot.state) {
+            (Fate::Failed, _) => Fate::Failed,
+            (Fate::Ailing(since), SessionState::Error) => {
+                if now.since(since) >= ERROR_PATIENCE {
+                    Fate::Failed
+                } else {
+                    Fate::Ailing(since)
+                }
+            }
+            (_, SessionState::Error) => Fate::Ailing(now),
+            // Whoever seeds a torrent from an empty directory has named the wrong one.
+            (_, SessionState::Seeding) if !self.download && has_nothing(&snapshot) => Fate::Failed,
+            (_, SessionState::Seeding) => Fate::Complete,
+            // A torrent that is stopped with everything there has done its work.
+            (_, SessionState::Stopped) if snapshot.bytes_have >= snapshot.bytes_wanted => {
+                Fate::Complete
+            }
+            (_, SessionState::Stopped) => Fate::Underway,
+            (_, SessionState::Checking | SessionState::Downloading | SessionState::Paused) => {
+                Fate::Underway
+            }
+        };
+        let notice = snapshot.notice.clone();
+        let error = snapshot.error.clone();
+        let is_new = before != followed.fate;
+        let fate = followed.fate;
+        followed.latest = Some(snapshot);
+        self.tell_once(index, &notice);
+        match fate {
+            Fate::Failed if error.is_empty() => self.tell_once(index, "nothing of it is there"),
+            Fate::Ailing(_) | Fate::Failed => self.tell_once(index, &error),
+            Fate::Complete if is_new => self.tell_complete(index, now),
+            Fate::Complete | Fate::Underway => {}
+        }
+        self.draw(index);
+    }
+
+    /// Prints a torrent's notice, unless it is one of the last that were printed.
+    fn tell_once(&mut self, index: usize, text: &str) {
+        let followed = &mut self.followed[index];
+        if text.is_empty() || followed.notices.iter().any(|told| told == text) {
+            return;
+        }
+        if followed.notices.len() == NOTICES_MAX {
+            followed.notices.remove(0);
+        }
+        followed.notices.push(text.to_owned());
+        self.console.note(&format!("{}: {text}", followed.name));
+    }
+
+    fn tell_complete(&mut self, index: usize, now: Instant) {
+        let followed = &mut self.followed[index];
+        let Some(latest) = &followed.latest else {
+            return;
+        };
+        let took = now.since(followed.began);
+        let line = texts::complete(&followed.name, latest, took);
+        if !self.seed
+            && let Some(bar) = followed.bar.take()
+        {
+            self.bars.remove(bar);
+        }
+        self.console.note(&line);
+    }
+
+    fn draw(&mut self, index: usize) {
+        let followed = &mut self.followed[index];
+        if followed.bar.is_none() && (self.seed || followed.fate != Fate::Complete) {
+            followed.bar = self.bars.add(&followed.name);
+        }
+        let (Some(bar), Some(latest)) = (&followed.bar, &followed.latest) else {
+            return;
+        };
+        let (done, all, text) = texts::progress(latest);
+        bar.show(done, all, text);
+    }
+
+    /// Whether there is nothing left to wait for.
+    fn is_over(&self) -> bool {
+        let mut fates = self.followed.iter().map(|followed| followed.fate);
+        if self.seed {
+            fates.all(|fate| fate == Fate::Failed)
+        } else {
+            fates.all(|fate| matches!(fate, Fate::Failed | Fate::Complete))
+        }
+    }
+
+    /// Ends the engine within its budget, and says how it all went.
+    fn end(&mut self, result: Result<Ending, Failure>) -> Result<u8, Failure> {
+        if matches!(result, Ok(Ending::Stopped)) {
+            self.look(self.engine.now());
+        }
+        self.engine.begin_shutdown(self.budget);
+        let deadline = self.engine.now() + self.budget + SHUTDOWN_SLACK;
+        let abandoned = loop {
+            if let Some(abandoned) = self.engine.ended(SIGNAL_LATENCY) {
+                break abandoned;
+            }
+            if self.engine.now() >= deadline {
+                break vec!["the engine did not end in time".to_owned()];
+            }
+            while let Some(signal) = self.signals.next() {
+                match signal {
+                    Signal::Stop => {
+                        self.console.note("linnet: stopped at once");
+                        return Ok(EXIT_FAILED);
+                    }
+                    Signal::Metrics => self.tell_metrics(),
+                }
+            }
+        };
+        // What the end itself told, `session.stopped` for one.
+        let events = self.tell_events(Duration::ZERO);
+        for followed in &mut self.followed {
+            if let Some(bar) = followed.bar.take() {
+                self.bars.remove(bar);
+            }
+        }
+        let ending = result?;
+        events?;
+        for what in &abandoned {
+            let line = format!("linnet: had to be abandoned: {what}");
+            self.console.note(&line);
+        }
+        let any = |fate: fn(Fate) -> bool| self.followed.iter().any(|one| fate(one.fate));
+        if any(|fate| fate == Fate::Underway) && self.download {
+            let percent = self.percent();
+            let line =
+                format!("linnet: interrupted at {percent} %: run the same command again to go on");
+            self.console.note(&line);
+        }
+        let failed = any(|fate| matches!(fate, Fate::Failed | Fate::Ailing(_)));
+        Ok(if failed || !abandoned.is_empty() {
+            EXIT_FAILED
+        } else if any(|fate| fate == Fate::Underway) && self.download {
+            debug_assert!(matches!(ending, Ending::Stopped), "else it goes on");
+            EXIT_INTERRUPTED
+        } else {
+            EXIT_OK
+        })
+    }
+
+    /// How much of everything is there.
+    fn percent(&self) -> u64 {
+        let latest = || self.followed.iter().filter_map(|one| one.latest.as_ref());
+        let have: u64 = latest().map(|latest| latest.bytes_have).sum();
+        let wanted: u64 = latest().map(|latest| latest.bytes_wanted).sum();
+        (have * 100).checked_div(wanted).unwrap_or(0)
+    }
+}
+
+/// Whether there should be pieces and there is none.
+fn has_nothing(snapshot: &SessionSnapshot) -> bool {
+    snapshot.pieces_have == 0 && snapshot.pieces_total > 0
+}

@@ -1,0 +1,182 @@
+//! Every key once: its name, what is allowed, and how a value gets into the [`Config`].
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use toml::de::{DeInteger, DeValue};
+
+use super::{Backpressure, Config};
+
+/// Most addresses to listen on.
+const LISTEN_MAX: usize = 16;
+
+/// One setting.
+pub(super) struct Key {
+    /// `section.key`.
+    pub(super) name: &'static str,
+    /// For a person who wrote something else.
+    pub(super) allowed: &'static str,
+    /// Takes a value over; `None`, and no change, when it is not allowed.
+    pub(super) set: fn(&mut Config, &DeValue<'_>) -> Option<()>,
+}
+
+macro_rules! number {
+    ($section:ident . $key:ident, $low:literal to $high:literal) => {
+        Key {
+            name: concat!(stringify!($section), ".", stringify!($key)),
+            allowed: concat!("a number from ", $low, " to ", $high),
+            set: |config, value| {
+                config.$section.$key = number(value, $low..=$high)?.try_into().ok()?;
+                Some(())
+            },
+        }
+    };
+}
+
+macro_rules! path {
+    ($section:ident . $key:ident, $empty:literal) => {
+        Key {
+            name: concat!(stringify!($section), ".", stringify!($key)),
+            allowed: if $empty {
+                "a path in quotes, or \"\""
+            } else {
+                "a path in quotes, not empty"
+            },
+            set: |config, value| {
+                let path = value.as_str().filter(|path| $empty || !path.is_empty())?;
+                config.$section.$key = PathBuf::from(path);
+                Some(())
+            },
+        }
+    };
+}
+
+/// All settings, in the order of `config.toml`.
+pub(super) const KEYS: &[Key] = &[
+    path!(paths.downloads, false),
+    path!(paths.state, true),
+    Key {
+        name: "peer.listen",
+        allowed: "a list of at most 16 \"ADDRESS:PORT\", IPv6 as \"[ADDRESS]:PORT\"",
+        set: |config, value| {
+            let list = value.as_array()?;
+            let addresses = list
+                .iter()
+                .map(|item| item.get_ref().as_str()?.parse().ok())
+                .collect::<Option<Vec<SocketAddr>>>()?;
+            config.peer.listen = Some(addresses).filter(|list| list.len() <= LISTEN_MAX)?;
+            Some(())
+        },
+    },
+    number!(peer.max_links, 1 to 1_000_000),
+    number!(peer.max_links_per_swarm, 1 to 100_000),
+    Key {
+        name: "discovery.trackers",
+        allowed: "true or false",
+        set: |config, value| {
+            config.discovery.trackers = value.as_bool()?;
+            Some(())
+        },
+    },
+    number!(seeding.upload_slots, 0 to 100_000),
+    number!(actor.queue_capacity, 16 to 1_048_576),
+    Key {
+        name: "actor.backpressure",
+        allowed: "\"block\", \"reject\" or \"shed\"",
+        set: |config, value| {
+            config.actor.backpressure = match value.as_str()? {
+                "block" => Backpressure::Block,
+                "reject" => Backpressure::Reject,
+                "shed" => Backpressure::Shed,
+                _ => return None,
+            };
+            Some(())
+        },
+    },
+    number!(actor.sync_timeout_ms, 1 to 600_000),
+    number!(workers.threads, 0 to 1_024),
+    number!(workers.cache_mib, 16 to 65_536),
+    number!(links.retry_first_s, 1 to 604_800),
+    number!(links.retry_max_s, 1 to 604_800),
+    number!(links.failures_to_ignore, 1 to 1_000),
+    number!(links.ignore_s, 0 to 604_800),
+    number!(links.min_per_swarm, 0 to 100_000),
+    number!(shutdown.budget_ms, 0 to 600_000),
+    Key {
+        name: "log.level",
+        allowed: "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
+        set: |config, value| {
+            let level = value.as_str()?;
+            if !["error", "warn", "info", "debug", "trace"].contains(&level) {
+                return None;
+            }
+            level.clone_into(&mut config.log.level);
+            Some(())
+        },
+    },
+];
+
+fn number(value: &DeValue<'_>, allowed: RangeInclusive<u64>) -> Option<u64> {
+    let integer: &DeInteger<'_> = value.as_integer()?;
+    let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok()?;
+    allowed.contains(&number).then_some(number)
+}
+
+/// Where the key called `name` stands in [`KEYS`].
+pub(super) fn find(name: &str) -> Option<usize> {
+    KEYS.iter().position(|key| key.name == name)
+}
+
+/// Whether there is a section of that name.
+pub(super) fn is_section(name: &str) -> bool {
+    KEYS.iter().any(|key| section(key.name) == name)
+}
+
+/// What a person may have meant by `name`, a key with its section: the nearest one, if any is near.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
+    KEYS.iter()
+        .map(|key| {
+            // The right key in the wrong section is near.
+            let strayed = last(key.name) == last(name);
+            let steps = if strayed { 1 } else { distance(key.name, name) };
+            (steps, key.name)
+        })
+        .min()
+        .filter(|(steps, _)| *steps <= 3)
+        .map(|(_, name)| name)
+}
+
+/// The section a person may have meant by `name`.
+pub(super) fn nearest_section(name: &str) -> Option<&'static str> {
+    KEYS.iter()
+        .map(|key| section(key.name))
+        .map(|known| (distance(known, name), known))
+        .min()
+        .filter(|(steps, _)| *steps <= 2)
+        .map(|(_, name)| name)
+}
+
+pub(super) fn section(name: &str) -> &str {
+    name.split_once('.').map_or(name, |(section, _)| section)
+}
+
+/// Letters to add, drop or change (Levenshtein); names longer than 64 bytes are far from everything.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() > 64 || b.len() > 64 {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut before = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let changed = before + usize::from(x != y);
+            before = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(before + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,281 @@
+//! Trackers: what the sessions want to know is asked of the gateway or by datagram, and the answers become candidates.
+
+use std::net::SocketAddr;
+
+use crate::codec::address;
+use crate::codec::announce::udp::transaction_of;
+use crate::events::{self, Event};
+use crate::ids::{SessionId, SwarmId};
+use crate::time::Duration;
+
+use super::Engine;
+use super::message::{FetchOutcome, FetchTask, Fetched, Output};
+use super::session::Session;
+use super::session::trackers::{Facts, Report, Step};
+use super::shared::{FetchFor, TimerKey};
+use super::table::Source;
+
+/// Peers asked of a tracker at a time.
+const WANT: u32 = 100;
+
+impl Engine {
+    /// Asks what is due to be asked, hears what was learnt, and comes back when the next is due.
+    pub(super) fn announce(&mut self, id: SessionId) {
+        loop {
+            let Some(session) = self.sessions.get_mut(id) else {
+                return;
+            };
+            let facts = Facts {
+                info_hash: session.info_hash(),
+                peer_id: self.shared.settings.peer_id,
+                port: self.shared.listen_port(),
+                uploaded: session.up.total(),
+                downloaded: session.down.total(),
+                left: left(session),
+                want: if session.is_trading() { WANT } else { 0 },
+                key: self.shared.settings.key,
+            };
+            let now = self.shared.now;
+            let Some(trackers) = &mut session.trackers else {
+                return;
+            };
+            match trackers.poll(now, &facts, &mut self.shared.rng) {
+                Some(Step::Http {
+                    ask,
+                    url,
+                    bytes_max,
+                    timeout,
+                }) => {
+                    self.shared.counters.announces += 1;
+                    self.shared.fetch(
+                        FetchFor::Tracker(id, ask),
+                        FetchTask::Http {
+                            url,
+                            bytes_max,
+                            timeout,
+                        },
+                    );
+                }
+                Some(Step::Resolve {
+                    ask,
+                    host,
+                    port,
+                    timeout,
+                }) => {
+                    self.shared.fetch(
+                        FetchFor::Tracker(id, ask),
+                        FetchTask::Resolve {
+                            host,
+                            port,
+                            timeout,
+                        },
+                    );
+                }
+                Some(Step::Datagram { to, bytes }) => {
+                    self.shared.counters.datagrams_sent += 1;
+                    self.shared.push(Output::Datagram { to, bytes });
+                }
+                Some(Step::Report(report)) => self.on_report(id, report),
+                None => break,
+            }
+        }
+        let trackers = self
+            .sessions
+            .get(id)
+            .and_then(|session| session.trackers.as_ref());
+        match trackers.and_then(super::session::trackers::Trackers::next_deadline) {
+            Some(at) => self.shared.timers.set(TimerKey::Trackers(id), at),
+            None => {
+                self.shared.timers.cancel(TimerKey::Trackers(id));
+            }
+        }
+        self.advance_stop(id);
+    }
+
+    pub(super) fn on_fetched(&mut self, fetched: Fetched) {
+        let now = self.shared.now;
+        match (self.shared.fetches.remove(&fetched.id), fetched.outcome) {
+            (Some(FetchFor::Tracker(id, ask)), outcome) => {
+                let Some(session) = self.sessions.get_mut(id) else {
+                    return;
+                };
+                let Some(trackers) = &mut session.trackers else {
+                    return;
+                };
+                match outcome {
+                    FetchOutcome::Http(result) => {
+                        trackers.on_http(now, ask, result, &mut self.shared.rng)
+                    }
+                    FetchOutcome::Resolved(result) => {
+                        trackers.on_resolved(now, ask, result, &mut self.shared.rng)
+                    }
+                }
+                self.announce(id);
+            }
+            (Some(FetchFor::Peer(id)), FetchOutcome::Resolved(result)) => {
+                self.on_peer_resolved(id, result)
+            }
+            (Some(FetchFor::Peer(_)), FetchOutcome::Http(_)) | (None, _) => {}
+        }
+    }
+
+    /// A name that a person gave a peer by: every address it has is one.
+    fn on_peer_resolved(&mut self, id: SessionId, result: Result<Vec<SocketAddr>, String>) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let swarm = session.swarm;
+        match result {
+            Ok(addresses) => {
+                for address in addresses {
+                    let _ = self.table.link_create(
+                        address,
+                        swarm,
+                        Source::Person,
+                        &self.shared.listening,
+                    );
+                }
+                self.connect_more(swarm);
+            }
+            Err(why) => {
+                log::warn!("torrent {}: {why}", session.info_hash());
+                session.notice = why;
+            }
+        }
+    }
+
+    pub(super) fn on_datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
+        self.shared.counters.datagrams_received += 1;
+        let Some(transaction) = transaction_of(bytes) else {
+            return;
+        };
+        let now = self.shared.now;
+        let owns = |session: &Session| {
+            session
+                .trackers
+                .as_ref()
+                .is_some_and(|trackers| trackers.owns(transaction))
+        };
+        let Some(id) = self
+            .sessions
+            .iter()
+            .find(|(_, session)| owns(session))
+            .map(|(id, _)| id)
+        else {
+            return;
+        };
+        let Some(trackers) = self
+            .sessions
+            .get_mut(id)
+            .and_then(|session| session.trackers.as_mut())
+        else {
+            return;
+        };
+        if trackers.on_datagram(now, from, bytes, &mut self.shared.rng) {
+            self.announce(id);
+        }
+    }
+
+    /// A swarm would like more candidates than it has.
+    pub(super) fn need_peers(&mut self, swarm: SwarmId) {
+        let now = self.shared.now;
+        let Some(id) = self.table.swarms.get(swarm).map(|swarm| swarm.session) else {
+            return;
+        };
+        let Some(session) = self
+            .sessions
+            .get_mut(id)
+            .filter(|session| session.is_downloading())
+        else {
+            return;
+        };
+        if let Some(trackers) = &mut session.trackers {
+            trackers.need_peers(now);
+            if let Some(at) = trackers.next_deadline() {
+                self.shared.timers.set(TimerKey::Trackers(id), at);
+            }
+        }
+    }
+
+    fn on_report(&mut self, id: SessionId, report: Report) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let (info_hash, swarm) = (session.info_hash(), session.swarm);
+        match report {
+            Report::Success {
+                url,
+                tier,
+                peers,
+                seeders,
+                leechers,
+                next_announce,
+                warning,
+                tracker_is_local,
+            } => {
+                session.notice = warning.unwrap_or_default();
+                let peer_count = u32::try_from(peers.len()).unwrap_or(u32::MAX);
+                for peer in peers {
+                    // A tracker far away has no business naming hosts in our own network.
+                    if tracker_is_local || address::is_global(peer.ip()) {
+                        let _ = self.table.link_create(
+                            peer,
+                            swarm,
+                            Source::Tracker,
+                            &self.shared.listening,
+                        );
+                    }
+                }
+                self.shared.event(Event::TrackerSuccess(events::Tracker {
+                    info_hash,
+                    url,
+                    tier,
+                    peer_count,
+                    seeders,
+                    leechers,
+                    next_announce: next_announce.as_secs(),
+                    error: String::new(),
+                }));
+                self.connect_more(swarm);
+            }
+            Report::Failed {
+                url,
+                tier,
+                error,
+                next_announce,
+            } => {
+                log::warn!("torrent {info_hash}: tracker {url}: {error}");
+                self.shared.counters.announces_failed += 1;
+                session.notice = format!("tracker {url}: {error}");
+                self.shared.event(Event::TrackerFailed(events::Tracker {
+                    info_hash,
+                    url,
+                    tier,
+                    peer_count: 0,
+                    seeders: None,
+                    leechers: None,
+                    next_announce: next_announce.as_secs(),
+                    error,
+                }));
+            }
+        }
+    }
+
+    /// Resolves the name of a peer that a person gave.
+    pub(super) fn resolve_peer(&mut self, id: SessionId, host: String, port: u16) {
+        const TIMEOUT: Duration = Duration::from_secs(10);
+        self.shared.fetch(
+            FetchFor::Peer(id),
+            FetchTask::Resolve {
+                host,
+                port,
+                timeout: TIMEOUT,
+            },
+        );
+    }
+}
+
+fn left(session: &Session) -> u64 {
+    let (wanted, have) = session.bytes();
+    wanted - have
+}

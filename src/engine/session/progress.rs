@@ -1,0 +1,274 @@
+//! What is remembered of a torrent: flushed first, recorded then.
+//!
+//! A piece is recorded as ours only after its bytes were flushed. So progress moves in rounds: the files written since the last
+//! round are flushed, then the pieces that were complete before the flush are saved, with the sizes and times of the files after it.
+
+use std::collections::BTreeSet;
+
+use crate::codec::bitfield::Bitfield;
+use crate::codec::geometry::{BlockRef, PieceIndex};
+use crate::codec::layout::{FileIndex, Layout};
+use crate::engine::message::{self, FileStamp, Job, StoreTask};
+use crate::engine::settings::SAVE_INTERVAL;
+use crate::engine::shared::{Shared, TimerKey};
+
+use super::trackers::Trackers;
+use super::{Phase, Session, download};
+
+/// What is flushed, saved, and due.
+#[derive(Debug)]
+pub struct Progress {
+    /// Pieces whose bytes are flushed.
+    flushed: Bitfield,
+    /// Pieces that are ours since the last flush began.
+    fresh: Vec<PieceIndex>,
+    /// Pieces that the running flush is for.
+    flushing: Option<Vec<PieceIndex>>,
+    /// Files written since the last flush began.
+    dirty: BTreeSet<FileIndex>,
+    /// Each file as it was after its last flush.
+    pub stamps: Vec<Option<FileStamp>>,
+    /// Whether there is something to save.
+    pub changed: bool,
+    /// Whether a save is on its way.
+    saving: bool,
+    /// Whether the store takes what we save.
+    pub store_works: bool,
+    /// Whether a tracker was told `completed` in an earlier run.
+    pub completed_before: bool,
+    /// Payload sent in earlier runs.
+    pub uploaded_before: u64,
+    /// Payload received in earlier runs.
+    pub downloaded_before: u64,
+}
+
+/// What a session on its way out waits for. Every step waits until no job is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopStep {
+    /// Writes and checks in flight.
+    Jobs,
+    /// The last flush.
+    Flush,
+    /// The last save.
+    Save,
+    /// The files are closed, the row is let go.
+    Release,
+}
+
+impl Progress {
+    /// Nothing known, nothing due.
+    #[must_use]
+    pub fn new(piece_count: u32) -> Self {
+        Self {
+            flushed: Bitfield::new(piece_count as usize),
+            fresh: Vec::new(),
+            flushing: None,
+            dirty: BTreeSet::new(),
+            stamps: Vec::new(),
+            changed: false,
+            saving: false,
+            store_works: true,
+            completed_before: false,
+            uploaded_before: 0,
+            downloaded_before: 0,
+        }
+    }
+
+    /// `piece` was recorded in an earlier run, and is trusted.
+    pub fn known(&mut self, piece: PieceIndex) {
+        self.flushed.set(piece.index());
+    }
+
+    /// `piece` is ours now, and not flushed.
+    pub fn gained(&mut self, layout: &Layout, piece: PieceIndex) {
+        self.fresh.push(piece);
+        let geometry = &layout.geometry;
+        self.touch(
+            layout,
+            geometry.piece_offset(piece),
+            u64::from(geometry.piece_size(piece)),
+        );
+    }
+
+    /// `block` is being written in place.
+    pub fn touched(&mut self, layout: &Layout, block: BlockRef) {
+        let geometry = &layout.geometry;
+        self.touch(
+            layout,
+            geometry.block_offset(block),
+            u64::from(geometry.block_size(block)),
+        );
+    }
+
+    /// `piece` is ours no longer.
+    pub fn lost(&mut self, piece: PieceIndex) {
+        self.flushed.clear(piece.index());
+        self.fresh.retain(|fresh| *fresh != piece);
+        self.changed = true;
+    }
+
+    fn touch(&mut self, layout: &Layout, offset: u64, length: u64) {
+        for range in layout.ranges(offset, length) {
+            if layout.files[range.file].is_regular() {
+                self.dirty.insert(range.file);
+            }
+        }
+    }
+
+    /// Whether something waits to be flushed or saved.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        !self.dirty.is_empty() || !self.fresh.is_empty() || self.changed
+    }
+}
+
+/// Makes sure that what was gained is saved before long.
+pub fn arm(shared: &mut Shared, session: &Session) {
+    let key = TimerKey::Save(session.id);
+    if session.progress.is_due() && shared.timers.deadline(key).is_none() {
+        shared.arm(key, SAVE_INTERVAL);
+    }
+}
+
+/// The next step of a round: a flush, or a save. `false` when there is none to take now.
+pub fn advance(shared: &mut Shared, session: &mut Session) -> bool {
+    let progress = &mut session.progress;
+    if progress.flushing.is_some() || progress.saving {
+        return true;
+    }
+    if !progress.dirty.is_empty() || !progress.fresh.is_empty() {
+        progress.flushing = Some(std::mem::take(&mut progress.fresh));
+        let files: Vec<FileIndex> = std::mem::take(&mut progress.dirty).into_iter().collect();
+        session.jobs += 1;
+        shared.work(session.id, &session.storage, Job::Sync { files });
+        return true;
+    }
+    if progress.changed && progress.store_works {
+        save(shared, session, Vec::new());
+        return true;
+    }
+    false
+}
+
+/// Saves what is flushed, before anything that can hang.
+pub fn save_early(shared: &mut Shared, session: &mut Session) {
+    if session.progress.changed && !session.progress.saving && session.progress.store_works {
+        save(shared, session, Vec::new());
+    }
+}
+
+fn save(shared: &mut Shared, session: &mut Session, partial: Vec<(u32, Vec<u8>)>) {
+    let progress = &mut session.progress;
+    progress.changed = false;
+    progress.saving = true;
+    let row = message::Progress {
+        info_hash: Some(session.metainfo.info_hash),
+        root: session.storage.layout.root.clone(),
+        have: progress.flushed.to_wire(),
+        partial,
+        stamps: progress.stamps.clone(),
+        uploaded: progress.uploaded_before + session.up.total(),
+        downloaded: progress.downloaded_before + session.down.total(),
+        completed: progress.completed_before
+            || session
+                .trackers
+                .as_ref()
+                .is_some_and(Trackers::completed_told),
+    };
+    session.jobs += 1;
+    shared.store(session.id, StoreTask::Save(Box::new(row)));
+}
+
+/// A flush is over: what it was for can be recorded.
+pub fn flushed(
+    shared: &mut Shared,
+    session: &mut Session,
+    result: Result<Vec<(FileIndex, FileStamp)>, message::Fault>,
+) -> Option<message::Fault> {
+    let progress = &mut session.progress;
+    let pieces = progress.flushing.take().unwrap_or_default();
+    match result {
+        Ok(stamps) => {
+            for piece in pieces {
+                progress.flushed.set(piece.index());
+            }
+            for (file, stamp) in stamps {
+                if let Some(held) = progress.stamps.get_mut(file) {
+                    *held = Some(stamp);
+                }
+            }
+            progress.changed = true;
+            if !session.is_stopping() {
+                advance(shared, session);
+            }
+            None
+        }
+        // Not recorded: they will be hashed again at the next start.
+        Err(fault) => Some(fault),
+    }
+}
+
+/// A save is over.
+pub fn saved(session: &mut Session, result: Result<(), message::StoreFault>) {
+    session.progress.saving = false;
+    if let Err(message::StoreFault::Failed(why)) = result {
+        session.progress.store_works = false;
+        session.notice = format!("progress is not remembered: {why}");
+    }
+}
+
+/// Takes the next step out, once nothing is in flight. `true` when the session is gone.
+pub fn advance_stop(shared: &mut Shared, session: &mut Session) -> bool {
+    loop {
+        let Phase::Stopping { step, .. } = &session.phase else {
+            return false;
+        };
+        if session.jobs > 0 {
+            return false;
+        }
+        let next = match step {
+            StopStep::Jobs => {
+                if !session.progress.dirty.is_empty() || !session.progress.fresh.is_empty() {
+                    advance(shared, session);
+                }
+                StopStep::Flush
+            }
+            StopStep::Flush => {
+                let partial = download::close_in_place(shared, session);
+                if session.progress.store_works && (session.progress.changed || !partial.is_empty())
+                {
+                    save(shared, session, partial);
+                }
+                StopStep::Save
+            }
+            StopStep::Save => {
+                session.jobs += 2;
+                shared.work(session.id, &session.storage, Job::Close);
+                let root = session.storage.layout.root.clone();
+                shared.store(
+                    session.id,
+                    StoreTask::Release {
+                        info_hash: session.info_hash(),
+                        root,
+                    },
+                );
+                StopStep::Release
+            }
+            StopStep::Release => return true,
+        };
+        if let Phase::Stopping { step, .. } = &mut session.phase {
+            *step = next;
+        }
+    }
+}
+
+/// What the session did last, for a report of what was abandoned.
+#[must_use]
+pub const fn step_name(step: StopStep) -> &'static str {
+    match step {
+        StopStep::Jobs => "writing",
+        StopStep::Flush => "flushing",
+        StopStep::Save => "saving progress",
+        StopStep::Release => "closing files",
+    }
+}

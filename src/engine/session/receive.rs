@@ -1,0 +1,456 @@
+//! Bytes of an open stream become messages, and messages change what we know.
+//!
+//! Payload goes straight into its pooled buffer as it comes, however it is cut; only the unfinished head of a message is kept
+//! in the stream's tail. A timeout never cuts a message: what came stays until the rest is there or the stream is gone.
+
+use crate::codec::bitfield::Bitfield;
+use crate::codec::extension;
+use crate::codec::wire::{self, Message, Request};
+use crate::engine::message::{Frame, Output};
+use crate::engine::settings::{MESSAGE_BYTES_MAX, REQUESTS_IN_MAX, UNASKED_BYTES_MAX};
+use crate::engine::shared::Shared;
+use crate::engine::table::peer::{Arriving, Peer, PeerHas};
+use crate::engine::table::stream::{Breach, Stage, Stream};
+use crate::ids::StreamId;
+
+use super::assembly::{Sender, Stored};
+use super::picker;
+use super::{Session, download};
+
+/// What the engine has to do once the bytes are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Heard {
+    /// The peer may be asked for more.
+    pub ask: bool,
+    /// The peer may be sent more.
+    pub serve: bool,
+    /// The peer says where it listens.
+    pub listens: Option<u16>,
+    /// Its interest changed: there may be a free slot for it.
+    pub interest: bool,
+    /// It has everything now.
+    pub has_all: bool,
+    /// Blocks that it owed can be asked of others.
+    pub freed: bool,
+    /// It sent too much that nobody asked for.
+    pub unasked: bool,
+}
+
+/// Reads `bytes` of `stream`, which is open for `session`.
+///
+/// # Errors
+/// How the peer broke the protocol; what came before stands.
+pub fn receive(
+    shared: &mut Shared,
+    session: &mut Session,
+    stream: &mut Stream,
+    mut bytes: &[u8],
+) -> Result<Heard, Breach> {
+    let mut heard = Heard::default();
+    let mut tail = std::mem::take(&mut stream.tail);
+    while !bytes.is_empty() {
+        let Stage::Open { peer, .. } = &mut stream.stage else {
+            break;
+        };
+        if let Some(arriving) = &mut peer.arriving {
+            bytes = arriving.fill(bytes);
+            if arriving.filled == arriving.length {
+                block_arrived(shared, session, stream, &mut heard);
+            }
+            continue;
+        }
+        if tail.is_empty() {
+            let used = parse(shared, session, stream, bytes, &mut heard)?;
+            if used == 0 {
+                tail.extend_from_slice(bytes);
+                break;
+            }
+            bytes = &bytes[used..];
+        } else {
+            // The unfinished head grows by no more than it needs, so that payload never passes through the tail.
+            let missing = wanting(&tail);
+            let (now, later) = bytes.split_at(missing.min(bytes.len()));
+            tail.extend_from_slice(now);
+            bytes = later;
+            let used = parse(shared, session, stream, &tail, &mut heard)?;
+            assert!(
+                used == 0 || used == tail.len(),
+                "a tail holds at most one message"
+            );
+            if used > 0 {
+                tail.clear();
+            }
+        }
+    }
+    if tail.capacity() > 0 && tail.is_empty() {
+        // An idle stream holds no buffer.
+        tail = Vec::new();
+    }
+    stream.tail = tail;
+    Ok(heard)
+}
+
+/// How many more bytes the message at the front of `tail` needs before something can be made of it.
+fn wanting(tail: &[u8]) -> usize {
+    const PIECE: u8 = 7;
+    let Some(length) = tail
+        .first_chunk::<4>()
+        .map(|head| u32::from_be_bytes(*head) as usize)
+    else {
+        return 4 - tail.len();
+    };
+    match tail.get(4) {
+        None => 1,
+        Some(&PIECE) => wire::PIECE_HEAD_BYTES.saturating_sub(tail.len()).max(1),
+        Some(_) => (4 + length).saturating_sub(tail.len()).max(1),
+    }
+}
+
+/// Handles the message at the front of `bytes`; returns the bytes used, 0 when it is not whole.
+fn parse(
+    shared: &mut Shared,
+    session: &mut Session,
+    stream: &mut Stream,
+    bytes: &[u8],
+    heard: &mut Heard,
+) -> Result<usize, Breach> {
+    if let Some(head) = wire::piece_head(bytes, MESSAGE_BYTES_MAX)? {
+        block_begins(shared, session, stream, head);
+        if head.length == 0 {
+            block_arrived(shared, session, stream, heard);
+        }
+        return Ok(wire::PIECE_HEAD_BYTES);
+    }
+    let Some((message, used)) = wire::decode(bytes, MESSAGE_BYTES_MAX)? else {
+        return Ok(0);
+    };
+    if !matches!(message, Message::Piece { .. }) {
+        on_message(shared, session, stream, message, heard)?;
+        return Ok(used);
+    }
+    Ok(0)
+}
+
+impl Arriving {
+    /// Takes what belongs to the block; returns the rest.
+    fn fill<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let (mine, rest) = bytes.split_at((self.length - self.filled).min(bytes.len()));
+        if let Some(buffer) = &mut self.buffer {
+            buffer[self.filled..self.filled + mine.len()].copy_from_slice(mine);
+        }
+        self.filled += mine.len();
+        rest
+    }
+}
+
+/// The head of a block has come: finds where its payload goes.
+fn block_begins(
+    shared: &mut Shared,
+    session: &mut Session,
+    stream: &mut Stream,
+    head: wire::PieceHead,
+) {
+    let Some(peer) = stream.peer_mut() else {
+        return;
+    };
+    peer.bitfield_legal = false;
+    let block = session
+        .geometry()
+        .whole_block(head.index, head.begin, head.length);
+    let place = block.and_then(|block| session.assembly.begin(block, &mut shared.pool));
+    let (buffer, extra) = place.map_or((None, false), |(buffer, extra)| (Some(buffer), extra));
+    peer.arriving = Some(Arriving {
+        block,
+        buffer,
+        extra,
+        filled: 0,
+        length: head.length as usize,
+    });
+}
+
+/// All of a block has come.
+fn block_arrived(
+    shared: &mut Shared,
+    session: &mut Session,
+    stream: &mut Stream,
+    heard: &mut Heard,
+) {
+    let now = shared.now;
+    let (id, link, address) = (stream.id, stream.link, stream.address);
+    let Some(peer) = stream.peer_mut() else {
+        return;
+    };
+    let Some(arriving) = peer.arriving.take() else {
+        return;
+    };
+    let bytes = arriving.length;
+    let place = arriving
+        .block
+        .and_then(|block| peer.asked.iter().position(|asked| asked.block == block));
+    let asked = place.and_then(|place| peer.asked.remove(place));
+    match asked {
+        Some(asked) => peer.block_came(now, bytes, now.since(asked.at)),
+        // Late, after a choke or an end game; or never asked for.
+        None => peer.unasked += bytes as u64,
+    }
+    heard.unasked |= peer.unasked > UNASKED_BYTES_MAX + peer.down.total() / 2;
+    heard.ask = true;
+    session.down.add(now, bytes as u64);
+    shared.counters.payload_received_bytes += bytes as u64;
+    let sender = Sender {
+        link,
+        address,
+        peer_id: peer.id,
+    };
+    let stored = match (arriving.block, arriving.buffer) {
+        (Some(block), Some(buffer)) => {
+            let pool = &mut shared.pool;
+            session.assembly.store(
+                block,
+                buffer,
+                arriving.extra,
+                asked.is_some(),
+                sender,
+                pool,
+                now,
+            )
+        }
+        (Some(block), None) => {
+            if asked.is_some() {
+                session.assembly.unask(block, &mut shared.pool);
+            }
+            Stored::Unneeded
+        }
+        (None, _) => Stored::Unneeded,
+    };
+    match (stored, arriving.block) {
+        (
+            Stored::Needed {
+                duplicates,
+                complete,
+            },
+            Some(block),
+        ) => {
+            if duplicates > 0 {
+                session.relieved.push((block, id));
+            }
+            download::block_stored(shared, session, block, complete);
+        }
+        _ => session.wasted += bytes as u64,
+    }
+}
+
+/// Everything but `piece`.
+fn on_message(
+    shared: &mut Shared,
+    session: &mut Session,
+    stream: &mut Stream,
+    message: Message<'_>,
+    heard: &mut Heard,
+) -> Result<(), Breach> {
+    let Stage::Open { peer, .. } = &mut stream.stage else {
+        return Ok(());
+    };
+    shared.counters.peer_messages += 1;
+    if !matches!(message, Message::KeepAlive | Message::Extended { .. }) {
+        let first = std::mem::replace(&mut peer.bitfield_legal, false);
+        let says_all = matches!(
+            message,
+            Message::Bitfield(_) | Message::HaveAll | Message::HaveNone
+        );
+        if says_all && !first {
+            return Err(Breach::LateBitfield);
+        }
+    }
+    let fast = peer.features.fast;
+    match message {
+        Message::KeepAlive | Message::Port(_) | Message::Suggest(_) | Message::Unknown(_) => {}
+        // Asking while choked is a courtesy of theirs that we can do without; it must only exist.
+        Message::AllowedFast(_) => {}
+        Message::Choke => {
+            peer.choking_us = true;
+            peer.current = None;
+            // With BEP 6 each request is still answered, by its block or by a reject; without it, all are forgotten.
+            if !fast {
+                heard.freed = !peer.asked.is_empty();
+                forget_asked(shared, session, peer);
+            }
+        }
+        Message::Unchoke => {
+            peer.choking_us = false;
+            peer.block_at = shared.now;
+            heard.ask = true;
+        }
+        Message::Interested => {
+            peer.interested = true;
+            heard.interest = true;
+        }
+        Message::NotInterested => {
+            peer.interested = false;
+            heard.interest = true;
+        }
+        Message::Have(index) => {
+            let piece = session.geometry().piece(index).ok_or(Breach::NoSuchPiece)?;
+            if !peer.has.has(piece) {
+                let count = session.geometry().piece_count() as usize;
+                if matches!(peer.has, PeerHas::Nothing) {
+                    peer.has = PeerHas::Some(Bitfield::new(count));
+                }
+                if let PeerHas::Some(bits) = &mut peer.has {
+                    bits.set(piece.index());
+                    session.picker.peer_has(piece);
+                    if bits.is_full() {
+                        session.picker.peer_gone(bits);
+                        session.picker.seed_joined();
+                        peer.has = PeerHas::All;
+                        heard.has_all = true;
+                    }
+                }
+                heard.ask |= session.picker.wants(piece);
+            }
+        }
+        Message::Bitfield(bits) => {
+            let count = session.geometry().piece_count() as usize;
+            let bits = Bitfield::from_wire(bits, count).ok_or(Breach::WrongBitfield)?;
+            set_has(session, peer, bits, heard);
+        }
+        Message::HaveAll => {
+            session.picker.seed_joined();
+            peer.has = PeerHas::All;
+            heard.has_all = true;
+            heard.ask = true;
+        }
+        Message::HaveNone => {}
+        Message::Request(request) => on_request(shared, session, stream, request, heard)?,
+        Message::Cancel(request) => {
+            let place = peer.requests.iter().position(|queued| *queued == request);
+            if let Some(place) = place {
+                peer.requests.remove(place);
+                if fast {
+                    reject(shared, stream, request);
+                }
+            }
+            heard.serve = true;
+        }
+        Message::Reject(request) => {
+            let block =
+                session
+                    .geometry()
+                    .whole_block(request.index, request.begin, request.length);
+            let place =
+                block.and_then(|block| peer.asked.iter().position(|asked| asked.block == block));
+            if let Some(asked) = place.and_then(|place| peer.asked.remove(place)) {
+                // Not asked again at once: it would say no again. The next block, unchoke or round of the choker asks.
+                session.assembly.unask(asked.block, &mut shared.pool);
+                heard.freed = peer.choking_us;
+            }
+        }
+        Message::Extended { id: 0, payload } => {
+            // A stranger's mistake here costs it its name, no more: some send what no dictionary is.
+            if let Ok(told) = extension::ExtendedHandshake::decode(payload) {
+                if let Some(client) = told.client {
+                    peer.client = client;
+                }
+                if let Some(most) = told.requests_max {
+                    peer.asked_max = (most as usize).max(1);
+                }
+                heard.listens = told.port;
+            }
+        }
+        Message::Extended { .. } => {}
+        Message::Piece { .. } => unreachable!("payload is streamed"),
+    }
+    Ok(())
+}
+
+fn set_has(session: &mut Session, peer: &mut Peer, bits: Bitfield, heard: &mut Heard) {
+    if bits.is_full() {
+        session.picker.seed_joined();
+        peer.has = PeerHas::All;
+        heard.has_all = true;
+    } else if bits.count() > 0 {
+        session.picker.peer_joined(&bits);
+        peer.has = PeerHas::Some(bits);
+    }
+    heard.ask = true;
+}
+
+/// A peer asks for a block.
+fn on_request(
+    shared: &mut Shared,
+    session: &mut Session,
+    stream: &mut Stream,
+    request: Request,
+    heard: &mut Heard,
+) -> Result<(), Breach> {
+    let id = stream.id;
+    let Some(peer) = stream.peer_mut() else {
+        return Ok(());
+    };
+    let piece = session
+        .geometry()
+        .requested(request.index, request.begin, request.length);
+    let piece = piece.ok_or(Breach::BadRequest)?;
+    if peer.choked || !session.picker.have().get(piece.index()) {
+        // It may have asked before our choke reached it: that is nobody's fault.
+        if peer.features.fast {
+            reject(shared, stream, request);
+        }
+        return Ok(());
+    }
+    peer.requests.push_back(request);
+    if peer.requests.len() >= REQUESTS_IN_MAX && !stream.held {
+        stream.held = true;
+        shared.push(Output::Hold {
+            stream: id,
+            hold: true,
+        });
+    }
+    heard.serve = true;
+    Ok(())
+}
+
+/// Says no to a request (BEP 6).
+pub fn reject(shared: &mut Shared, stream: &mut Stream, request: Request) {
+    send(shared, stream, &Message::Reject(request));
+}
+
+/// Queues a message of fixed length.
+pub fn send(shared: &mut Shared, stream: &mut Stream, message: &Message<'_>) {
+    let frame = match message.encode_small() {
+        Some((bytes, length)) => Frame::Small { length, bytes },
+        None => {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            Frame::Bytes(bytes)
+        }
+    };
+    stream.queued(&frame, shared.now);
+    shared.send(stream.id, frame);
+}
+
+/// The peer owes us nothing any more: others may be asked.
+pub fn forget_asked(shared: &mut Shared, session: &mut Session, peer: &mut Peer) {
+    while let Some(asked) = peer.asked.pop_front() {
+        session.assembly.unask(asked.block, &mut shared.pool);
+    }
+}
+
+/// What the picker is to forget of a peer that is gone.
+pub fn forget_peer(shared: &mut Shared, session: &mut Session, id: StreamId, peer: &mut Peer) {
+    forget_asked(shared, session, peer);
+    session.assembly.leave(&mut peer.current);
+    session.assembly.release(id);
+    if let Some(arriving) = peer.arriving.take()
+        && let (Some(block), Some(buffer)) = (arriving.block, arriving.buffer)
+    {
+        session
+            .assembly
+            .abort(block, buffer, arriving.extra, &mut shared.pool);
+    }
+    match peer.has.for_picker() {
+        None => {}
+        Some(picker::PeerHas::All) => session.picker.seed_gone(),
+        Some(picker::PeerHas::Some(bits)) => session.picker.peer_gone(bits),
+    }
+}

@@ -1,0 +1,463 @@
+//! The trackers of one torrent: whom to ask, when, and what to make of silence (BEP 3, 12, 15, 31).
+//!
+//! Trackers stand in tiers, shuffled once within each. An announce walks through them in order and ends at the first that
+//! answers, which then moves to the front of its tier (BEP 12); so one tracker is asked at a time, and one is in use. Each has
+//! its own timer: whoever failed is passed over until its backoff is over, but nobody is given up for good.
+//!
+//! ```text
+//!            start                    answer: due = now + interval
+//!  Idle ─────────────▶ Running ───▶ walk ─────────────────────────────▶ Running
+//!   ▲                     │           └── failure: backoff, next one ─▶ walk, or wait for the first backoff to end
+//!   │ start again         │ stop: `stopped` to all that were told `started`, at once and in parallel
+//!   └───── Stopping ◀─────┘
+//! ```
+//!
+//! Invariants: `started` is the first announce to every tracker; `completed` is answered by one tracker, once; `stopped` goes
+//! only to those that may have heard `started`. Nothing here waits: each ask has a deadline of its own, so an answer that
+//! never comes is only a timer that fires.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use crate::codec::announce::{AnnounceAnswer, AnnounceEvent, Retry};
+use crate::rng::Rng;
+use crate::time::{Duration, Instant};
+
+mod http;
+mod step;
+mod tracker;
+mod udp;
+
+pub use crate::codec::announce::udp::transaction_of;
+pub use step::{AskId, Facts, Report, Step, TrackerState, TrackerStatus};
+
+use step::{Move, Outcome};
+use tracker::Tracker;
+
+/// Trackers of one torrent; those named behind them are dropped.
+pub const TRACKERS_MAX: usize = 64;
+/// Bytes of a tracker's URL; a longer one is kept as unusable.
+pub const URL_BYTES_MAX: usize = 2048;
+/// Bytes of an HTTP answer; more is a failure. Ten times what a thousand peers take, even as dictionaries.
+pub const ANSWER_BYTES_MAX: usize = 512 * 1024;
+/// For one announce over HTTP.
+pub const HTTP_TIMEOUT: Duration = Duration::from_secs(30);
+/// For one `stopped` over HTTP. The budget of the shutdown is shorter, and enforced by whoever has it.
+pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(10);
+/// For finding a tracker's addresses.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long after its own timeout an answer is given up here: only a lost answer takes so long.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// The pause after a first failure; it doubles with each further one.
+pub const BACKOFF_FIRST: Duration = Duration::from_secs(60);
+/// The longest pause.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(3600);
+/// The pause after a tracker asked never to be asked again (BEP 31): it is asked once a day, as people repair things.
+pub const BACKOFF_NEVER: Duration = Duration::from_secs(24 * 3600);
+/// How soon more peers may be asked for where the tracker does not say.
+pub const MORE_PEERS_MIN: Duration = Duration::from_secs(120);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Running,
+    Stopping,
+}
+
+/// Whether `completed` is to be said. One tracker is told, whichever is in use: a second one would count the same download again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Completion {
+    Not,
+    Due,
+    Told,
+}
+
+/// The trackers of one torrent.
+#[derive(Debug)]
+pub struct Trackers {
+    /// In the order in which they are walked: by tier, and within it whoever answered last in front.
+    trackers: Vec<Tracker>,
+    phase: Phase,
+    completion: Completion,
+    /// When the next walk begins.
+    due: Instant,
+    /// Key of the tracker that answered last.
+    in_use: Option<u32>,
+    farewells_failed: usize,
+    next_ask: u64,
+    /// At most one for each tracker and family, as [`Self::poll`] hands them out before it goes on.
+    reports: VecDeque<Report>,
+}
+
+impl Trackers {
+    /// The trackers named by a torrent's `tiers`, up to [`TRACKERS_MAX`], each URL once. Those we cannot speak to are kept for
+    /// the status alone.
+    #[must_use]
+    pub fn new(tiers: &[Vec<String>], rng: &mut Rng) -> Self {
+        let mut seen = BTreeSet::new();
+        let mut trackers: Vec<Tracker> = Vec::new();
+        for (tier, urls) in (0..).zip(tiers) {
+            let first = trackers.len();
+            for url in urls.iter().map(|url| url.trim()) {
+                if trackers.len() < TRACKERS_MAX && !url.is_empty() && seen.insert(url) {
+                    let key = u32::try_from(trackers.len()).unwrap_or(u32::MAX);
+                    trackers.push(Tracker::new(key, tier, url));
+                }
+            }
+            rng.shuffle(&mut trackers[first..]);
+        }
+        Self {
+            trackers,
+            phase: Phase::Idle,
+            completion: Completion::Not,
+            due: Instant::FAR,
+            in_use: None,
+            farewells_failed: 0,
+            next_ask: 0,
+            reports: VecDeque::new(),
+        }
+    }
+
+    /// Begins to announce. A tracker in its backoff stays there, so that pausing and resuming does not hammer it.
+    pub fn start(&mut self, now: Instant) {
+        if self.phase == Phase::Running {
+            return;
+        }
+        for tracker in &mut self.trackers {
+            tracker.forget();
+            if tracker.failures == 0 {
+                tracker.earliest = now;
+            }
+        }
+        self.phase = Phase::Running;
+        self.due = now;
+        self.in_use = None;
+        self.farewells_failed = 0;
+    }
+
+    /// The last piece has arrived. Only for a torrent that was downloaded and whose `completed` nobody was told yet
+    /// (see [`Self::completed_told`]); may be called before [`Self::start`].
+    pub fn completed(&mut self) {
+        if self.completion == Completion::Not {
+            self.completion = Completion::Due;
+        }
+    }
+
+    /// Whether a tracker has answered `completed`: to be remembered between runs.
+    #[must_use]
+    pub fn completed_told(&self) -> bool {
+        self.completion == Completion::Told
+    }
+
+    /// Breaks off what is under way and says `stopped` to everyone who may have heard `started`.
+    pub fn stop(&mut self, now: Instant) {
+        if self.phase == Phase::Running {
+            for tracker in &mut self.trackers {
+                tracker.farewell(now);
+            }
+        }
+        self.phase = Phase::Stopping;
+        self.due = Instant::FAR;
+        self.in_use = None;
+    }
+
+    /// Whether every tracker that had to be told `stopped` has answered or failed. False before [`Self::stop`].
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.phase == Phase::Stopping && self.trackers.iter().all(|tracker| !tracker.is_asking())
+    }
+
+    /// Trackers that had to be told `stopped` and have not answered, or not yet.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        match self.phase {
+            Phase::Idle | Phase::Running => 0,
+            Phase::Stopping => {
+                let asking = self.trackers.iter().filter(|tracker| tracker.is_asking());
+                asking.count() + self.farewells_failed
+            }
+        }
+    }
+
+    /// The swarm is short of peers: announces as early as the tracker in use allows. To be said as often as it is so.
+    pub fn need_peers(&mut self, now: Instant) {
+        // Without a tracker in use the walk goes on anyway, as fast as the backoffs allow.
+        if let Some(tracker) = self.tracker_in_use()
+            && self.phase == Phase::Running
+        {
+            self.due = self.due.min(tracker.earliest.max(now));
+        }
+    }
+
+    /// When [`Self::poll`] is to be called again if nothing else happens.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let asks = self.trackers.iter().filter_map(Tracker::deadline).min();
+        let usable = self.trackers.iter().filter(|tracker| tracker.is_usable());
+        let walk = usable
+            .map(|tracker| tracker.earliest.max(self.due))
+            .min()
+            .filter(|_| self.phase == Phase::Running && !self.is_asking());
+        [asks, walk].into_iter().flatten().min()
+    }
+
+    /// What is to be done now. To be called until `None` after every other call, and at each deadline.
+    pub fn poll(&mut self, now: Instant, facts: &Facts, rng: &mut Rng) -> Option<Step> {
+        loop {
+            if let Some(report) = self.reports.pop_front() {
+                return Some(Step::Report(report));
+            }
+            let mut moves = (0..self.trackers.len()).filter_map(|at| {
+                let next = self.trackers[at].poll(now, facts, rng, &mut self.next_ask)?;
+                Some((at, next))
+            });
+            let next = moves.next();
+            match next {
+                Some((_, Move::Step(step))) => return Some(step),
+                Some((at, Move::Over(outcome))) => self.over(now, at, outcome, rng),
+                None => {
+                    let at = self.pick(now)?;
+                    let event = match self.completion {
+                        Completion::Due => AnnounceEvent::Completed,
+                        Completion::Not | Completion::Told => AnnounceEvent::None,
+                    };
+                    self.trackers[at].begin(now, event);
+                }
+            }
+        }
+    }
+
+    /// The answer to [`Step::Http`]: the body, or a text for people. A late or unknown one is ignored.
+    pub fn on_http(
+        &mut self,
+        now: Instant,
+        ask: AskId,
+        result: Result<Vec<u8>, String>,
+        rng: &mut Rng,
+    ) {
+        let found = self.trackers.iter_mut().enumerate().find_map(|(at, one)| {
+            let outcome = one.on_http(ask, &result)?;
+            Some((at, outcome))
+        });
+        if let Some((at, outcome)) = found {
+            self.over(now, at, outcome, rng);
+        }
+    }
+
+    /// The answer to [`Step::Resolve`]: addresses, or a text for people. A late or unknown one is ignored.
+    pub fn on_resolved(
+        &mut self,
+        now: Instant,
+        ask: AskId,
+        result: Result<Vec<SocketAddr>, String>,
+        rng: &mut Rng,
+    ) {
+        let found = self.trackers.iter_mut().enumerate().find_map(|(at, one)| {
+            let outcome = one.on_resolved(now, ask, &result)?;
+            Some((at, outcome))
+        });
+        if let Some((at, outcome)) = found {
+            self.over(now, at, outcome, rng);
+        }
+    }
+
+    /// A datagram. `false` when it answers nothing that was asked of `from` (address and transaction must both be right); then
+    /// nothing has changed.
+    pub fn on_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        bytes: &[u8],
+        rng: &mut Rng,
+    ) -> bool {
+        let found = self.trackers.iter_mut().enumerate().find_map(|(at, one)| {
+            let outcome = one.on_datagram(now, from, bytes)?;
+            Some((at, outcome))
+        });
+        match found {
+            None => false,
+            Some((_, None)) => true,
+            Some((at, Some(outcome))) => {
+                self.over(now, at, outcome, rng);
+                true
+            }
+        }
+    }
+
+    /// Whether an answer with this transaction is awaited here: for routing, see [`transaction_of`].
+    #[must_use]
+    pub fn owns(&self, transaction: u32) -> bool {
+        self.trackers
+            .iter()
+            .any(|tracker| tracker.owns(transaction))
+    }
+
+    /// How each stands, in the order in which they are walked.
+    pub fn status(&self) -> impl Iterator<Item = TrackerStatus> + '_ {
+        self.trackers.iter().map(|tracker| {
+            let in_use = self.in_use == Some(tracker.key);
+            let (state, next_announce) = match () {
+                () if !tracker.is_usable() => (TrackerState::Unusable, None),
+                () if tracker.is_asking() => (TrackerState::Asking, None),
+                () if tracker.failures > 0 => (TrackerState::Failed, Some(tracker.earliest)),
+                () if in_use => (TrackerState::InUse, Some(self.due)),
+                () => (TrackerState::Idle, None),
+            };
+            TrackerStatus {
+                url: tracker.shown().to_owned(),
+                tier: tracker.tier,
+                state,
+                error: tracker.error.clone(),
+                seeders: tracker.seeders,
+                leechers: tracker.leechers,
+                next_announce: next_announce.filter(|_| self.phase == Phase::Running),
+            }
+        })
+    }
+
+    /// Who is to be asked now, if anyone.
+    fn pick(&self, now: Instant) -> Option<usize> {
+        if self.phase != Phase::Running || self.is_asking() {
+            return None;
+        }
+        // `completed` goes at once to the tracker that knows us; only when that fails, whoever answers next is told.
+        if self.completion == Completion::Due
+            && let Some(tracker) = self.tracker_in_use()
+            && tracker.failures == 0
+        {
+            return self.trackers.iter().position(|one| one.key == tracker.key);
+        }
+        let ready = |tracker: &Tracker| tracker.is_usable() && tracker.earliest <= now;
+        if self.due <= now {
+            self.trackers.iter().position(ready)
+        } else {
+            None
+        }
+    }
+
+    fn is_asking(&self) -> bool {
+        self.trackers.iter().any(Tracker::is_asking)
+    }
+
+    fn tracker_in_use(&self) -> Option<&Tracker> {
+        let key = self.in_use?;
+        self.trackers.iter().find(|tracker| tracker.key == key)
+    }
+
+    fn over(&mut self, now: Instant, at: usize, outcome: Outcome, rng: &mut Rng) {
+        match (self.phase, outcome) {
+            (Phase::Idle, _) => {}
+            (Phase::Stopping, outcome) => {
+                let failed = matches!(outcome, Outcome::Failed { .. });
+                self.farewells_failed += usize::from(failed);
+                self.trackers[at].settle();
+            }
+            (
+                Phase::Running,
+                Outcome::Answer {
+                    answer,
+                    event,
+                    local,
+                },
+            ) => self.answered(now, at, *answer, event, local, rng),
+            (Phase::Running, Outcome::Failed { error, retry }) => {
+                self.failed(now, at, error, retry, rng);
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        now: Instant,
+        at: usize,
+        answer: AnnounceAnswer,
+        event: AnnounceEvent,
+        local: bool,
+        rng: &mut Rng,
+    ) {
+        let tracker = &mut self.trackers[at];
+        let first = tracker.is_asking();
+        tracker.settle();
+        tracker.failures = 0;
+        tracker.error.clear();
+        tracker.seeders = answer.seeders;
+        tracker.leechers = answer.leechers;
+        let more = answer.min_interval.unwrap_or(MORE_PEERS_MIN);
+        tracker.earliest = now + more.min(answer.interval);
+        if event == AnnounceEvent::Completed {
+            self.completion = Completion::Told;
+        }
+        // The answer of a second family comes while the walk may already be elsewhere: only its peers count.
+        if first {
+            self.due = now + later(answer.interval, rng);
+            self.in_use = Some(tracker.key);
+        }
+        self.reports.push_back(Report::Success {
+            url: tracker.shown().to_owned(),
+            tier: tracker.tier,
+            peers: answer.peers,
+            seeders: answer.seeders,
+            leechers: answer.leechers,
+            next_announce: self.due.since(now),
+            warning: answer.warning,
+            tracker_is_local: local,
+        });
+        if first {
+            let tier = tracker.tier;
+            let front = self.trackers.iter().position(|one| one.tier == tier);
+            self.trackers[front.unwrap_or(at)..=at].rotate_right(1);
+        }
+    }
+
+    fn failed(
+        &mut self,
+        now: Instant,
+        at: usize,
+        error: String,
+        retry: Option<Retry>,
+        rng: &mut Rng,
+    ) {
+        let tracker = &mut self.trackers[at];
+        tracker.settle();
+        let wait = match retry {
+            Some(Retry::After(wait)) => wait,
+            Some(Retry::Never) => BACKOFF_NEVER,
+            None => backoff(tracker.failures, rng),
+        };
+        tracker.failures = tracker.failures.saturating_add(1);
+        tracker.earliest = now + wait;
+        tracker.error.clone_from(&error);
+        // The walk goes on with the next that is ready, or waits for the first that will be.
+        self.due = now;
+        self.reports.push_back(Report::Failed {
+            url: tracker.shown().to_owned(),
+            tier: tracker.tier,
+            error,
+            next_announce: wait,
+        });
+    }
+}
+
+/// The pause after `failures` earlier ones and one more: 60 s · 2^n, at most an hour, give or take a tenth, so that the peers of
+/// a tracker that was down do not all come back at once.
+fn backoff(failures: u32, rng: &mut Rng) -> Duration {
+    let pause = BACKOFF_FIRST
+        .saturating_mul(1_u32.checked_shl(failures.min(31)).unwrap_or(u32::MAX))
+        .min(BACKOFF_MAX);
+    pause * 9 / 10 + part(pause / 5, rng)
+}
+
+/// `interval` and up to a tenth more. Never less: a tracker may hold an early announce against us.
+fn later(interval: Duration, rng: &mut Rng) -> Duration {
+    interval + part(interval / 10, rng)
+}
+
+/// Some part of `span`.
+fn part(span: Duration, rng: &mut Rng) -> Duration {
+    let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    Duration::from_micros(rng.below(micros.saturating_add(1)))
+}
+
+#[cfg(test)]
+mod tests;

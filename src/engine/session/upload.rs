@@ -1,0 +1,173 @@
+//! Serving requests in runs: contiguous blocks are one read, and leave in one vectored write.
+
+use crate::buffer::Share;
+use crate::codec::geometry::Geometry;
+use crate::codec::wire::{self, Message, Request};
+use crate::engine::message::{Fault, Frame, Job, Output, ReadPart, ReadRun};
+use crate::engine::settings::{REQUESTS_IN_MAX, RUN_BLOCKS_MAX, UNSENT_MAX};
+use crate::engine::shared::Shared;
+use crate::engine::table::stream::{Stage, Stream};
+
+use super::Session;
+use super::receive::{reject, send};
+
+/// Begins to serve what the peer asked for, as far as its socket and the pool have room.
+pub fn serve(shared: &mut Shared, session: &mut Session, stream: &mut Stream) {
+    let id = stream.id;
+    loop {
+        let unsent = stream.unsent;
+        let Stage::Open { peer, .. } = &mut stream.stage else {
+            return;
+        };
+        if peer.requests.is_empty() || unsent + peer.reading >= UNSENT_MAX || !session.is_trading()
+        {
+            break;
+        }
+        let wanted = run_length(session.geometry(), &peer.requests);
+        let count = wanted.min(shared.pool.room(Share::Send));
+        if count == 0 || !shared.pool.reserve(Share::Send, count) {
+            if !peer.waits_for_room {
+                peer.waits_for_room = true;
+                shared.send_waiting.push_back(id);
+            }
+            break;
+        }
+        let offset = request_offset(session.geometry(), &peer.requests[0]);
+        let mut parts = Vec::with_capacity(count);
+        for request in peer.requests.drain(..count) {
+            let Request {
+                index,
+                begin,
+                length,
+            } = request;
+            peer.reading += length as usize;
+            parts.push(ReadPart {
+                index,
+                begin,
+                length,
+                block: shared.pool.take(Share::Send),
+            });
+        }
+        session.jobs += 1;
+        shared.work(
+            session.id,
+            &session.storage,
+            Job::Read(ReadRun {
+                stream: id,
+                offset,
+                parts,
+            }),
+        );
+    }
+    let waiting = stream.peer().map_or(0, |peer| peer.requests.len());
+    if stream.held && waiting <= REQUESTS_IN_MAX / 2 {
+        stream.held = false;
+        shared.push(Output::Hold {
+            stream: id,
+            hold: false,
+        });
+    }
+}
+
+fn request_offset(geometry: &Geometry, request: &Request) -> u64 {
+    u64::from(request.index) * u64::from(geometry.piece_length()) + u64::from(request.begin)
+}
+
+/// How many of the first requests lie one behind the other.
+fn run_length(geometry: &Geometry, requests: &std::collections::VecDeque<Request>) -> usize {
+    let mut end = None;
+    let follows = |request: &&Request| {
+        let offset = request_offset(geometry, request);
+        let follows = end.is_none_or(|end| end == offset);
+        end = Some(offset + u64::from(request.length));
+        follows
+    };
+    requests
+        .iter()
+        .take(RUN_BLOCKS_MAX)
+        .take_while(follows)
+        .count()
+}
+
+/// A run was read: queues its blocks, if the peer is still there and may have them.
+pub fn read_done(
+    shared: &mut Shared,
+    session: &mut Session,
+    stream: Option<&mut Stream>,
+    run: ReadRun,
+    result: &Result<(), Fault>,
+) {
+    let open = stream.filter(|stream| stream.session() == Some(session.id));
+    let Some(stream) = open else {
+        give_back(shared, run);
+        return;
+    };
+    let bytes: usize = run.parts.iter().map(|part| part.length as usize).sum();
+    if let Some(peer) = stream.peer_mut() {
+        peer.reading = peer.reading.saturating_sub(bytes);
+    }
+    if result.is_err() {
+        let requests: Vec<Request> = run.parts.iter().map(request_of).collect();
+        give_back(shared, run);
+        if stream.peer().is_some_and(|peer| peer.features.fast) {
+            requests
+                .into_iter()
+                .for_each(|request| reject(shared, stream, request));
+        }
+        return;
+    }
+    for part in run.parts {
+        let head = wire::encode_piece_head(part.index, part.begin, part.length);
+        let frame = Frame::Block {
+            head,
+            block: part.block,
+            length: part.length,
+        };
+        stream.queued(&frame, shared.now);
+        shared.send(run.stream, frame);
+    }
+    if let Some(peer) = stream.peer_mut() {
+        peer.up.add(shared.now, bytes as u64);
+    }
+    session.up.add(shared.now, bytes as u64);
+    shared.counters.payload_sent_bytes += bytes as u64;
+}
+
+const fn request_of(part: &ReadPart) -> Request {
+    Request {
+        index: part.index,
+        begin: part.begin,
+        length: part.length,
+    }
+}
+
+fn give_back(shared: &mut Shared, run: ReadRun) {
+    for part in run.parts {
+        shared.pool.put(Share::Send, part.block);
+    }
+}
+
+/// Lets the peer ask, or stops it. What it had asked for is refused with BEP 6 and forgotten without.
+pub fn set_choked(shared: &mut Shared, stream: &mut Stream, choked: bool) {
+    let now = shared.now;
+    let Stage::Open { peer, .. } = &mut stream.stage else {
+        return;
+    };
+    if peer.choked == choked {
+        return;
+    }
+    peer.choked = choked;
+    peer.unchoked_at = now;
+    if !choked {
+        send(shared, stream, &Message::Unchoke);
+        return;
+    }
+    let requests = std::mem::take(&mut peer.requests);
+    let fast = peer.features.fast;
+    send(shared, stream, &Message::Choke);
+    if fast {
+        requests
+            .into_iter()
+            .for_each(|request| reject(shared, stream, request));
+    }
+}

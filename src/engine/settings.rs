@@ -1,0 +1,128 @@
+//! What the engine needs of the configuration, and the numbers that are its own.
+
+use crate::config::Config;
+use crate::ids::PeerId;
+use crate::rng::Rng;
+use crate::time::Duration;
+
+/// From the configuration, in the engine's own units.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What we call ourselves, for the life of the process.
+    pub peer_id: PeerId,
+    /// Names us to trackers when our address changes (BEP 7, 15).
+    pub key: u32,
+    /// Bytes of all blocks together.
+    pub cache_bytes: usize,
+    /// Pieces that are best hashed together.
+    pub hash_lanes: usize,
+    /// Check jobs of one session at a time: enough for every worker, and one waiting.
+    pub check_jobs_max: usize,
+    /// Streams of the whole process.
+    pub streams_max: usize,
+    /// Streams of one swarm.
+    pub swarm_streams_max: usize,
+    /// Links a swarm asks discovery for.
+    pub swarm_links_min: usize,
+    /// Peers of one torrent that may ask at the same time; 0 is no limit.
+    pub upload_slots: usize,
+    /// Whether trackers are asked.
+    pub trackers: bool,
+    /// First pause after a failed dial.
+    pub retry_first: Duration,
+    /// Longest pause between attempts within a cycle.
+    pub retry_max: Duration,
+    /// Failures in a row until an address is ignored.
+    pub failures_to_ignore: u32,
+    /// For how long it is.
+    pub ignore: Duration,
+}
+
+impl Settings {
+    /// `lanes` as `hash::lanes` says, `workers` the size of the pool; chance names us.
+    #[must_use]
+    pub fn new(config: &Config, lanes: usize, workers: usize, rng: &mut Rng) -> Self {
+        Self {
+            peer_id: draw_peer_id(rng),
+            key: rng.next_u32(),
+            cache_bytes: config.workers.cache_mib as usize * 1024 * 1024,
+            hash_lanes: lanes.max(1),
+            check_jobs_max: workers + 1,
+            streams_max: config.peer.max_links as usize,
+            swarm_streams_max: config.peer.max_links_per_swarm as usize,
+            swarm_links_min: config.links.min_per_swarm as usize,
+            upload_slots: config.seeding.upload_slots as usize,
+            trackers: config.discovery.trackers,
+            retry_first: Duration::from_secs(config.links.retry_first_s),
+            retry_max: Duration::from_secs(config.links.retry_max_s),
+            failures_to_ignore: config.links.failures_to_ignore.max(1),
+            ignore: Duration::from_secs(config.links.ignore_s),
+        }
+    }
+}
+
+/// `-LNxyz0-` and twelve random letters and digits (BEP 20).
+fn draw_peer_id(rng: &mut Rng) -> PeerId {
+    const LETTERS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut id = *b"-LN0100-............";
+    for letter in &mut id[8..] {
+        *letter = LETTERS[rng.index(LETTERS.len())];
+    }
+    PeerId(id)
+}
+
+/// What we call ourselves in the extended handshake (BEP 10).
+pub const CLIENT_NAME: &str = concat!("Linnet ", env!("CARGO_PKG_VERSION"));
+
+/// A dial that took longer has failed.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A handshake that took longer has failed.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// After so long without a word of ours we send a keep-alive (BEP 3).
+pub const KEEPALIVE: Duration = Duration::from_secs(100);
+/// After so long without a word of theirs a stream is closed: two keep-alives may be late.
+pub const STALE: Duration = Duration::from_secs(240);
+/// A peer that owes us blocks and sends none for so long is snubbed.
+pub const SNUB: Duration = Duration::from_secs(30);
+/// A dial is made no more often than this for all swarms together...
+pub const CONNECT_TICK: Duration = Duration::from_millis(500);
+/// ...so many at a time.
+pub const CONNECTS_PER_TICK: usize = 25;
+/// Dials in flight; beyond it candidates wait.
+pub const DIALS_MAX: usize = 200;
+/// Addresses a swarm knows; beyond it new ones are not taken up.
+pub const CANDIDATES_MAX: usize = 1000;
+/// Addresses the process knows; beyond it the ones nobody uses are forgotten first.
+pub const LINKS_MAX: usize = 100_000;
+
+/// Finished pieces wait at most so long for others to be hashed with.
+pub const COMMIT_WAIT: Duration = Duration::from_millis(20);
+/// Progress is flushed and saved so often, while there is any.
+pub const SAVE_INTERVAL: Duration = Duration::from_secs(5);
+/// A session that the disk stopped tries again so often.
+pub const DISK_RETRY: Duration = Duration::from_secs(10);
+/// Rates are told so often, while something changes.
+pub const STATS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Requests of one peer that we remember; a stream beyond it is not read until half of them are served. Told as `reqq`.
+pub const REQUESTS_IN_MAX: usize = 1024;
+/// Requests of ours that one peer may owe us, whatever it says it takes.
+pub const REQUESTS_OUT_MAX: usize = 1024;
+/// What a peer takes that does not say (BEP 10 names 250).
+pub const REQUESTS_OUT_DEFAULT: usize = 250;
+/// Requests a new peer is given before its rate is known.
+pub const REQUESTS_OUT_FIRST: usize = 16;
+/// Blocks read for a peer in one run: one read, one vectored write.
+pub const RUN_BLOCKS_MAX: usize = 16;
+/// Bytes on their way to one peer, read or being read: enough for the socket never to run dry between two turns.
+pub const UNSENT_MAX: usize = 768 * 1024;
+/// Longest message but a `piece`: a bitfield of 8 million pieces.
+pub const MESSAGE_BYTES_MAX: u32 = 1024 * 1024;
+/// Open pieces of a session, beyond the one every peer may have.
+pub const OPEN_PIECES_EXTRA: usize = 8;
+/// Bytes that one check job reads at most (but at least a piece): so that rechecks are fair and can be stopped.
+pub const CHECK_JOB_BYTES: u64 = 64 * 1024 * 1024;
+/// Pieces with several senders, one of whom lied, that we remember until they are right.
+pub const SUSPECT_PIECES_MAX: usize = 256;
+/// Payload that a peer may send unasked, beyond half of what it sent asked, before it is let go.
+pub const UNASKED_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -1,0 +1,187 @@
+//! One byte stream on a link, from the dial or the accept to its end.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::codec::wire::Violation;
+use crate::engine::message::{Frame, LostReason};
+use crate::ids::{LinkId, SessionId, StreamId, SwarmId};
+use crate::time::Instant;
+
+use super::peer::Peer;
+
+/// One established, or hoped-for, byte stream. Carries one swarm.
+#[derive(Debug)]
+pub struct Stream {
+    /// Its name.
+    pub id: StreamId,
+    /// Whose.
+    pub link: LinkId,
+    /// The other end.
+    pub address: SocketAddr,
+    /// Whether we dialled.
+    pub outgoing: bool,
+    /// Which info-hash; of an incoming stream only known once it said.
+    pub swarm: Option<SwarmId>,
+    /// Where it stands.
+    pub stage: Stage,
+    /// The unfinished message at the end of what was received; never payload.
+    pub tail: Vec<u8>,
+    /// When bytes last came.
+    pub heard: Instant,
+    /// When we last queued bytes.
+    pub spoke: Instant,
+    /// Bytes queued and not yet with the operating system.
+    pub unsent: usize,
+    /// Whether it is held: not read.
+    pub held: bool,
+}
+
+/// Where one stream stands in the peer protocol (BEP 3, BEP 10).
+///
+/// ```text
+/// Dialing ── stream up ──▶ Handshaking ── 68 bytes ──▶ Open
+///    └──────── violation, deadline, hang-up: from any stage the stream is removed
+/// ```
+#[derive(Debug)]
+pub enum Stage {
+    /// Until the transport is up.
+    Dialing {
+        /// Then it has failed.
+        deadline: Instant,
+    },
+    /// Where an accepted stream starts.
+    Handshaking {
+        /// Then it has failed.
+        deadline: Instant,
+    },
+    /// Both handshakes are there.
+    Open {
+        /// The session it trades for.
+        session: SessionId,
+        /// What we know of the other side.
+        peer: Box<Peer>,
+    },
+}
+
+impl Stream {
+    /// The peer, once both handshakes are there.
+    #[must_use]
+    pub fn peer(&self) -> Option<&Peer> {
+        match &self.stage {
+            Stage::Open { peer, .. } => Some(peer),
+            Stage::Dialing { .. } | Stage::Handshaking { .. } => None,
+        }
+    }
+
+    /// The peer, once both handshakes are there.
+    pub fn peer_mut(&mut self) -> Option<&mut Peer> {
+        match &mut self.stage {
+            Stage::Open { peer, .. } => Some(peer),
+            Stage::Dialing { .. } | Stage::Handshaking { .. } => None,
+        }
+    }
+
+    /// The session it trades for.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        match &self.stage {
+            Stage::Open { session, .. } => Some(*session),
+            Stage::Dialing { .. } | Stage::Handshaking { .. } => None,
+        }
+    }
+
+    /// Accounts for a frame that is about to be queued.
+    pub fn queued(&mut self, frame: &Frame, now: Instant) {
+        self.unsent += frame.len();
+        self.spoke = now;
+    }
+}
+
+/// How a peer broke the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breach {
+    /// By the bytes alone.
+    Bytes(Violation),
+    /// It named a piece that this torrent does not have.
+    NoSuchPiece,
+    /// A bitfield that was not its first message (BEP 3).
+    LateBitfield,
+    /// A bitfield of another length, or with spare bits set (BEP 3).
+    WrongBitfield,
+    /// It asked for bytes that do not exist, or for more than a block.
+    BadRequest,
+}
+
+impl From<Violation> for Breach {
+    fn from(violation: Violation) -> Self {
+        Self::Bytes(violation)
+    }
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(violation) => violation.fmt(f),
+            Self::NoSuchPiece => f.write_str("named a piece that does not exist"),
+            Self::LateBitfield => f.write_str("sent a bitfield behind another message"),
+            Self::WrongBitfield => f.write_str("sent a bitfield of the wrong size"),
+            Self::BadRequest => f.write_str("asked for bytes that do not exist"),
+        }
+    }
+}
+
+/// Why we let a stream go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// It ended from outside.
+    Lost(LostReason),
+    /// The transport, the handshake or the first word took too long.
+    TimedOut,
+    /// Not a word for too long.
+    Stale,
+    /// It broke the protocol.
+    Broke(Breach),
+    /// Its info-hash is not ours, or not any more.
+    UnknownTorrent,
+    /// It is ourselves.
+    Ourselves,
+    /// The same peer has another stream in this swarm.
+    Duplicate,
+    /// It sent bad data, proven.
+    BadData,
+    /// Too much that nobody asked for.
+    Unasked,
+    /// Both have everything.
+    NothingToTrade,
+    /// A bound of ours is reached.
+    Full,
+    /// The session ends, or pauses.
+    SessionOver,
+}
+
+impl CloseReason {
+    /// For events and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lost(LostReason::Refused) => "refused",
+            Self::Lost(LostReason::Unreachable) => "unreachable",
+            Self::Lost(LostReason::TimedOut) | Self::TimedOut => "timed out",
+            Self::Lost(LostReason::HungUp) => "hung up",
+            Self::Lost(LostReason::Reset) => "reset",
+            Self::Lost(LostReason::NoResources) => "no resources",
+            Self::Lost(LostReason::Other) => "failed",
+            Self::Stale => "stale",
+            Self::Broke(_) => "broke the protocol",
+            Self::UnknownTorrent => "unknown torrent",
+            Self::Ourselves => "ourselves",
+            Self::Duplicate => "duplicate",
+            Self::BadData => "bad data",
+            Self::Unasked => "unasked data",
+            Self::NothingToTrade => "nothing to trade",
+            Self::Full => "full",
+            Self::SessionOver => "session over",
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Finished jobs of the workers and the store, and what follows from them.
+
+use std::collections::BTreeSet;
+
+use crate::codec::geometry::PieceIndex;
+use crate::codec::wire::Message;
+use crate::events::Event;
+use crate::ids::SessionId;
+
+use super::Engine;
+use super::message::{Done, Fault, FaultKind, Outcome, StoreOutcome, Stored};
+use super::session::assembly::Sender;
+use super::session::choker::RECHOKE_EVERY;
+use super::session::download::{self, Proven};
+use super::session::receive::send;
+use super::session::{Phase, progress, start, upload};
+use super::settings::{DISK_RETRY, STATS_INTERVAL};
+use super::shared::TimerKey;
+use super::snapshot::SessionState;
+use super::table::stream::{CloseReason, Stream};
+
+impl Engine {
+    pub(super) fn on_done(&mut self, done: Done) {
+        let id = done.session;
+        // A session is kept until all its jobs are back, so there is always somebody to take the buffers.
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        session.jobs -= 1;
+        let shared = &mut self.shared;
+        match done.outcome {
+            Outcome::Prepared(Ok(stamps)) => {
+                start::prepared(shared, session, stamps);
+                self.check_over(id);
+            }
+            Outcome::Prepared(Err(fault)) => self.fail(id, fault),
+            Outcome::Checked(mut checked) => match session.proving.remove(&done.id) {
+                Some(piece) => {
+                    let found = checked.pop();
+                    let (verdict, digests) = found.map_or_else(
+                        || (super::message::Verdict::Missing, Vec::new()),
+                        |found| (found.verdict, found.digests),
+                    );
+                    let proven =
+                        download::proven_in_place(shared, session, piece, verdict, &digests);
+                    self.on_proven(id, proven);
+                }
+                None => match start::checked(shared, session, checked) {
+                    Ok(_) => self.check_over(id),
+                    Err(fault) => self.fail(id, fault),
+                },
+            },
+            Outcome::Committed(pieces) => {
+                let proven = download::committed(shared, session, done.id, pieces);
+                self.on_proven(id, proven);
+            }
+            Outcome::Written {
+                blocks,
+                refs,
+                result,
+            } => {
+                if let Some(fault) = download::written(shared, session, blocks, &refs, result) {
+                    self.fail(id, fault);
+                }
+                self.room_came_back();
+            }
+            Outcome::Read(run, result) => {
+                let stream = self.table.streams.get_mut(run.stream);
+                let pieces = session.geometry().pieces_of(
+                    run.offset,
+                    run.parts.iter().map(|part| u64::from(part.length)).sum(),
+                );
+                upload::read_done(shared, session, stream, run, &result);
+                if let Err(fault) = result {
+                    self.on_unreadable(id, pieces.collect(), fault);
+                }
+            }
+            Outcome::Synced(result) => {
+                if let Some(fault) = progress::flushed(shared, session, result) {
+                    self.fail(id, fault);
+                }
+            }
+            Outcome::Closed => {}
+        }
+        self.advance_stop(id);
+    }
+
+    pub(super) fn on_stored(&mut self, stored: Stored) {
+        let id = stored.session;
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        session.jobs -= 1;
+        match stored.outcome {
+            StoreOutcome::Loaded(_) if session.is_stopping() => {}
+            StoreOutcome::Loaded(result) => {
+                if let Err(fault) = start::loaded(&mut self.shared, session, result) {
+                    self.fail(id, fault);
+                }
+            }
+            StoreOutcome::Saved(result) => progress::saved(session, result),
+            StoreOutcome::Released => {}
+        }
+        self.advance_stop(id);
+    }
+
+    /// When every piece was judged, the session begins to trade.
+    fn check_over(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        if start::give_out(&mut self.shared, session) {
+            self.start_trading(id, "user");
+        }
+    }
+
+    /// From now on it has peers.
+    pub(super) fn start_trading(&mut self, id: SessionId, cause: &'static str) {
+        let now = self.shared.now;
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        session.enter(&mut self.shared, Phase::Trading, cause);
+        session.notice.clear();
+        progress::arm(&mut self.shared, session);
+        // Pieces in place that an earlier run left whole are judged at once.
+        let whole: Vec<PieceIndex> = session
+            .assembly
+            .iter()
+            .filter(|open| open.is_whole())
+            .map(|open| open.piece)
+            .collect();
+        for piece in whole {
+            download::prove(&mut self.shared, session, piece);
+        }
+        if let Some(trackers) = &mut session.trackers {
+            trackers.start(now);
+        }
+        let swarm = session.swarm;
+        if let Some(swarm) = self.table.swarms.get_mut(swarm) {
+            swarm.active = true;
+        }
+        self.shared.arm(TimerKey::Choke(id), RECHOKE_EVERY);
+        self.shared.arm(TimerKey::Stats(id), STATS_INTERVAL);
+        self.announce(id);
+        self.connect_more(swarm);
+        self.ask_all(id);
+        self.complete_if_whole(id);
+    }
+
+    pub(super) fn on_commit_timer(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            download::flush(&mut self.shared, session);
+        }
+    }
+
+    pub(super) fn on_save_timer(&mut self, id: SessionId) {
+        let Some(session) = self
+            .sessions
+            .get_mut(id)
+            .filter(|session| !session.is_stopping())
+        else {
+            return;
+        };
+        progress::advance(&mut self.shared, session);
+        progress::arm(&mut self.shared, session);
+    }
+
+    /// Pieces were judged: tells peers of the good ones, lets the liars go, and sees whether that was all.
+    fn on_proven(&mut self, id: SessionId, proven: Proven) {
+        self.tell_have(id, &proven.good);
+        for guilty in proven.guilty {
+            self.convict(id, guilty);
+        }
+        if let Some(session) = self.sessions.get(id) {
+            progress::arm(&mut self.shared, session);
+        }
+        if let Some(fault) = proven.fault {
+            self.fail(id, fault);
+        }
+        self.complete_if_whole(id);
+        self.ask_all(id);
+        self.room_came_back();
+    }
+
+    fn tell_have(&mut self, id: SessionId, pieces: &[PieceIndex]) {
+        let Some(session) = self.sessions.get(id) else {
+            return;
+        };
+        let Some(swarm) = self.table.swarms.get(session.swarm) else {
+            return;
+        };
+        for &id in &swarm.streams {
+            let Some(stream) = self.table.streams.get_mut(id) else {
+                continue;
+            };
+            for &piece in pieces {
+                // Who has it already does not want to know.
+                if stream.peer().is_some_and(|peer| !peer.has.has(piece)) {
+                    send(&mut self.shared, stream, &Message::Have(piece.get()));
+                }
+            }
+        }
+    }
+
+    /// A peer sent bad data, proven: it is banned, and nobody else.
+    fn convict(&mut self, session: SessionId, guilty: Sender) {
+        log::info!("{} sent bad data and is banned", guilty.address);
+        self.shared.counters.bans += 1;
+        let is_its = |(_, stream): &(_, &Stream)| {
+            stream.link == guilty.link
+                || stream.peer().is_some_and(|peer| {
+                    peer.id == guilty.peer_id && stream.address.ip() == guilty.address.ip()
+                })
+        };
+        let streams: Vec<_> = self
+            .table
+            .streams
+            .iter()
+            .filter(is_its)
+            .map(|(id, _)| id)
+            .collect();
+        let swarm = self.sessions.get(session).map(|session| session.swarm);
+        let listens: Vec<_> = streams
+            .iter()
+            .filter_map(|id| self.table.streams.get(*id)?.peer()?.listens)
+            .collect();
+        if streams.is_empty() {
+            self.table.ban(guilty.link, Some(guilty.peer_id));
+        }
+        for stream in streams {
+            self.close(stream, CloseReason::BadData);
+        }
+        for address in listens {
+            if let Some(link) = self.table.link_at(address) {
+                self.table.ban(link, None);
+            }
+        }
+        if let Some(swarm) = swarm {
+            self.connect_more(swarm);
+        }
+    }
+
+    /// The last wanted piece is there: told once, saved at once.
+    pub(super) fn complete_if_whole(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        if session.completed || !session.is_trading() || !session.has_all_wanted() {
+            return;
+        }
+        session.completed = true;
+        let news = session.down.total() > 0 && !session.progress.completed_before;
+        let event = session.event(SessionState::Downloading, "user");
+        self.shared.event(Event::SessionCompleted(event));
+        progress::advance(&mut self.shared, session);
+        if let Some(trackers) = &mut session.trackers
+            && news
+        {
+            trackers.completed();
+        }
+        if session.has_everything() {
+            self.close_seeds(id);
+        }
+        self.announce(id);
+    }
+
+    /// Room for blocks came back: sessions that lacked it may ask again.
+    fn room_came_back(&mut self) {
+        for id in std::mem::take(&mut self.shared.starved) {
+            self.ask_all(id);
+        }
+    }
+
+    /// The disk is in the way: the session waits, the others do not notice.
+    pub(super) fn fail(&mut self, id: SessionId, fault: Fault) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        if session.is_stopping() || matches!(session.phase, Phase::Failed { .. }) {
+            return;
+        }
+        log::error!("torrent {}: {}", session.info_hash(), fault.message);
+        self.shared.counters.disk_faults += 1;
+        session.enter(&mut self.shared, Phase::Failed { fault }, "error");
+        self.shared.arm(TimerKey::DiskRetry(id), DISK_RETRY);
+    }
+
+    /// The disk may be better: looks at the files again, and goes on from there.
+    pub(super) fn on_disk_retry(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let Phase::Failed { fault } = &session.phase else {
+            return;
+        };
+        // A row held by another process, or a file in the way, is for a person to solve.
+        if fault.kind == FaultKind::InTheWay {
+            return;
+        }
+        if session.progress.stamps.is_empty() {
+            start::prepare(&mut self.shared, session, None);
+        } else {
+            self.start_trading(id, "error");
+        }
+    }
+
+    /// What we thought was there cannot be read: it is looked at again before anything of it is served.
+    fn on_unreadable(&mut self, id: SessionId, pieces: BTreeSet<PieceIndex>, fault: Fault) {
+        if !matches!(fault.kind, FaultKind::Gone) {
+            self.fail(id, fault);
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        log::warn!(
+            "torrent {}: {}; fetched again",
+            session.info_hash(),
+            fault.message
+        );
+        session.notice = fault.message;
+        for piece in pieces {
+            if session.picker.have().get(piece.index()) {
+                session.picker.lost(piece);
+                session.progress.lost(piece);
+                session.completed = false;
+            }
+        }
+        progress::arm(&mut self.shared, session);
+        self.ask_all(id);
+    }
+}

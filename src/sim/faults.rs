@@ -1,0 +1,221 @@
+//! What can go wrong in a simulated world, by name.
+
+/// What the network does wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetFaults {
+    /// One way from a machine to the backbone: 200 µs to this.
+    pub latency_micros_max: u64,
+    /// Dials that fail though somebody listens.
+    pub dial_error_per_mille: u64,
+    /// Writes that break their stream off.
+    pub reset_per_100k: u64,
+    /// Segments that come 0.2 to 2 s late, as after a loss.
+    pub stall_per_mille: u64,
+    /// Reads and writes cut short at a random byte.
+    pub short_per_mille: u64,
+    /// Datagrams lost; half as many come twice.
+    pub datagram_loss_per_mille: u64,
+}
+
+/// What disks and stores do wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskFaults {
+    /// Writes and flushes that fail with EIO.
+    pub error_per_100k: u64,
+    /// Bytes a disk holds; 0 is no limit. Lifted when the faults stop.
+    pub capacity_percent: u64,
+    /// Reads and writes that do less than asked.
+    pub short_per_mille: u64,
+    /// Longest delay of a job.
+    pub delay_micros_max: u64,
+    /// Jobs that take a hundred times as long.
+    pub slow_per_mille: u64,
+}
+
+/// What happens to machines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeFaults {
+    /// Mean time between two kills of a process (the kernel lives), in milliseconds; 0 is never.
+    pub kill_every_ms: u64,
+    /// Mean time between two losses of power (unsynced writes may be lost), in milliseconds; 0 is never.
+    pub power_every_ms: u64,
+    /// Mean time between two orderly restarts, in milliseconds; 0 is never.
+    pub restart_every_ms: u64,
+    /// Mean time between two cuts of a machine's cable, each of 1 to 40 s, in milliseconds; 0 is never.
+    pub cut_every_ms: u64,
+    /// Whether one peer sends wrong blocks.
+    pub poisoner: bool,
+    /// Whether one peer takes requests and never answers them.
+    pub staller: bool,
+    /// Whether one leecher has a sixteenth of the bandwidth.
+    pub slow_peer: bool,
+    /// Tracker answers that fail, in a thousand.
+    pub tracker_error_per_mille: u64,
+}
+
+/// Everything that goes wrong in one world, until the faults stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// The network's.
+    pub net: NetFaults,
+    /// The disks'.
+    pub disk: DiskFaults,
+    /// The machines'.
+    pub node: NodeFaults,
+}
+
+/// The names `linnet sim --faults` takes, and what each means.
+pub const NAMES: &[(&str, &str)] = &[
+    ("none", "nothing goes wrong"),
+    (
+        "net",
+        "resets, stalls, failed dials, odd cuts, lost datagrams",
+    ),
+    ("cuts", "cables are pulled for up to 40 s"),
+    ("disk", "disks fail, fill up and are slow"),
+    ("kills", "processes are killed and restarted"),
+    ("power", "machines lose power, and unsynced writes with it"),
+    ("restarts", "processes are restarted in order"),
+    ("poison", "one peer sends wrong blocks"),
+    ("stall", "one peer never answers, one is slow"),
+    ("all", "all of it"),
+];
+
+impl Faults {
+    /// The faults of this name; `None` when there is no such name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let calm = NetFaults {
+            latency_micros_max: 30_000,
+            ..NetFaults::default()
+        };
+        let disk = DiskFaults {
+            delay_micros_max: 3000,
+            ..DiskFaults::default()
+        };
+        let base = Self {
+            net: calm,
+            disk,
+            node: NodeFaults::default(),
+        };
+        let net = NetFaults {
+            latency_micros_max: 150_000,
+            dial_error_per_mille: 150,
+            reset_per_100k: 200,
+            stall_per_mille: 10,
+            short_per_mille: 200,
+            datagram_loss_per_mille: 200,
+        };
+        let bad_disk = DiskFaults {
+            error_per_100k: 300,
+            capacity_percent: 60,
+            short_per_mille: 100,
+            delay_micros_max: 20_000,
+            slow_per_mille: 20,
+        };
+        let node = |node: NodeFaults| Self { node, ..base };
+        let quiet = NodeFaults::default();
+        Some(match name {
+            "none" => base,
+            "net" => Self {
+                net,
+                node: NodeFaults {
+                    tracker_error_per_mille: 300,
+                    ..quiet
+                },
+                ..base
+            },
+            "cuts" => node(NodeFaults {
+                cut_every_ms: 15_000,
+                ..quiet
+            }),
+            "disk" => Self {
+                disk: bad_disk,
+                ..base
+            },
+            "kills" => node(NodeFaults {
+                kill_every_ms: 8000,
+                ..quiet
+            }),
+            "power" => node(NodeFaults {
+                power_every_ms: 8000,
+                ..quiet
+            }),
+            "restarts" => node(NodeFaults {
+                restart_every_ms: 8000,
+                ..quiet
+            }),
+            "poison" => node(NodeFaults {
+                poisoner: true,
+                ..quiet
+            }),
+            "stall" => node(NodeFaults {
+                staller: true,
+                slow_peer: true,
+                ..quiet
+            }),
+            "all" => Self {
+                net,
+                disk: bad_disk,
+                node: NodeFaults {
+                    kill_every_ms: 30_000,
+                    power_every_ms: 30_000,
+                    restart_every_ms: 30_000,
+                    cut_every_ms: 30_000,
+                    poisoner: true,
+                    staller: true,
+                    slow_peer: true,
+                    tracker_error_per_mille: 300,
+                },
+            },
+            _ => return None,
+        })
+    }
+
+    /// What remains when the faults stop: the same latencies, and nothing wrong. Scripted peers stay as they are.
+    #[must_use]
+    pub fn calmed(self) -> Self {
+        Self {
+            net: NetFaults {
+                latency_micros_max: self.net.latency_micros_max,
+                ..NetFaults::default()
+            },
+            disk: DiskFaults {
+                delay_micros_max: self.disk.delay_micros_max,
+                ..DiskFaults::default()
+            },
+            node: NodeFaults {
+                kill_every_ms: 0,
+                power_every_ms: 0,
+                restart_every_ms: 0,
+                cut_every_ms: 0,
+                tracker_error_per_mille: 0,
+                ..self.node
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_means_something() {
+        for (at, (name, _)) in NAMES.iter().enumerate() {
+            let faults = Faults::named(name).unwrap();
+            assert_eq!(
+                faults == faults.calmed(),
+                ["none", "poison", "stall"].contains(name),
+                "{name}"
+            );
+            assert!(
+                NAMES[..at]
+                    .iter()
+                    .all(|(other, _)| Faults::named(other) != Some(faults)),
+                "{name}"
+            );
+        }
+        assert_eq!(Faults::named("chaos"), None);
+    }
+}

@@ -1,0 +1,116 @@
+use std::fs;
+
+use super::*;
+use crate::worker::fixture::{Fixture, PLAIN, SESSION};
+
+fn many(root: &Path) -> Fixture {
+    let names: Vec<String> = (0..10).map(|n| format!("f{n}")).collect();
+    let files: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), 10, PLAIN))
+        .collect();
+    Fixture::new(root, 16_384, &files)
+}
+
+fn keys(files: &DiskFiles) -> Vec<FileIndex> {
+    files.table().entries.keys().map(|key| key.1).collect()
+}
+
+#[test]
+fn the_least_recently_used_handle_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let fixture = many(directory.path());
+    let mut files = DiskFiles::with_capacity(3);
+    let open = |file: FileIndex, session: SessionId| {
+        let place = Place {
+            session,
+            layout: fixture.layout(),
+            file,
+        };
+        let handle = files.clone().open(place, Access::Write).unwrap();
+        (handle, keys(&files))
+    };
+    assert_eq!(open(0, SESSION).1, [0]);
+    assert_eq!(open(1, SESSION).1, [0, 1]);
+    assert_eq!(open(2, SESSION).1, [0, 1, 2]);
+    let (first, _) = open(0, SESSION);
+    assert_eq!(
+        open(3, SESSION).1,
+        [0, 2, 3],
+        "1 was not used for the longest"
+    );
+    let (again, _) = open(0, SESSION);
+    assert!(Arc::ptr_eq(&first, &again));
+    let other = SessionId::new(9, 9);
+    let (elsewhere, _) = open(0, other);
+    assert!(
+        !Arc::ptr_eq(&first, &elsewhere),
+        "a handle is its session's own"
+    );
+    files.close(SESSION);
+    assert_eq!(keys(&files), [0]);
+    files.close(other);
+    assert_eq!(keys(&files), [0; 0]);
+}
+
+#[test]
+fn a_handle_for_reading_is_opened_anew_for_writing() {
+    let directory = tempfile::tempdir().unwrap();
+    let fixture = many(directory.path());
+    let place = Place {
+        session: SESSION,
+        layout: fixture.layout(),
+        file: 0,
+    };
+    fs::write(directory.path().join("f0"), "abc").unwrap();
+    let mut files = DiskFiles::new();
+    let reading = files.open(place, Access::Read).unwrap();
+    assert!(files.write_at(&reading, &[IoSlice::new(b"x")], 0).is_err());
+    let writing = files.open(place, Access::Write).unwrap();
+    files.write_at(&writing, &[IoSlice::new(b"x")], 0).unwrap();
+    let both = files.open(place, Access::Read).unwrap();
+    assert!(Arc::ptr_eq(&writing, &both));
+    assert_eq!(files.stamp(&both).unwrap(), files.stat(place).unwrap());
+}
+
+#[test]
+fn a_file_that_is_missing_is_made_for_writing_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let fixture = many(&directory.path().join("root"));
+    let place = Place {
+        session: SESSION,
+        layout: fixture.layout(),
+        file: 0,
+    };
+    let mut files = DiskFiles::new();
+    let error = files.open(place, Access::Read).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    assert!(!directory.path().join("root").exists());
+    files.open(place, Access::Write).unwrap();
+    assert!(directory.path().join("root/f0").is_file());
+}
+
+#[test]
+fn offers_are_bounded_and_each_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..OFFERED_MAX + 10).map(|n| format!("f{n}")).collect();
+    let list: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), 10, PLAIN))
+        .collect();
+    let fixture = Fixture::new(directory.path(), 16_384, &list);
+    let mut files = DiskFiles::new();
+    files.begin(true);
+    for _ in 0..2 {
+        for file in 0..list.len() {
+            let place = Place {
+                session: SESSION,
+                layout: fixture.layout(),
+                file,
+            };
+            files.open(place, Access::Write).unwrap();
+        }
+    }
+    assert_eq!(files.take_offered().len(), OFFERED_MAX);
+    assert!(files.take_offered().is_empty());
+}

@@ -1,0 +1,230 @@
+//! Which job is next: round robin between sessions, and never all workers on one device.
+//!
+//! Pure: the lock around it and the threads are in `pool.rs`.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::engine::message::{Job, Work};
+use crate::ids::{InfoHash, SessionId};
+
+/// Jobs that are given out and not yet taken back: waiting, running or finished. Beyond it [`Pool::submit`](super::Pool::submit)
+/// gives the job back; the engine bounds what it asks for by its blocks and sessions, so that is a bug or a huge cache.
+pub const JOBS_MAX: usize = 4096;
+
+/// Sessions whose device is remembered; beyond it all are learned again.
+const DEVICES_MAX: usize = 4096;
+
+/// A name for a device: jobs on one device may hang together.
+pub(super) type Device = u64;
+
+/// The kinds of jobs, in the order of [`Stats`].
+pub const KINDS: [&str; 7] = [
+    "prepare", "check", "commit", "write", "read", "sync", "close",
+];
+
+fn kind_of(job: &Job) -> usize {
+    match job {
+        Job::Prepare { .. } => 0,
+        Job::Check { .. } => 1,
+        Job::Commit { .. } => 2,
+        Job::Write { .. } => 3,
+        Job::Read(_) => 4,
+        Job::Sync { .. } => 5,
+        Job::Close => 6,
+    }
+}
+
+/// Jobs of one kind: `submitted = completed + failed + cancelled + queued + running`, always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Taken on, ever.
+    pub submitted: u64,
+    /// Done without a fault.
+    pub completed: u64,
+    /// Done, with a fault in the outcome.
+    pub failed: u64,
+    /// Dropped at the end.
+    pub cancelled: u64,
+    /// Waiting now.
+    pub queued: u64,
+    /// At a worker now.
+    pub running: u64,
+}
+
+/// How the pool stands, by kind of job, in the order of [`KINDS`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// One for each of [`KINDS`].
+    pub kinds: [Counts; KINDS.len()],
+}
+
+impl Stats {
+    /// All kinds together.
+    #[must_use]
+    pub fn total(&self) -> Counts {
+        self.kinds
+            .iter()
+            .fold(Counts::default(), |sum, kind| Counts {
+                submitted: sum.submitted + kind.submitted,
+                completed: sum.completed + kind.completed,
+                failed: sum.failed + kind.failed,
+                cancelled: sum.cancelled + kind.cancelled,
+                queued: sum.queued + kind.queued,
+                running: sum.running + kind.running,
+            })
+    }
+}
+
+/// What runs at a worker; handed back to [`Queue::finish`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Running {
+    kind: usize,
+    device: Device,
+    session: SessionId,
+    info_hash: InfoHash,
+}
+
+impl Running {
+    /// For a person.
+    pub(super) fn describe(&self) -> String {
+        format!("{} of torrent {}", KINDS[self.kind], self.info_hash)
+    }
+}
+
+/// What a free worker is to do.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// This job; [`Queue::finish`] ends it.
+    Run(Work, Running),
+    /// Find out on which device the session lies and tell [`Queue::learn`]; then ask again.
+    Learn(SessionId, std::path::PathBuf),
+    /// Nothing for now.
+    Wait,
+}
+
+/// The waiting jobs, and what runs.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// Sessions with waiting jobs, the next one first; each once.
+    turns: VecDeque<SessionId>,
+    /// What waits of each of them, never empty.
+    waiting: BTreeMap<SessionId, VecDeque<Work>>,
+    devices: BTreeMap<SessionId, Device>,
+    /// Running jobs on each device, never 0.
+    busy: BTreeMap<Device, usize>,
+    /// How many may run on one device.
+    per_device: usize,
+    stats: Stats,
+}
+
+impl Queue {
+    /// For so many workers.
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            turns: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            per_device: workers.saturating_sub(1).max(1),
+            stats: Stats::default(),
+        }
+    }
+
+    pub(super) fn push(&mut self, work: Work) {
+        let counts = &mut self.stats.kinds[kind_of(&work.job)];
+        counts.submitted += 1;
+        counts.queued += 1;
+        let session = work.session;
+        let jobs = self.waiting.entry(session).or_default();
+        if jobs.is_empty() {
+            self.turns.push_back(session);
+        }
+        jobs.push_back(work);
+    }
+
+    /// The next job whose device has room. Its session goes behind all others.
+    pub(super) fn next(&mut self) -> Next {
+        for turn in 0..self.turns.len() {
+            let session = self.turns[turn];
+            let Some(&device) = self.devices.get(&session) else {
+                let root = self.waiting[&session][0].storage.layout.root.clone();
+                return Next::Learn(session, root);
+            };
+            if self.busy.get(&device).copied().unwrap_or(0) >= self.per_device {
+                continue;
+            }
+            self.turns.remove(turn);
+            let jobs = self.waiting.get_mut(&session).expect("it has its turn");
+            let work = jobs.pop_front().expect("never empty");
+            if jobs.is_empty() {
+                self.waiting.remove(&session);
+            } else {
+                self.turns.push_back(session);
+            }
+            *self.busy.entry(device).or_default() += 1;
+            let kind = kind_of(&work.job);
+            self.stats.kinds[kind].queued -= 1;
+            self.stats.kinds[kind].running += 1;
+            let running = Running {
+                kind,
+                device,
+                session,
+                info_hash: work.storage.info_hash,
+            };
+            return Next::Run(work, running);
+        }
+        Next::Wait
+    }
+
+    /// On which device a session lies. Found out without touching it, by the table of mounts.
+    pub(super) fn learn(&mut self, session: SessionId, device: Device) {
+        if self.devices.len() >= DEVICES_MAX {
+            self.devices.clear();
+        }
+        self.devices.insert(session, device);
+    }
+
+    /// A job is over.
+    pub(super) fn finish(&mut self, running: Running, failed: bool) {
+        let busy = self.busy.get_mut(&running.device).expect("it ran there");
+        *busy -= 1;
+        if *busy == 0 {
+            self.busy.remove(&running.device);
+        }
+        if KINDS[running.kind] == "close" && !self.waiting.contains_key(&running.session) {
+            self.devices.remove(&running.session);
+        }
+        let counts = &mut self.stats.kinds[running.kind];
+        counts.running -= 1;
+        if failed {
+            counts.failed += 1;
+        } else {
+            counts.completed += 1;
+        }
+    }
+
+    /// Drops what waits.
+    pub(super) fn cancel(&mut self) -> usize {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.turns.clear();
+        let mut dropped = 0;
+        for work in waiting.into_values().flatten() {
+            let counts = &mut self.stats.kinds[kind_of(&work.job)];
+            counts.queued -= 1;
+            counts.cancelled += 1;
+            dropped += 1;
+        }
+        dropped
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    pub(super) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+}
+
+#[cfg(test)]
+mod tests;
