@@ -21,6 +21,7 @@ mod running;
 mod seed;
 mod show;
 pub mod signals;
+mod sim;
 mod source;
 pub mod transfer;
 mod units;
@@ -117,6 +118,8 @@ enum Command {
     Show(show::Show),
     /// Check the data on disk against a torrent
     Verify(verify::Verify),
+    /// Run one deterministic simulated swarm
+    Sim(sim::Sim),
     /// Print the configuration in effect, with the origin of each value
     Config(config::ConfigCommand),
     /// Print shell completions
@@ -167,6 +170,7 @@ pub fn run(
         Command::Create(command) => command.run(context),
         Command::Show(command) => command.run(context),
         Command::Verify(command) => command.run(context),
+        Command::Sim(command) => command.run(context),
         Command::Config(command) => command.run(context),
         Command::Completions(command) => command.run(context),
         Command::Man => man::run(context),

@@ -22,7 +22,8 @@ use super::trace::Trace;
 use super::tracker::Tracker;
 
 /// Where the tracker answers, under the name `tracker.sim` too.
-pub const TRACKER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 9, 9, 9)), 6969);
+pub const TRACKER: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 9, 9, 9)), 6969);
 /// Worker threads of a machine.
 const WORKERS: usize = 2;
 
@@ -195,11 +196,16 @@ impl Common {
 
     /// Takes a job for the store.
     pub fn store(&mut self, node: NodeIndex, job: StoreJob) {
-        let delay = Duration::from_micros(100 + self.rng.below(self.faults.disk.delay_micros_max.max(1)));
+        let delay =
+            Duration::from_micros(100 + self.rng.below(self.faults.disk.delay_micros_max.max(1)));
         // The store does its jobs in order: none overtakes the one before.
-        let last = self.tasks.iter().rev().find_map(|((at, _), (owner, _, task))| {
-            (*owner == node && matches!(task, Task::Store(_))).then_some(*at)
-        });
+        let last = self
+            .tasks
+            .iter()
+            .rev()
+            .find_map(|((at, _), (owner, _, task))| {
+                (*owner == node && matches!(task, Task::Store(_))).then_some(*at)
+            });
         let at = (self.now + delay).max(last.unwrap_or_default());
         self.later(node, at, Task::Store(job));
     }
@@ -212,7 +218,8 @@ impl Common {
 
     fn later(&mut self, node: NodeIndex, at: Instant, task: Task) {
         let incarnation = self.nodes[node].incarnation;
-        self.tasks.insert((at, self.next_task), (node, incarnation, task));
+        self.tasks
+            .insert((at, self.next_task), (node, incarnation, task));
         self.next_task += 1;
     }
 
@@ -236,7 +243,11 @@ impl Common {
                 let outcome = self.nodes[index].store.run(task, broken);
                 // A save may be durable and its answer still lost: power goes in between.
                 let saved = matches!(outcome, StoreOutcome::Saved(_));
-                let stored = Stored { id, session, outcome };
+                let stored = Stored {
+                    id,
+                    session,
+                    outcome,
+                };
                 if saved {
                     let at = self.now + Duration::from_micros(1 + self.rng.below(500));
                     self.later(index, at, Task::Stored(stored));
@@ -266,8 +277,11 @@ impl Common {
                 let ip = if host == "tracker.sim" {
                     Some(TRACKER.ip())
                 } else {
-                    let node = host.strip_prefix("node-").and_then(|n| n.parse::<usize>().ok());
-                    node.filter(|n| *n < self.nodes.len()).map(|n| self.net.address(n).ip())
+                    let node = host
+                        .strip_prefix("node-")
+                        .and_then(|n| n.parse::<usize>().ok());
+                    node.filter(|n| *n < self.nodes.len())
+                        .map(|n| self.net.address(n).ip())
                 };
                 FetchOutcome::Resolved(match ip {
                     Some(ip) if !failed => Ok(vec![SocketAddr::new(ip, port)]),
@@ -275,6 +289,9 @@ impl Common {
                 })
             }
         };
-        Fetched { id: fetch.id, outcome }
+        Fetched {
+            id: fetch.id,
+            outcome,
+        }
     }
 }

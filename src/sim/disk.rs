@@ -2,8 +2,8 @@
 //!
 //! Each file has two contents: what a read sees now (the page cache) and what the device holds. A flush brings the device up
 //! to date. A power cut lets each unflushed page, and each file's unflushed length and time, reach the device or not, by
-//! chance. A flush that fails leaves the pages clean but not on the device, as Linux does: a later flush that succeeds says
-//! nothing about them.
+//! chance. A flush that fails leaves its pages dirty, or ([`DiskFaults::flush_drops`]) clean and not on the device, as Linux
+//! does: a later flush that succeeds then says nothing about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -92,6 +92,13 @@ impl Disk {
     #[must_use]
     pub fn content(&self, path: &Path) -> Option<&[u8]> {
         self.files.get(path).map(|file| &file.current[..])
+    }
+
+    /// What the device holds of a file, were power to go now.
+    #[must_use]
+    pub fn flushed(&self, path: &Path) -> Option<&[u8]> {
+        let file = self.files.get(path).filter(|file| file.named);
+        file.map(|file| &file.device[..])
     }
 
     /// A person deletes a file.
@@ -190,7 +197,9 @@ impl Files for Disk {
         let total: usize = parts.iter().map(|part| part.len()).sum();
         let most = self.cut(total);
         let file = self.files.get(handle).ok_or_else(missing)?;
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(file.current.len());
+        let from = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(file.current.len());
         let to = file.current.len().min(from.saturating_add(most));
         let mut rest = &file.current[from..to];
         for part in parts {
@@ -229,7 +238,11 @@ impl Files for Disk {
         if to <= from && most > 0 {
             return Err(rustix::io::Errno::NOSPC.into());
         }
-        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).take(to - from).collect();
+        let bytes: Vec<u8> = parts
+            .iter()
+            .flat_map(|part| part.iter().copied())
+            .take(to - from)
+            .collect();
         if file.current.len() < to {
             file.current.resize(to, 0);
         }
@@ -254,9 +267,13 @@ impl Files for Disk {
 
     fn sync(&mut self, handle: &PathBuf) -> io::Result<()> {
         let failed = self.fails();
+        let drops = self.faults.flush_drops;
         let file = self.files.get_mut(handle).ok_or_else(missing)?;
-        let dirty = std::mem::take(&mut file.dirty);
+        if failed.is_err() && drops {
+            file.dirty.clear();
+        }
         failed?;
+        let dirty = std::mem::take(&mut file.dirty);
         file.device.resize(file.current.len(), 0);
         dirty.into_iter().for_each(|page| flush_page(file, page));
         file.device_modified = file.modified;
@@ -311,7 +328,11 @@ mod tests {
     #[test]
     fn a_power_cut_takes_only_what_was_not_flushed() {
         let layout = layout();
-        let place = Place { session: SessionId::new(0, 0), layout: &layout, file: 0 };
+        let place = Place {
+            session: SessionId::new(0, 0),
+            layout: &layout,
+            file: 0,
+        };
         let (mut lost, mut kept) = (0, 0);
         for seed in 0..100 {
             let mut disk = disk(u64::MAX, seed);
@@ -331,7 +352,11 @@ mod tests {
                 }
             }
             let after = disk.stat(place).unwrap();
-            assert_eq!(after.length == stamp.length, after == stamp, "length and time go together");
+            assert_eq!(
+                after.length == stamp.length,
+                after == stamp,
+                "length and time go together"
+            );
         }
         assert!(lost > 50 && kept > 50, "{lost} lost, {kept} kept");
     }
@@ -339,15 +364,30 @@ mod tests {
     #[test]
     fn a_failed_flush_is_not_made_good_by_a_later_one() {
         let layout = layout();
-        let place = Place { session: SessionId::new(0, 0), layout: &layout, file: 0 };
+        let place = Place {
+            session: SessionId::new(0, 0),
+            layout: &layout,
+            file: 0,
+        };
         let mut disk = disk(u64::MAX, 1);
         let handle = disk.open(place, Access::Write).unwrap();
         write(&mut disk, &handle, 0, &[1; PAGE]).unwrap();
-        disk.set_faults(DiskFaults { error_per_100k: 100_000, ..DiskFaults::default() }, u64::MAX);
+        disk.set_faults(
+            DiskFaults {
+                error_per_100k: 100_000,
+                flush_drops: true,
+                ..DiskFaults::default()
+            },
+            u64::MAX,
+        );
         assert!(disk.sync(&handle).is_err());
         disk.set_faults(DiskFaults::default(), u64::MAX);
         disk.sync(&handle).unwrap();
-        assert_eq!(disk.content(&handle).unwrap()[0], 1, "the page cache has it");
+        assert_eq!(
+            disk.content(&handle).unwrap()[0],
+            1,
+            "the page cache has it"
+        );
         disk.power_cut();
         assert_eq!(disk.content(&handle).unwrap()[0], 0, "the device never had");
     }
@@ -355,12 +395,23 @@ mod tests {
     #[test]
     fn a_full_disk_takes_what_fits() {
         let layout = layout();
-        let place = Place { session: SessionId::new(0, 0), layout: &layout, file: 0 };
+        let place = Place {
+            session: SessionId::new(0, 0),
+            layout: &layout,
+            file: 0,
+        };
         let mut disk = disk(2 * PAGE as u64, 1);
         let handle = disk.open(place, Access::Write).unwrap();
-        assert_eq!(write(&mut disk, &handle, 0, &[1; 3 * PAGE]).unwrap(), 2 * PAGE);
+        assert_eq!(
+            write(&mut disk, &handle, 0, &[1; 3 * PAGE]).unwrap(),
+            2 * PAGE
+        );
         let error = write(&mut disk, &handle, 2 * PAGE as u64, &[1; 10]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        assert_eq!(write(&mut disk, &handle, 5, &[3; 10]).unwrap(), 10, "pages that are there are written again");
+        assert_eq!(
+            write(&mut disk, &handle, 5, &[3; 10]).unwrap(),
+            10,
+            "pages that are there are written again"
+        );
     }
 }

@@ -22,7 +22,9 @@ pub struct NetFaults {
 pub struct DiskFaults {
     /// Writes and flushes that fail with EIO.
     pub error_per_100k: u64,
-    /// Bytes a disk holds; 0 is no limit. Lifted when the faults stop.
+    /// Whether a flush that fails leaves its pages clean and not on the device, as Linux does, or dirty.
+    pub flush_drops: bool,
+    /// What a disk holds, in percent of the torrent; 0 is no limit. Lifted when the faults stop.
     pub capacity_percent: u64,
     /// Reads and writes that do less than asked.
     pub short_per_mille: u64,
@@ -43,6 +45,10 @@ pub struct NodeFaults {
     pub restart_every_ms: u64,
     /// Mean time between two cuts of a machine's cable, each of 1 to 40 s, in milliseconds; 0 is never.
     pub cut_every_ms: u64,
+    /// Files deleted while their process is down, in a thousand times that it is. The seeder keeps its files.
+    pub delete_per_mille: u64,
+    /// Processes hit by the next trouble within 200 ms of their start, in a thousand starts.
+    pub early_per_mille: u64,
     /// Whether one peer sends wrong blocks.
     pub poisoner: bool,
     /// Whether one peer takes requests and never answers them.
@@ -73,9 +79,17 @@ pub const NAMES: &[(&str, &str)] = &[
     ),
     ("cuts", "cables are pulled for up to 40 s"),
     ("disk", "disks fail, fill up and are slow"),
+    (
+        "flushes",
+        "disks fail, and a failed flush loses what it was for",
+    ),
     ("kills", "processes are killed and restarted"),
     ("power", "machines lose power, and unsynced writes with it"),
     ("restarts", "processes are restarted in order"),
+    (
+        "deletions",
+        "processes are restarted, and files deleted meanwhile",
+    ),
     ("poison", "one peer sends wrong blocks"),
     ("stall", "one peer never answers, one is slow"),
     ("all", "all of it"),
@@ -108,6 +122,7 @@ impl Faults {
         };
         let bad_disk = DiskFaults {
             error_per_100k: 300,
+            flush_drops: false,
             capacity_percent: 60,
             short_per_mille: 100,
             delay_micros_max: 20_000,
@@ -135,14 +150,34 @@ impl Faults {
             },
             "kills" => node(NodeFaults {
                 kill_every_ms: 8000,
+                early_per_mille: 250,
                 ..quiet
             }),
             "power" => node(NodeFaults {
                 power_every_ms: 8000,
+                early_per_mille: 250,
                 ..quiet
             }),
             "restarts" => node(NodeFaults {
                 restart_every_ms: 8000,
+                early_per_mille: 250,
+                ..quiet
+            }),
+            "flushes" => Self {
+                disk: DiskFaults {
+                    flush_drops: true,
+                    ..bad_disk
+                },
+                node: NodeFaults {
+                    power_every_ms: 8000,
+                    ..quiet
+                },
+                ..base
+            },
+            "deletions" => node(NodeFaults {
+                restart_every_ms: 10_000,
+                kill_every_ms: 10_000,
+                delete_per_mille: 500,
                 ..quiet
             }),
             "poison" => node(NodeFaults {
@@ -162,6 +197,8 @@ impl Faults {
                     power_every_ms: 30_000,
                     restart_every_ms: 30_000,
                     cut_every_ms: 30_000,
+                    delete_per_mille: 200,
+                    early_per_mille: 200,
                     poisoner: true,
                     staller: true,
                     slow_peer: true,

@@ -27,6 +27,8 @@ const WINDOW: usize = 96 * 1024;
 const SEGMENT: usize = 16 * 1024;
 /// How long a dial to a machine without power lasts.
 const DIAL_SILENCE: Duration = Duration::from_secs(60);
+/// How long until bytes that nobody acknowledged are sent again.
+const SEND_AGAIN: Duration = Duration::from_secs(2);
 /// Sockets waiting to be accepted; more are refused.
 const BACKLOG: usize = 64;
 
@@ -453,7 +455,7 @@ impl Net {
             Arrival::Answer { end, why } => self.on_answer(end, why),
             Arrival::Bytes { end: id, bytes } => {
                 let Some(end) = self.ends.get_mut(&id) else {
-                    self.answer_stranger(now, id);
+                    self.answer_stranger(now, id, bytes);
                     return;
                 };
                 end.coming -= bytes.len();
@@ -555,8 +557,9 @@ impl Net {
         self.machines[node].ready.push(ready);
     }
 
-    /// Bytes for an end that is gone: whoever sent them is told, if the machine has power.
-    fn answer_stranger(&mut self, now: Instant, gone: EndId) {
+    /// Bytes for an end that is gone. A machine with power answers with a reset; without, they are sent again and again, so
+    /// that the reset comes once it is up.
+    fn answer_stranger(&mut self, now: Instant, gone: EndId, bytes: Vec<u8>) {
         let sender = self.ends.iter().find(|(_, end)| end.other == Some(gone));
         let Some((&id, end)) = sender else {
             return;
@@ -564,6 +567,8 @@ impl Net {
         if end.other_node.is_some_and(|node| self.machines[node].power) {
             let at = now + self.machines[end.node].latency * 2;
             self.arrive(at, Arrival::Reset { end: id });
+        } else {
+            self.arrive(now + SEND_AGAIN, Arrival::Bytes { end: gone, bytes });
         }
     }
 

@@ -39,7 +39,10 @@ impl Store {
                 StoreOutcome::Saved(Ok(()))
             }
             StoreTask::Release { info_hash, root } => {
-                assert!(self.held.remove(&(info_hash, root)), "only a row that is held is let go");
+                assert!(
+                    self.held.remove(&(info_hash, root)),
+                    "only a row that is held is let go"
+                );
                 StoreOutcome::Released
             }
         }
@@ -53,6 +56,9 @@ impl Store {
     /// The row of a torrent, whatever its root.
     #[must_use]
     pub fn row(&self, info_hash: InfoHash) -> Option<&Progress> {
-        self.rows.iter().find(|(key, _)| key.0 == info_hash).map(|(_, row)| row)
+        self.rows
+            .iter()
+            .find(|(key, _)| key.0 == info_hash)
+            .map(|(_, row)| row)
     }
 }

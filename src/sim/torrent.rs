@@ -39,19 +39,34 @@ impl Torrent {
                 _ => 1 + rng.below(2 * bytes / count),
             };
             let path = PathBuf::from(format!("torrent/{at}.bin"));
-            files.push(FileEntry { path, length, offset, kind: regular.clone() });
+            files.push(FileEntry {
+                path,
+                length,
+                offset,
+                kind: regular.clone(),
+            });
             offset += length;
             let rest = offset % u64::from(piece_length);
             if rest != 0 && at + 1 < count && rng.chance(1, 3) {
                 let length = u64::from(piece_length) - rest;
                 let path = PathBuf::from(format!("torrent/.pad/{at}"));
-                files.push(FileEntry { path, length, offset, kind: FileKind::Pad });
+                files.push(FileEntry {
+                    path,
+                    length,
+                    offset,
+                    kind: FileKind::Pad,
+                });
                 offset += length;
             }
         }
         let path = PathBuf::from("torrent/last.bin");
         let length = 1 + rng.below(bytes);
-        files.push(FileEntry { path, length, offset, kind: regular });
+        files.push(FileEntry {
+            path,
+            length,
+            offset,
+            kind: regular,
+        });
         offset += length;
 
         let mut content = vec![0; usize::try_from(offset).expect("a simulated torrent is small")];
@@ -59,7 +74,10 @@ impl Torrent {
             rng.fill(&mut content[span(file.offset, file.length)]);
         }
         let geometry = Geometry::new(offset, piece_length).expect("a valid cut");
-        let piece_hashes = content.chunks(piece_length as usize).map(hash::sha1).collect();
+        let piece_hashes = content
+            .chunks(piece_length as usize)
+            .map(hash::sha1)
+            .collect();
         let mut info_hash = [0; 20];
         rng.fill(&mut info_hash);
         let metainfo = Metainfo {
@@ -76,15 +94,26 @@ impl Torrent {
             created_by: None,
             source: None,
         };
-        let layout = Layout { root: PathBuf::from("/data"), files, geometry };
-        Self { metainfo: Arc::new(metainfo), content, layout }
+        let layout = Layout {
+            root: PathBuf::from("/data"),
+            files,
+            geometry,
+        };
+        Self {
+            metainfo: Arc::new(metainfo),
+            content,
+            layout,
+        }
     }
 
     /// Puts all files on a disk.
     pub fn put_on(&self, disk: &mut Disk) {
         for (index, file) in self.layout.files.iter().enumerate() {
             if file.is_regular() {
-                disk.put(self.layout.path(index), &self.content[span(file.offset, file.length)]);
+                disk.put(
+                    self.layout.path(index),
+                    &self.content[span(file.offset, file.length)],
+                );
             }
         }
     }

@@ -27,7 +27,9 @@ impl Tracker {
     pub fn http(&mut self, ip: IpAddr, url: &str, rng: &mut Rng) -> Option<Vec<u8>> {
         let (_, query) = url.split_once('?')?;
         let value = |name: &str| {
-            query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+            query
+                .split('&')
+                .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
         };
         let port = value("port")?.parse().ok()?;
         let stopped = value("event") == Some("stopped");

@@ -1,0 +1,350 @@
+//! What stands between a loop and its engine in a simulated world: it listens to everything that passes, hands in the
+//! messages of the world, and checks after each output that nothing was promised which is not so.
+//!
+//! Checked here: no piece is announced, served, counted or remembered before it is right where it has to be (the page cache
+//! for peers, the device for the store); every job is answered once, and no number is used twice; a stopped engine has
+//! nothing in flight.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+use crate::actor::Core;
+use crate::codec::bitfield::Bitfield;
+use crate::codec::geometry::PieceIndex;
+use crate::codec::wire::{self, Message as WireMessage};
+use crate::engine::message::{
+    Answer, Done, Frame, Input, Outcome, Output, Progress, StoreTask, Verdict, Work,
+};
+use crate::events::Event;
+use crate::ids::{JobId, ReplyId};
+use crate::metrics::EngineCounters;
+use crate::time::Instant;
+
+use super::common::Common;
+use super::net::NodeIndex;
+
+/// Answers to the world's own messages carry numbers from here on: the loop's are smaller.
+const OWN_REPLIES: u64 = 1 << 63;
+
+/// A core that is watched.
+#[derive(Debug)]
+pub struct Probe<C> {
+    core: C,
+    node: NodeIndex,
+    common: Rc<RefCell<Common>>,
+}
+
+impl<C: Core> Probe<C> {
+    /// Watches `core`, the engine of machine `node`.
+    pub const fn new(core: C, node: NodeIndex, common: Rc<RefCell<Common>>) -> Self {
+        Self { core, node, common }
+    }
+}
+
+impl<C: Core> Core for Probe<C> {
+    fn handle(&mut self, now: Instant, input: Input<'_>) {
+        let ask = {
+            let mut common = self.common.borrow_mut();
+            note_input(&mut common, self.node, &input);
+            // A message of the world takes the place of a tick: the tick comes again as long as a deadline is due.
+            let asks = &mut common.nodes[self.node].asks;
+            matches!(input, Input::Tick)
+                .then(|| asks.pop_front())
+                .flatten()
+        };
+        let input = match ask {
+            None => input,
+            Some((number, message)) => Input::Message {
+                message,
+                reply: Some(ReplyId(OWN_REPLIES + number)),
+            },
+        };
+        self.core.handle(now, input);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        loop {
+            let output = self.core.poll_output()?;
+            let mut common = self.common.borrow_mut();
+            note_output(&mut common, self.node, &output);
+            match output {
+                Output::Reply { reply, answer } if reply.0 >= OWN_REPLIES => {
+                    let answers = &mut common.nodes[self.node].answers;
+                    answers.insert(reply.0 - OWN_REPLIES, answer);
+                }
+                output => return Some(output),
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        if self.common.borrow().nodes[self.node].asks.is_empty() {
+            self.core.next_deadline()
+        } else {
+            Some(Instant::ZERO)
+        }
+    }
+
+    fn counters(&self) -> EngineCounters {
+        self.core.counters()
+    }
+}
+
+fn note_input(common: &mut Common, node: NodeIndex, input: &Input<'_>) {
+    let at = common.now.as_micros();
+    let trace = &mut common.trace;
+    let who = node as u64;
+    match input {
+        Input::Tick => trace.note("tick", &[at, who]),
+        Input::Message { .. } => trace.note("message", &[at, who]),
+        Input::Listening { addresses } => {
+            trace.note("listening", &[at, who, addresses.len() as u64])
+        }
+        Input::Incoming { socket, .. } => trace.note("incoming", &[at, who, socket.0]),
+        Input::Connected { stream } => trace.note("connected", &[at, who, stream.to_word()]),
+        Input::Received { stream, bytes } => {
+            trace.note("received", &[at, who, stream.to_word()]);
+            trace.bytes(bytes);
+        }
+        Input::Sent { stream, bytes, .. } => {
+            trace.note("sent", &[at, who, stream.to_word(), *bytes as u64]);
+        }
+        Input::Lost { stream, why } => {
+            trace.note("lost", &[at, who, stream.to_word(), *why as u64]);
+        }
+        Input::Datagram { bytes, .. } => {
+            trace.note("datagram", &[at, who]);
+            trace.bytes(bytes);
+        }
+        Input::Done(done) => {
+            trace.note("done", &[at, who, done.id.0]);
+            answered(common, node, done.id);
+            check_done(common, node, done);
+        }
+        Input::Stored(stored) => {
+            trace.note("stored", &[at, who, stored.id.0]);
+            answered(common, node, stored.id);
+        }
+        Input::Fetched(fetched) => {
+            trace.note("fetched", &[at, who, fetched.id.0]);
+            answered(common, node, fetched.id);
+        }
+    }
+}
+
+fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
+    let at = common.now.as_micros();
+    let who = node as u64;
+    let trace = &mut common.trace;
+    match output {
+        Output::Dial { stream, to } => {
+            trace.note("dial", &[at, who, stream.to_word(), u64::from(to.port())]);
+            if *to == common.net.address(node) {
+                common.fail(node, "it dials itself");
+            }
+        }
+        Output::Accept { socket, stream } => {
+            trace.note("accept", &[at, who, socket.0, stream.to_word()]);
+        }
+        Output::Refuse { socket } => trace.note("refuse", &[at, who, socket.0]),
+        Output::Send { stream, frame } => {
+            trace.note("send", &[at, who, stream.to_word(), frame.len() as u64]);
+            check_frame(common, node, frame);
+        }
+        Output::Hold { stream, hold } => {
+            trace.note("hold", &[at, who, stream.to_word(), u64::from(*hold)]);
+        }
+        Output::Close { stream } => trace.note("close", &[at, who, stream.to_word()]),
+        Output::Datagram { bytes, .. } => {
+            trace.note("to", &[at, who]);
+            trace.bytes(bytes);
+        }
+        Output::Work(Work { id, job, .. }) => {
+            trace.note(job.kind(), &[at, who, id.0]);
+            given_out(common, node, *id);
+        }
+        Output::Store(job) => {
+            trace.note("store", &[at, who, job.id.0]);
+            given_out(common, node, job.id);
+            if let StoreTask::Save(progress) = &job.task {
+                check_progress(common, node, progress);
+            }
+        }
+        Output::Fetch(fetch) => {
+            trace.note("fetch", &[at, who, fetch.id.0]);
+            given_out(common, node, fetch.id);
+        }
+        Output::Reply { reply, answer } => {
+            let kind = match answer {
+                Answer::Done => 0,
+                Answer::Refused(_) => 1,
+                Answer::Session(_) => 2,
+                Answer::Snapshot(_) => 3,
+                Answer::Engine(_) => 4,
+            };
+            trace.note("reply", &[at, who, reply.0, kind]);
+        }
+        Output::Event(event) => {
+            trace.note("event", &[at, who]);
+            check_event(common, node, event);
+        }
+        Output::Stopped(report) => {
+            trace.note("stopped", &[at, who]);
+            let left = common.nodes[node].outstanding.len();
+            if left > 0 && report.abandoned.is_empty() && report.trackers_unanswered == 0 {
+                common.fail(node, &format!("it stopped with {left} jobs unanswered"));
+            }
+        }
+    }
+}
+
+fn given_out(common: &mut Common, node: NodeIndex, id: JobId) {
+    if !common.nodes[node].outstanding.insert(id) {
+        common.fail(node, &format!("job {id} was given out twice"));
+    }
+}
+
+fn answered(common: &mut Common, node: NodeIndex, id: JobId) {
+    if !common.nodes[node].outstanding.remove(&id) {
+        common.fail(node, &format!("job {id} was answered, but not waited for"));
+    }
+}
+
+/// What a worker calls good must be on disk: the jobs themselves are tested too.
+fn check_done(common: &mut Common, node: NodeIndex, done: &Done) {
+    if let Outcome::Committed(pieces) = &done.outcome {
+        for committed in pieces {
+            let good = committed.verdict == Verdict::Good;
+            if good && !on_disk(common, node, committed.piece) {
+                let index = committed.piece.get();
+                common.fail(
+                    node,
+                    &format!("piece {index} was committed and is not on disk"),
+                );
+            }
+        }
+    }
+}
+
+/// What a peer is told must be so.
+fn check_frame(common: &mut Common, node: NodeIndex, frame: &Frame) {
+    match frame {
+        Frame::Small { length, bytes } => {
+            check_messages(common, node, &bytes[..usize::from(*length)])
+        }
+        Frame::Bytes(bytes) => check_messages(common, node, bytes),
+        Frame::Block {
+            head,
+            block,
+            length,
+        } => {
+            common.trace.bytes(&block[..*length as usize]);
+            let word = |at: usize| {
+                u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
+            };
+            let (index, begin) = (word(5), word(9));
+            let torrent = std::sync::Arc::clone(&common.torrent);
+            if torrent.bytes(index, begin, *length) != Some(&block[..*length as usize]) {
+                common.fail(
+                    node,
+                    &format!("it served wrong bytes of piece {index} at {begin}"),
+                );
+            }
+        }
+    }
+}
+
+fn check_messages(common: &mut Common, node: NodeIndex, mut bytes: &[u8]) {
+    common.trace.bytes(bytes);
+    if bytes.first() == Some(&19) && bytes.len() == wire::HANDSHAKE_BYTES {
+        return;
+    }
+    while !bytes.is_empty() {
+        match wire::decode(bytes, u32::MAX) {
+            Ok(Some((message, length))) => {
+                check_message(common, node, &message);
+                bytes = &bytes[length..];
+            }
+            other => {
+                common.fail(node, &format!("it sent no whole message: {other:?}"));
+                return;
+            }
+        }
+    }
+}
+
+fn check_message(common: &mut Common, node: NodeIndex, message: &WireMessage<'_>) {
+    let geometry = common.torrent.layout.geometry;
+    let announced: Vec<PieceIndex> = match message {
+        WireMessage::Have(index) => geometry.piece(*index).into_iter().collect(),
+        WireMessage::HaveAll => geometry.pieces().collect(),
+        WireMessage::Bitfield(bits) => {
+            match Bitfield::from_wire(bits, geometry.piece_count() as usize) {
+                Some(bits) => pieces(common, &bits),
+                None => {
+                    common.fail(node, "it sent a malformed bitfield");
+                    return;
+                }
+            }
+        }
+        _ => return,
+    };
+    for piece in announced {
+        if !on_disk(common, node, piece) {
+            common.fail(
+                node,
+                &format!("it announced piece {}, which is not on disk", piece.get()),
+            );
+        }
+    }
+}
+
+fn check_event(common: &mut Common, node: NodeIndex, event: &Event) {
+    if let Event::PieceCompleted(done) = event
+        && let Some(piece) = common.torrent.layout.geometry.piece(done.piece_index)
+        && !on_disk(common, node, piece)
+    {
+        common.fail(
+            node,
+            &format!(
+                "it counted piece {}, which is not on disk",
+                done.piece_index
+            ),
+        );
+    }
+}
+
+/// What is remembered must be on the device: power may go at any time.
+fn check_progress(common: &mut Common, node: NodeIndex, progress: &Progress) {
+    let count = common.torrent.layout.geometry.piece_count() as usize;
+    let Some(bits) = Bitfield::from_wire(&progress.have, count) else {
+        common.fail(node, "it saved a malformed bitfield");
+        return;
+    };
+    for piece in pieces(common, &bits) {
+        let disk = &common.nodes[node].disk;
+        if !common
+            .torrent
+            .has_piece(piece, |path: &Path| disk.flushed(path))
+        {
+            common.fail(
+                node,
+                &format!("it saved piece {}, which was not flushed", piece.get()),
+            );
+        }
+    }
+}
+
+fn pieces(common: &Common, bits: &Bitfield) -> Vec<PieceIndex> {
+    let geometry = common.torrent.layout.geometry;
+    let named = |index: usize| geometry.piece(u32::try_from(index).ok()?);
+    bits.iter_ones().filter_map(named).collect()
+}
+
+fn on_disk(common: &Common, node: NodeIndex, piece: PieceIndex) -> bool {
+    let disk = &common.nodes[node].disk;
+    common
+        .torrent
+        .has_piece(piece, |path: &Path| disk.content(path))
+}

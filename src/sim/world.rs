@@ -1,0 +1,736 @@
+//! A whole swarm under one clock: what starts, what breaks, what is asked of everybody, and what must hold in the end.
+//!
+//! First the faults happen, by chance and by name; then they stop, everything that is down is started, and a person resumes
+//! what stands still. From then on everybody must complete within [`LIVENESS`], hold nothing back, and stop in order.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::actor::mailbox::{Doorbell, Options as MailboxOptions};
+use crate::actor::{Loop, Wanted};
+use crate::config::{Backpressure, Config};
+use crate::engine::Engine;
+use crate::engine::message::{Answer, Message, SessionAdd, SessionState};
+use crate::engine::settings::Settings;
+use crate::ids::SessionId;
+use crate::rng::Rng;
+use crate::time::{Clock, Duration, Instant};
+
+use super::common::{Common, Node, TRACKER};
+use super::disk::Disk;
+use super::faults::{Faults, NodeFaults};
+use super::host::SimHost;
+use super::net::{Net, NodeIndex};
+use super::probe::Probe;
+use super::script::{Script, ScriptedPeer};
+use super::torrent::Torrent;
+use super::{Options, Report};
+
+/// How long the faults happen.
+const FAULTS_FOR: Duration = Duration::from_secs(60);
+/// How long it may take afterwards until everybody is complete.
+const LIVENESS: Duration = Duration::from_secs(20 * 60);
+/// How long everybody rests before nothing may be held any more.
+const REST: Duration = Duration::from_secs(20);
+/// How often everybody is asked how it stands.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What a shutdown may take, and what it may take beyond that.
+const STOP_BUDGET: Duration = Duration::from_secs(2);
+const STOP_GRACE: Duration = Duration::from_millis(200);
+/// Turns in a row of one machine in which nothing happened, before it counts as a busy loop.
+const IDLE_TURNS_MAX: u32 = 1000;
+/// Turns of one world: a bound on how long a run can take.
+const TURNS_MAX: u64 = 20_000_000;
+
+/// Something that runs on a machine.
+pub trait Process {
+    /// One turn; when the next is wanted. `None`: it has ended.
+    fn turn(&mut self) -> Option<Wanted>;
+}
+
+/// A loop with its engine.
+struct EngineProcess {
+    turns: Loop<SimHost, Probe<Engine>>,
+}
+
+impl Process for EngineProcess {
+    fn turn(&mut self) -> Option<Wanted> {
+        self.turns.turn();
+        match self.turns.stopped() {
+            Some(_) => None,
+            None => Some(self.turns.wanted()),
+        }
+    }
+}
+
+/// A process and when it runs.
+struct Running {
+    process: Box<dyn Process>,
+    wanted: Wanted,
+    /// Until when its last turn keeps it busy.
+    busy_until: Instant,
+    idle_turns: u32,
+}
+
+/// What the world knows of a machine with an engine.
+#[derive(Debug, Default)]
+struct Peer {
+    seeder: bool,
+    session: Option<SessionId>,
+    adding: Option<u64>,
+    showing: Option<u64>,
+    stopping: Option<Instant>,
+    /// When it is started again.
+    start_at: Option<Instant>,
+    /// Trouble of its own, soon after its start: when, and of which kind.
+    early: Option<(Instant, usize)>,
+    complete: bool,
+    /// How it stood when it was last asked, for a person.
+    stood: String,
+}
+
+/// A simulated world.
+pub struct World {
+    options: Options,
+    common: Rc<RefCell<Common>>,
+    torrent: Arc<Torrent>,
+    rng: Rng,
+    processes: Vec<Option<Running>>,
+    peers: Vec<Peer>,
+    /// Whether everybody is stopped for good.
+    ending: bool,
+    turns: u64,
+    happened: u64,
+    next_look: Instant,
+    /// When each kind of trouble comes next: kill, power, restart, cut.
+    next_trouble: [Instant; 4],
+}
+
+impl World {
+    /// A world of which nothing has happened yet.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        let mut rng = Rng::new(options.seed);
+        let trackers = vec![
+            vec![format!("udp://{TRACKER}/announce")],
+            vec!["http://tracker.sim/announce".to_owned()],
+        ];
+        let torrent = Arc::new(Torrent::draw(options.bytes, trackers, &mut rng));
+        let faults = options.faults;
+        let net = Net::new(faults.net, rng.fork());
+        let common = Common::new(net, Arc::clone(&torrent), faults, rng.fork());
+        let mut world = Self {
+            common: Rc::new(RefCell::new(common)),
+            torrent,
+            processes: Vec::new(),
+            peers: Vec::new(),
+            ending: false,
+            turns: 0,
+            happened: 0,
+            next_look: Instant::ZERO,
+            next_trouble: [Instant::FAR; 4],
+            rng,
+            options,
+        };
+        world.populate();
+        world
+    }
+
+    /// Runs it to its end.
+    #[must_use]
+    pub fn run(mut self) -> Report {
+        let result = self.play();
+        let common = self.common.borrow();
+        Report {
+            hash: common.trace.hash(),
+            entries: common.trace.entries(),
+            turns: self.turns,
+            troubles: self.happened,
+            announces: common.tracker.announces,
+            virtual_time: common.now.since(Instant::ZERO),
+            pieces: self.torrent.layout.geometry.piece_count(),
+            bytes: self.torrent.size(),
+            failure: common.failure.clone().or(result.err()),
+        }
+    }
+
+    fn play(&mut self) -> Result<(), String> {
+        self.plan_troubles();
+        let faults_end = Instant::ZERO + FAULTS_FOR;
+        self.run_until(faults_end, |_| false)?;
+        self.calm();
+        let deadline = faults_end + LIVENESS;
+        if !self.run_until(deadline, Self::all_complete)? {
+            return Err(self.who_is_missing());
+        }
+        let rested = self.now() + REST;
+        self.run_until(rested, |_| false)?;
+        self.check_rest()?;
+        self.ending = true;
+        for node in 0..self.peers.len() {
+            self.stop(node);
+        }
+        let deadline = self.now() + STOP_BUDGET + STOP_GRACE;
+        self.run_until(deadline, |world| {
+            (0..world.peers.len()).all(|node| world.processes[node].is_none())
+        })?;
+        self.check_end()
+    }
+
+    // The cast.
+
+    fn populate(&mut self) {
+        let Options {
+            nodes,
+            faults,
+            bytes,
+            ..
+        } = self.options;
+        let engines = nodes.max(2);
+        // A download takes some ten seconds, so that the faults have something to hit.
+        let uplink = (bytes / 10).max(50_000);
+        for at in 0..engines {
+            let slow = faults.node.slow_peer && at + 1 == engines;
+            let node = self.add_machine(if slow { uplink / 16 } else { uplink });
+            let start_at = Instant::from_micros(self.rng.below(3_000_000));
+            self.peers.push(Peer {
+                seeder: at == 0,
+                start_at: Some(start_at),
+                ..Peer::default()
+            });
+            if at == 0 {
+                let mut common = self.common.borrow_mut();
+                self.torrent.put_on(&mut common.nodes[node].disk);
+            }
+        }
+        let NodeFaults {
+            poisoner, staller, ..
+        } = faults.node;
+        for (there, script) in [(poisoner, Script::Poison), (staller, Script::Stall)] {
+            if there {
+                self.add_scripted(script, uplink);
+            }
+        }
+    }
+
+    fn add_machine(&mut self, uplink: u64) -> NodeIndex {
+        let mut common = self.common.borrow_mut();
+        let number = common.nodes.len();
+        let ip = Ipv4Addr::new(
+            10,
+            0,
+            0,
+            u8::try_from(number + 1).expect("at most 200 machines"),
+        );
+        let node = common
+            .net
+            .add_machine(SocketAddr::new(IpAddr::V4(ip), 6881), uplink);
+        let faults = common.faults.disk;
+        let capacity = match faults.capacity_percent {
+            0 => u64::MAX,
+            // The seeder's disk holds what is on it.
+            _ if node == 0 => u64::MAX,
+            percent => self.torrent.size() * percent / 100,
+        };
+        let disk = Disk::new(faults, capacity, self.rng.fork());
+        common.nodes.push(Node::new(disk));
+        self.processes.push(None);
+        node
+    }
+
+    fn add_scripted(&mut self, script: Script, uplink: u64) {
+        let node = self.add_machine(uplink);
+        let host = SimHost::new(node, Rc::clone(&self.common));
+        let torrent = Arc::clone(&self.torrent);
+        let peer = ScriptedPeer::new(host, script, torrent, self.rng.fork());
+        let mut common = self.common.borrow_mut();
+        common.net.power_on(node);
+        let address = common.net.address(node);
+        common.tracker.add(address);
+        drop(common);
+        self.run_process(node, Box::new(peer));
+    }
+
+    fn run_process(&mut self, node: NodeIndex, process: Box<dyn Process>) {
+        self.processes[node] = Some(Running {
+            process,
+            wanted: Wanted::Now,
+            busy_until: self.now(),
+            idle_turns: 0,
+        });
+    }
+
+    fn start(&mut self, node: NodeIndex) {
+        let mut config = Config::default();
+        config.workers.cache_mib = 1;
+        config.links.retry_first_s = 2;
+        config.links.retry_max_s = 30;
+        config.links.ignore_s = 60;
+        let mut rng = self.rng.fork();
+        let settings = Settings::new(&config, 4, 2, &mut rng);
+        let engine = Engine::new(settings, rng.fork());
+        let core = Probe::new(engine, node, Rc::clone(&self.common));
+        let host = SimHost::new(node, Rc::clone(&self.common));
+        let mailbox = MailboxOptions {
+            capacity: 64,
+            policy: Backpressure::Reject,
+            patience: Duration::ZERO,
+            clock: Clock::start(),
+            stamped: false,
+        };
+        let mut common = self.common.borrow_mut();
+        common.net.power_on(node);
+        let address = common.net.address(node);
+        let doorbell = Arc::new(Doorbell::new(Box::new(|| {})));
+        let (turns, _) = Loop::new(host, core, vec![address], mailbox, doorbell);
+        let peer = &mut self.peers[node];
+        peer.start_at = None;
+        peer.adding = Some(
+            common.nodes[node].ask(Message::SessionAdd(Box::new(SessionAdd {
+                metainfo: Arc::clone(&self.torrent.metainfo),
+                root: self.torrent.layout.root.clone(),
+                download: !peer.seeder,
+                seed: true,
+                recheck: false,
+                wanted: Vec::new(),
+            }))),
+        );
+        drop(common);
+        self.run_process(node, Box::new(EngineProcess { turns }));
+        self.plan_early_trouble(node);
+    }
+
+    // Trouble.
+
+    fn plan_troubles(&mut self) {
+        for kind in 0..4 {
+            self.plan_trouble(kind);
+        }
+    }
+
+    fn plan_trouble(&mut self, kind: usize) {
+        let node = &self.common.borrow().faults.node;
+        let every = [
+            node.kill_every_ms,
+            node.power_every_ms,
+            node.restart_every_ms,
+            node.cut_every_ms,
+        ][kind];
+        self.next_trouble[kind] = match every {
+            0 => Instant::FAR,
+            every => {
+                self.common.borrow().now + Duration::from_millis(every / 2 + self.rng.below(every))
+            }
+        };
+    }
+
+    /// Trouble soon after a start: while files are looked at and hashed.
+    fn plan_early_trouble(&mut self, node: NodeIndex) {
+        let kinds: Vec<_> = (0..3)
+            .filter(|&kind| self.next_trouble[kind] != Instant::FAR)
+            .collect();
+        let chance = self.common.borrow().faults.node.early_per_mille;
+        if !kinds.is_empty() && self.rng.below(1000) < chance {
+            // As often within the first millisecond as within the next ten, or hundred.
+            let scale = 1 << self.rng.below(19);
+            let at = self.now() + Duration::from_micros(self.rng.below(scale));
+            self.peers[node].early = Some((at, kinds[self.rng.index(kinds.len())]));
+        }
+    }
+
+    fn make_trouble(&mut self) {
+        let now = self.now();
+        for kind in 0..4 {
+            if self.next_trouble[kind] <= now {
+                self.plan_trouble(kind);
+                let node = self.rng.index(self.peers.len());
+                self.hit(node, kind);
+            }
+        }
+        for node in 0..self.peers.len() {
+            if let Some((at, kind)) = self.peers[node].early
+                && at <= now
+            {
+                self.peers[node].early = None;
+                self.hit(node, kind);
+            }
+        }
+    }
+
+    /// Makes trouble of one kind for one machine, if its process is there to be troubled.
+    fn hit(&mut self, node: NodeIndex, kind: usize) {
+        let now = self.now();
+        if self.processes[node].is_none() || self.peers[node].stopping.is_some() {
+            return;
+        }
+        self.happened += 1;
+        self.common
+            .borrow_mut()
+            .trace
+            .note("trouble", &[now.as_micros(), node as u64, kind as u64]);
+        match kind {
+            0 => {
+                self.end_process(node, false);
+                self.start_later(node, 5000);
+            }
+            1 => {
+                self.end_process(node, true);
+                self.start_later(node, 20_000);
+            }
+            2 => self.stop(node),
+            _ => {
+                let until = now + Duration::from_millis(1000 + self.rng.below(39_000));
+                self.common.borrow_mut().net.cut_off(node, until);
+            }
+        }
+    }
+
+    /// Starts it again after a pause, in which a person may delete one of its files.
+    fn start_later(&mut self, node: NodeIndex, most_ms: u64) {
+        let chance = self.common.borrow().faults.node.delete_per_mille;
+        if !self.peers[node].seeder && self.rng.below(1000) < chance {
+            let file = self.rng.index(self.torrent.layout.files.len());
+            let path = self.torrent.layout.path(file);
+            self.common.borrow_mut().nodes[node].disk.remove(&path);
+        }
+        let pause = Duration::from_millis(100 + self.rng.below(most_ms));
+        self.peers[node].start_at = Some(self.now() + pause);
+    }
+
+    /// The process is gone, with its power or without.
+    fn end_process(&mut self, node: NodeIndex, power: bool) {
+        self.processes[node] = None;
+        let common = &mut *self.common.borrow_mut();
+        if power {
+            common.net.power_off(node);
+            common.nodes[node].disk.power_cut();
+        } else {
+            common.net.kill(common.now, node);
+        }
+        common.nodes[node].end_process();
+        let peer = &mut self.peers[node];
+        (peer.session, peer.adding, peer.showing, peer.stopping) = (None, None, None, None);
+        peer.early = None;
+        peer.complete = false;
+    }
+
+    /// Asks a process to end in order.
+    fn stop(&mut self, node: NodeIndex) {
+        if self.processes[node].is_some() {
+            let mut common = self.common.borrow_mut();
+            self.peers[node].stopping = Some(common.now);
+            common.nodes[node].ask(Message::Shutdown {
+                budget: STOP_BUDGET,
+            });
+        }
+    }
+
+    /// The faults stop. What is down starts; whoever is stopping is left to it.
+    fn calm(&mut self) {
+        self.next_trouble = [Instant::FAR; 4];
+        for peer in &mut self.peers {
+            peer.early = None;
+        }
+        {
+            let common = &mut *self.common.borrow_mut();
+            let faults = Faults::calmed(common.faults);
+            common.faults = faults;
+            common.net.set_faults(faults.net);
+            for node in &mut common.nodes {
+                node.disk.set_faults(faults.disk, u64::MAX);
+            }
+        }
+        for node in 0..self.peers.len() {
+            if self.peers[node].start_at.is_some() {
+                self.start(node);
+            }
+        }
+    }
+
+    // Time.
+
+    fn now(&self) -> Instant {
+        self.common.borrow().now
+    }
+
+    /// Runs until `done` says so (`true`) or it is `until` (`false`).
+    fn run_until(&mut self, until: Instant, done: impl Fn(&Self) -> bool) -> Result<bool, String> {
+        loop {
+            self.start_who_is_due();
+            self.run_turns();
+            self.look()?;
+            if let Some(failure) = &self.common.borrow().failure {
+                return Err(failure.clone());
+            }
+            if self.turns > TURNS_MAX {
+                return Err(format!("{TURNS_MAX} turns and no end"));
+            }
+            if done(self) {
+                return Ok(true);
+            }
+            let next = self.next_event();
+            if next > until {
+                self.common.borrow_mut().advance(until);
+                return Ok(false);
+            }
+            self.common.borrow_mut().advance(next);
+            self.make_trouble();
+        }
+    }
+
+    fn next_event(&self) -> Instant {
+        let common = self.common.borrow();
+        let turns = (0..self.processes.len()).filter_map(|node| self.wants_turn_at(node, &common));
+        let starts = self.peers.iter().filter_map(|peer| peer.start_at);
+        turns
+            .chain(starts)
+            .chain(common.next_event())
+            .chain(self.next_trouble)
+            .chain(self.peers.iter().filter_map(|peer| Some(peer.early?.0)))
+            .chain([self.next_look])
+            .min()
+            .expect("there is always a next look")
+    }
+
+    /// When a machine's process wants to run.
+    fn wants_turn_at(&self, node: NodeIndex, common: &Common) -> Option<Instant> {
+        let running = self.processes[node].as_ref()?;
+        let at = if has_work(common, node) {
+            common.now
+        } else {
+            match running.wanted {
+                Wanted::Now => common.now,
+                Wanted::At(at) => at,
+                Wanted::Later => return None,
+            }
+        };
+        Some(at.max(running.busy_until))
+    }
+
+    fn start_who_is_due(&mut self) {
+        let now = self.now();
+        for node in 0..self.peers.len() {
+            if self.peers[node].start_at.is_some_and(|at| at <= now) {
+                self.start(node);
+            }
+        }
+    }
+
+    /// One turn for everybody who wants one now.
+    fn run_turns(&mut self) {
+        for node in 0..self.processes.len() {
+            let (due, given, before) = {
+                let common = self.common.borrow();
+                let at = self.wants_turn_at(node, &common);
+                let due = at.is_some_and(|at| at <= common.now);
+                (due, has_work(&common, node), common.trace.entries())
+            };
+            if !due {
+                continue;
+            }
+            let cost = Duration::from_micros(5 + self.rng.below(45));
+            let running = self.processes[node]
+                .as_mut()
+                .expect("only who runs wants a turn");
+            let wanted = running.process.turn();
+            self.turns += 1;
+            let mut common = self.common.borrow_mut();
+            let idle = !given && common.trace.entries() == before;
+            running.busy_until = common.now + cost;
+            running.idle_turns = if idle { running.idle_turns + 1 } else { 0 };
+            if running.idle_turns > IDLE_TURNS_MAX {
+                common.fail(node, "it turns and turns, and nothing happens");
+            }
+            drop(common);
+            match wanted {
+                Some(wanted) => running.wanted = wanted,
+                None => self.on_stopped(node),
+            }
+        }
+    }
+
+    fn on_stopped(&mut self, node: NodeIndex) {
+        let Some(asked) = self.peers[node].stopping else {
+            self.common.borrow_mut().fail(node, "it stopped unasked");
+            return;
+        };
+        let took = self.now().since(asked);
+        if took > STOP_BUDGET + STOP_GRACE {
+            self.common
+                .borrow_mut()
+                .fail(node, &format!("it took {took:?} to stop"));
+        }
+        self.end_process(node, false);
+        if !self.ending {
+            self.start_later(node, 5000);
+        }
+    }
+
+    // Looking.
+
+    /// Takes the answers, and asks everybody anew every [`LOOK_EVERY`].
+    fn look(&mut self) -> Result<(), String> {
+        let now = self.now();
+        let again = now >= self.next_look;
+        if again {
+            self.next_look = now + LOOK_EVERY;
+        }
+        for node in 0..self.peers.len() {
+            if self.processes[node].is_none() {
+                continue;
+            }
+            self.take_answers(node)?;
+            let stopping = self.peers[node].stopping;
+            if let Some(since) = stopping {
+                if now.since(since) > STOP_BUDGET + STOP_GRACE {
+                    return Err(format!("node {node} does not stop"));
+                }
+            } else if again {
+                self.ask_how_it_stands(node)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_answers(&mut self, node: NodeIndex) -> Result<(), String> {
+        let mut common = self.common.borrow_mut();
+        let answers = std::mem::take(&mut common.nodes[node].answers);
+        let peer = &mut self.peers[node];
+        for (number, answer) in answers {
+            match answer {
+                Answer::Session(session) if peer.adding == Some(number) => {
+                    (peer.adding, peer.session) = (None, Some(session));
+                }
+                Answer::Snapshot(snapshot) if peer.showing == Some(number) => {
+                    peer.showing = None;
+                    peer.stood = format!(
+                        "has {} pieces and is {} {}",
+                        snapshot.pieces_have,
+                        snapshot.state.name(),
+                        snapshot.error
+                    );
+                    peer.complete = snapshot.state == SessionState::Seeding
+                        && snapshot.pieces_have == snapshot.pieces_total;
+                    let calm = self.next_trouble == [Instant::FAR; 4];
+                    if calm && snapshot.state == SessionState::Error {
+                        let session = snapshot.session;
+                        common.nodes[node].ask(Message::SessionResume { session });
+                    }
+                }
+                Answer::Done => {}
+                Answer::Refused(_) if peer.stopping.is_some() => {}
+                other => return Err(format!("node {node} answers {other:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_how_it_stands(&mut self, node: NodeIndex) -> Result<(), String> {
+        let peer = &mut self.peers[node];
+        if peer.showing.is_some() {
+            return Err(format!("node {node} did not answer within {LOOK_EVERY:?}"));
+        }
+        if let Some(session) = peer.session {
+            let mut common = self.common.borrow_mut();
+            peer.showing = Some(common.nodes[node].ask(Message::SessionShow { session }));
+        }
+        Ok(())
+    }
+
+    fn all_complete(&self) -> bool {
+        let done = |peer: &Peer| peer.complete && peer.stopping.is_none();
+        self.peers.iter().all(done)
+    }
+
+    fn who_is_missing(&self) -> String {
+        let total = self.torrent.layout.geometry.piece_count();
+        let missing: Vec<_> = (self.peers.iter().enumerate())
+            .filter(|(_, peer)| !peer.complete)
+            .map(|(node, peer)| format!("node {node} {}", peer.stood))
+            .collect();
+        format!(
+            "not everybody has all {total} pieces {LIVENESS:?} after the faults: {}",
+            missing.join(", ")
+        )
+    }
+
+    // The end.
+
+    /// Nothing moves: nobody may hold buffers or jobs.
+    fn check_rest(&mut self) -> Result<(), String> {
+        let asks: Vec<_> = (0..self.peers.len())
+            .map(|node| self.common.borrow_mut().nodes[node].ask(Message::EngineShow))
+            .collect();
+        // The answers are taken here, not by the looks.
+        let next_look = std::mem::replace(&mut self.next_look, Instant::FAR);
+        for (node, ask) in asks.into_iter().enumerate() {
+            let mut found = None;
+            for _ in 0..1000 {
+                self.run_turns();
+                let mut common = self.common.borrow_mut();
+                if let Some(answer) = common.nodes[node].answers.remove(&ask) {
+                    found = Some(answer);
+                    break;
+                }
+                let next = common.now + Duration::from_micros(100);
+                common.advance(next);
+            }
+            match found {
+                Some(Answer::Engine(engine))
+                    if engine.blocks_taken == 0 && engine.jobs_running == 0 => {}
+                other => return Err(format!("node {node} rests, and holds something: {other:?}")),
+            }
+        }
+        self.next_look = next_look;
+        self.check_disks(|disk, path| disk.content(path))
+    }
+
+    /// Everybody has stopped: what is remembered is everything, and it is on the devices.
+    fn check_end(&self) -> Result<(), String> {
+        self.check_disks(|disk, path| disk.flushed(path))?;
+        let common = self.common.borrow();
+        for (node, peer) in self.peers.iter().enumerate() {
+            if self.processes[node].is_some() {
+                return Err(format!("node {node} did not stop"));
+            }
+            let row = common.nodes[node]
+                .store
+                .row(self.torrent.metainfo.info_hash);
+            let count = self.torrent.layout.geometry.piece_count() as usize;
+            let full = crate::codec::bitfield::Bitfield::full(count).to_wire();
+            if !peer.seeder && row.is_none_or(|row| row.have != full) {
+                return Err(format!(
+                    "node {node} stopped and does not remember all it has"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_disks(
+        &self,
+        read: impl for<'a> Fn(&'a Disk, &std::path::Path) -> Option<&'a [u8]>,
+    ) -> Result<(), String> {
+        let common = self.common.borrow();
+        for node in 0..self.peers.len() {
+            let disk = &common.nodes[node].disk;
+            for piece in self.torrent.layout.geometry.pieces() {
+                if !self.torrent.has_piece(piece, |path| read(disk, path)) {
+                    return Err(format!(
+                        "node {node} is complete, and piece {} is wrong",
+                        piece.get()
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether something waits that a turn would take.
+fn has_work(common: &Common, node: NodeIndex) -> bool {
+    let machine = &common.nodes[node];
+    common.net.is_ready(node) || !machine.finished.is_empty() || !machine.asks.is_empty()
+}
