@@ -341,6 +341,10 @@ impl Assembly {
         }
     }
 
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is a fact of its own, and there is one caller"
+    )]
     /// All of `block` is there. The sender's own request for it is over too, if it was `asked`.
     pub fn store(
         &mut self,
