@@ -7,24 +7,26 @@
     reason = "tests write files, serve HTTP from a thread, and end by panicking"
 )]
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// `linnet` with these arguments, in `directory`, in an environment of its own.
-fn linnet(directory: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_linnet"))
+fn linnet(directory: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_linnet"));
+    command
         .args(arguments)
         .current_dir(directory)
         .env_clear()
-        .env("HOME", directory)
+        .env("HOME", directory.path())
         .stdin(Stdio::null())
-        .output()
-        .unwrap()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
 }
 
 struct Ran {
@@ -34,7 +36,11 @@ struct Ran {
 }
 
 fn run(directory: &TempDir, arguments: &[&str]) -> Ran {
-    let output = linnet(directory.path(), arguments);
+    finish(linnet(directory, arguments).spawn().unwrap())
+}
+
+fn finish(child: Child) -> Ran {
+    let output = child.wait_with_output().unwrap();
     Ran {
         code: output.status.code().unwrap(),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -63,6 +69,128 @@ fn data() -> TempDir {
     std::fs::write(directory.path().join("data/empty"), "").unwrap();
     std::fs::write(sub.join("b"), bytes(200_000, 2)).unwrap();
     directory
+}
+
+/// `linnet seed` of `data`, on a port of its own, once it listens; its address, and the rest of its stderr.
+fn seed(directory: &TempDir) -> (Child, String, impl BufRead + use<>) {
+    let listen = "peer.listen=127.0.0.1:0";
+    let arguments = ["seed", "data.torrent", "-o", ".", "--set", listen];
+    let mut child = linnet(directory, &arguments).spawn().unwrap();
+    let mut notes = BufReader::new(child.stderr.take().unwrap());
+    let (mut address, mut is_ready) = (None, false);
+    while address.is_none() || !is_ready {
+        let mut line = String::new();
+        assert!(notes.read_line(&mut line).unwrap() > 0, "it ended");
+        is_ready |= line == "data: complete, 293 KiB already there\n";
+        if let Some(rest) = line.strip_prefix("listening on ") {
+            address = Some(rest.trim().to_owned());
+        }
+    }
+    (child, address.unwrap(), notes)
+}
+
+fn signal(child: &Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+#[test]
+fn a_download_from_a_seed_is_whole_and_both_end_with_0() {
+    let directory = data();
+    assert_eq!(run(&directory, &["create", "data"]).code, 0);
+    let (seeding, address, _notes) = seed(&directory);
+    let arguments = [
+        "get",
+        "data.torrent",
+        "-o",
+        "new/out",
+        "--peer",
+        &address,
+        "--json",
+        "--set",
+        "peer.listen=127.0.0.1:0",
+    ];
+    let got = run(&directory, &arguments);
+    assert_eq!(got.code, 0, "{}", got.err);
+    assert!(
+        got.err.contains("data: complete, 293 KiB in "),
+        "{}",
+        got.err
+    );
+    let events: Vec<Value> = got.out.lines().map(json).collect();
+    let named = |name: &str| events.iter().filter(|event| event["event"] == name).count();
+    assert_eq!(named("session.completed"), 1, "{}", got.out);
+    assert_eq!(named("piece.completed"), 19, "{}", got.out);
+    let path = directory.path();
+    for file in ["data/a", "data/empty", "data/sub/b"] {
+        let (from, to) = (path.join(file), path.join("new/out").join(file));
+        assert_eq!(
+            std::fs::read(from).unwrap(),
+            std::fs::read(to).unwrap(),
+            "{file}"
+        );
+    }
+    let again = run(&directory, &arguments[..4]);
+    assert_eq!(again.code, 0, "{}", again.err);
+    assert!(again.err.contains("already there"), "{}", again.err);
+    signal(&seeding, rustix::process::Signal::TERM);
+    assert_eq!(finish(seeding).code, 0);
+}
+
+#[test]
+fn a_download_that_is_interrupted_is_130_and_metrics_are_told() {
+    let directory = data();
+    assert_eq!(run(&directory, &["create", "data"]).code, 0);
+    let arguments = [
+        "get",
+        "data.torrent",
+        "-o",
+        "out",
+        "--json",
+        "--set",
+        "peer.listen=127.0.0.1:0",
+    ];
+    let mut child = linnet(&directory, &arguments).spawn().unwrap();
+    let mut events = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    // The handlers are there before the first event is.
+    events.read_line(&mut line).unwrap();
+    signal(&child, rustix::process::Signal::USR1);
+    let metrics =
+        (directory.path()).join(format!(".local/state/linnet/metrics-{}.json", child.id()));
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while !metrics.exists() && std::time::Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let figures = json(&std::fs::read_to_string(metrics).unwrap());
+    assert!(
+        figures.to_string().contains("messages_processed_total"),
+        "{figures}"
+    );
+    signal(&child, rustix::process::Signal::INT);
+    let ran = finish(child);
+    drop(events);
+    assert_eq!(ran.code, 130, "{}", ran.err);
+    assert!(ran.err.contains("messages_processed_total"), "{}", ran.err);
+    let want = "linnet: interrupted at 0 %: run the same command again to go on\n";
+    assert!(ran.err.ends_with(want), "{}", ran.err);
+}
+
+#[test]
+fn seeding_from_the_wrong_directory_fails() {
+    let directory = data();
+    assert_eq!(run(&directory, &["create", "data"]).code, 0);
+    let listen = "peer.listen=127.0.0.1:0";
+    let ran = run(
+        &directory,
+        &["seed", "data.torrent", "-o", "data/sub", "--set", listen],
+    );
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(
+        ran.err.ends_with("data: nothing of it is there\n"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]

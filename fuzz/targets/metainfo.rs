@@ -1,18 +1,24 @@
 //! Any bytes as a torrent file: what is accepted stays below its root, adds up, and survives being made anew.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use linnet::codec::layout::FileKind;
 use linnet::codec::metainfo::{Create, CreateFile, Metainfo};
-use linnet::codec::path::PATH_BYTES_MAX;
+use linnet::codec::path::{PATH_BYTES_MAX, Rules};
 
 /// One case.
 pub fn run(bytes: &[u8]) {
-    match Metainfo::decode(bytes) {
+    for rules in [Rules::STRICT, Rules::LENIENT] {
+        run_by(bytes, rules);
+    }
+}
+
+fn run_by(bytes: &[u8], rules: Rules) {
+    match Metainfo::decode_by(bytes, rules) {
         Ok(metainfo) => {
-            check(&metainfo);
-            make_anew(&metainfo);
+            check(&metainfo, rules);
+            make_anew(&metainfo, rules);
         }
         Err(error) => {
             let sentence = error.to_string();
@@ -23,7 +29,7 @@ pub fn run(bytes: &[u8]) {
 }
 
 /// What the rest of the program relies on.
-fn check(metainfo: &Metainfo) {
+fn check(metainfo: &Metainfo, rules: Rules) {
     let is_safe = |path: &Path| {
         path.starts_with(&metainfo.name)
             && path
@@ -33,26 +39,22 @@ fn check(metainfo: &Metainfo) {
     assert_eq!(Path::new(&metainfo.name).components().count(), 1);
     let mut offset = 0;
     let mut seen = BTreeSet::new();
-    let regular: BTreeSet<&PathBuf> = metainfo
-        .files
-        .iter()
-        .filter(|file| file.is_regular())
-        .map(|file| &file.path)
-        .collect();
     for file in &metainfo.files {
         assert!(is_safe(&file.path), "{:?}", file.path);
         assert_eq!(file.offset, offset);
         offset += file.length;
         if let FileKind::Symlink { target } = &file.kind {
-            assert!(regular.contains(target), "{target:?}");
+            assert!(is_safe(target), "{target:?}");
             assert_eq!(file.length, 0);
         }
         if file.kind != FileKind::Pad {
-            assert!(
-                seen.insert(file.path.to_string_lossy().to_lowercase()),
-                "{:?}",
-                file.path
-            );
+            let path = file.path.to_string_lossy();
+            let folded = if rules.fold_case {
+                path.to_lowercase()
+            } else {
+                path.into_owned()
+            };
+            assert!(seen.insert(folded), "{:?}", file.path);
         }
     }
     for path in &seen {
@@ -71,7 +73,7 @@ fn check(metainfo: &Metainfo) {
 }
 
 /// Safe names are safe already: a torrent made of them is the same but for its hash.
-fn make_anew(metainfo: &Metainfo) {
+fn make_anew(metainfo: &Metainfo, rules: Rules) {
     let is_plain = metainfo.files.iter().all(|file| {
         // A number may have made a long path longer.
         file.is_regular() && file.path.as_os_str().len() <= PATH_BYTES_MAX
@@ -102,7 +104,9 @@ fn make_anew(metainfo: &Metainfo) {
         creation_date: metainfo.creation_date,
         created_by: metainfo.created_by.clone(),
     };
-    let mut again = Metainfo::decode(&create.encode(&metainfo.piece_hashes)).expect("safe already");
+    let bytes = create.encode(&metainfo.piece_hashes);
+    let mut again = Metainfo::decode_by(&bytes, rules).expect("safe already");
+    assert_eq!(create.renamed(&again), [], "safe already");
     again.info_hash = metainfo.info_hash;
     assert_eq!(again, *metainfo);
 }

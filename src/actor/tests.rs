@@ -5,9 +5,7 @@ use super::bus::{Filter, NoEvent};
 use super::mailbox::Wake;
 use super::*;
 use crate::config::Backpressure;
-use crate::engine::message::{
-    Answer, EngineSnapshot, Fetch, Frame, Outcome, Refusal, Storage, StoreJob,
-};
+use crate::engine::message::{Answer, Fetch, Frame, Outcome, Refusal, Storage, StoreJob};
 use crate::events::{Event, Torrent};
 use crate::ids::{InfoHash, JobId, SessionId, SocketId};
 use crate::rng::Rng;
@@ -245,10 +243,7 @@ impl Core for Echo {
 impl Echo {
     fn on_message(&mut self, message: Message, reply: Option<ReplyId>) {
         let (name, answer) = match message {
-            Message::EngineShow => (
-                "engine",
-                Some(Answer::Engine(Box::new(EngineSnapshot::default()))),
-            ),
+            Message::EngineShow => ("engine", Some(Answer::Engine(Box::default()))),
             Message::SessionShow { .. } => ("show", Some(Answer::Refused(Refusal::UnknownSession))),
             // Answered when the test says so.
             Message::SessionRemove { .. } => ("remove", None),

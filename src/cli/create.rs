@@ -22,6 +22,9 @@ use tree::Tree;
 /// Most pieces of a torrent we make: with more, the torrent file is larger than what we and others read.
 const PIECES_MAX: u32 = 3_000_000;
 
+/// Most files warned of one by one: a directory's name that changes renames all files below it. The rest is counted.
+const WARNINGS_MAX: usize = 8;
+
 /// Arguments of `create`.
 #[derive(Debug, Args)]
 pub(super) struct Create {
@@ -107,7 +110,7 @@ impl Create {
             created_by: Some(concat!("Linnet/", env!("CARGO_PKG_VERSION")).to_owned()),
         };
         let bytes = torrent.encode(&hashes);
-        // Names that other systems cannot have are refused here, before anything is written.
+        // Names that no torrent can have are refused here, before anything is written.
         let read = Metainfo::decode(&bytes).map_err(|fault| {
             let shown = self.path.display();
             Failure::failed(format!("{shown}: makes no valid torrent: {fault}"))
@@ -117,6 +120,9 @@ impl Create {
             let why = source::reason(&fault);
             Failure::failed(format!("{}: {why}", output.display()))
         })?;
+        for line in warnings(&torrent.renamed(&read)) {
+            console.note(&line);
+        }
         let size = units::size(total);
         let files = units::counted(tree.files.len() as u64, "file");
         let pieces = geometry.piece_count();
@@ -154,6 +160,22 @@ impl Create {
         }
         Ok(())
     }
+}
+
+/// What to say of files, `(path on disk, path in the torrent)`, that the torrent would not find again.
+fn warnings(renamed: &[(String, String)]) -> Vec<String> {
+    let shown = renamed.iter().take(WARNINGS_MAX);
+    // Quoted: the characters that are not allowed are mostly those that cannot be seen.
+    let mut lines: Vec<String> = shown
+        .map(|(here, there)| {
+            format!("{here:?}: is {there:?} in the torrent: rename it to seed it from here")
+        })
+        .collect();
+    let more = renamed.len() - lines.len();
+    if more > 0 {
+        lines.push(format!("and {more} more that are named otherwise"));
+    }
+    lines
 }
 
 /// Writes a file as a whole or not at all.
@@ -210,6 +232,17 @@ fn url(text: &str, schemes: &[&str]) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_the_torrent_names_otherwise_are_warned_of() {
+        assert_eq!(warnings(&[]), Vec::<String>::new());
+        let pair = ("d/a\tb".to_owned(), "d/a_b".to_owned());
+        let line = r#""d/a\tb": is "d/a_b" in the torrent: rename it to seed it from here"#;
+        assert_eq!(warnings(std::slice::from_ref(&pair)), [line]);
+        let many = warnings(&vec![pair; WARNINGS_MAX + 3]);
+        assert_eq!(many.len(), WARNINGS_MAX + 1);
+        assert_eq!(many[WARNINGS_MAX], "and 3 more that are named otherwise");
+    }
 
     #[test]
     fn arguments_are_checked_where_they_enter() {

@@ -1,73 +1,76 @@
-//! The engine that `get` and `seed` run: the one place where the threads are put together.
+//! The engine that `get` and `seed` run, as [`transfer`](super::transfer) asks for it.
 
 use std::collections::VecDeque;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crossbeam_channel as channel;
+
 use crate::actor::bus::{Filter, NoEvent, Record, Subscription};
 use crate::config::Loaded;
-use crate::engine::message::{Answer, Message};
+use crate::engine::message::{Answer, Message, ShutdownReport};
 use crate::runtime::{self, Runtime};
-use crate::time::{Clock, Duration, Instant};
+use crate::time::{Duration, Instant};
 
+use super::source::reason;
 use super::transfer::Engine;
 
-/// How long an answer may take. Longer than the actor's own limit, which a busy moment may reach.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// For one answer of the actor: it answers in microseconds unless the machine is in trouble.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Starts the engine; with `events`, it will be asked for all of them.
 ///
 /// # Errors
 /// One line for a person.
 pub(super) fn start(loaded: &Loaded, events: bool) -> Result<Box<dyn Engine>, String> {
-    let state = &loaded.config.paths.state;
-    let runtime = Runtime::start(&loaded.config, draw_seed()).map_err(|fault| fault.to_string())?;
+    let state = loaded.state()?.to_owned();
+    let seed = draw_seed().map_err(|fault| format!("/dev/urandom: {}", reason(&fault)))?;
+    let runtime = Runtime::start(&loaded.config, seed).map_err(|fault| fault.to_string())?;
     let filter = if events {
         Filter::ALL
     } else {
-        Filter::of(["session.*"]).unwrap_or(Filter::ALL)
+        Filter::of(["session.*"]).expect("events of sessions exist")
     };
-    let events = runtime.handle().subscribe(filter);
-    let notices = runtime.notices().iter().cloned().collect();
-    let metrics = state.join(format!("metrics-{}.json", std::process::id()));
-    let clock = runtime.handle().clock();
+    let mut notices: VecDeque<String> = runtime.notices().to_vec().into();
+    // Whoever asked for any free port wants to know which; whoever named one knows it.
+    if runtime.listening() != loaded.config.peer.listen {
+        let listening = runtime.listening().iter().map(ToString::to_string);
+        let listening: Vec<_> = listening.collect();
+        notices.push_back(format!("listening on {}", listening.join(" and ")));
+    }
     Ok(Box::new(Running {
-        runtime,
-        clock,
-        events,
+        events: runtime.handle().subscribe(filter),
         notices,
-        metrics,
+        metrics: state.join(format!("metrics-{}.json", std::process::id())),
+        runtime,
     }))
 }
 
-/// From the operating system: the standard library keys its hash maps with it.
-#[allow(
-    clippy::disallowed_types,
-    reason = "the one place where chance comes from outside"
-)]
-fn draw_seed() -> u64 {
-    RandomState::new().build_hasher().finish()
+/// The chance that everything of a run follows from.
+fn draw_seed() -> std::io::Result<u64> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 struct Running {
     runtime: Runtime,
-    clock: Clock,
     events: Subscription,
     notices: VecDeque<String>,
+    /// Where SIGUSR1 puts the figures.
     metrics: PathBuf,
 }
 
 impl Engine for Running {
     fn now(&self) -> Instant {
-        self.clock.now()
+        self.runtime.handle().clock().now()
     }
 
     fn ask(&mut self, message: Message) -> Result<Answer, String> {
-        self.runtime
-            .handle()
-            .ask(message, PATIENCE)
+        (self.runtime.handle())
+            .ask(message, ANSWER_TIME_MAX)
             .map_err(|fault| fault.to_string())
     }
 
@@ -75,9 +78,9 @@ impl Engine for Running {
         match self.events.next_within(timeout) {
             Ok(record) => Some(record),
             Err(NoEvent::Empty) => None,
-            // The actor is gone; whoever waits must not spin until it notices.
             Err(NoEvent::Ended) => {
-                let _ = crossbeam_channel::never::<()>().recv_timeout(timeout);
+                // The time passes all the same: whoever asks in a loop must not spin.
+                let _ = channel::after(timeout).recv();
                 None
             }
         }
@@ -87,16 +90,11 @@ impl Engine for Running {
         self.notices.pop_front()
     }
 
-    fn tell_metrics(&mut self) {
-        match self.runtime.metrics(PATIENCE) {
-            Ok(metrics) => {
-                eprint!("{}", metrics.table());
-                if let Err(fault) = runtime::write_atomically(&self.metrics, &metrics) {
-                    eprintln!("linnet: {}: {fault}", self.metrics.display());
-                }
-            }
-            Err(fault) => eprintln!("linnet: no metrics: {fault}"),
-        }
+    fn metrics(&mut self) -> Result<String, String> {
+        let metrics = (self.runtime.metrics(ANSWER_TIME_MAX)).map_err(|fault| fault.to_string())?;
+        runtime::write_atomically(&self.metrics, &metrics)
+            .map_err(|fault| format!("{}: {}", self.metrics.display(), reason(&fault)))?;
+        Ok(metrics.table())
     }
 
     fn begin_shutdown(&mut self, budget: Duration) {
@@ -104,6 +102,17 @@ impl Engine for Running {
     }
 
     fn ended(&mut self, timeout: Duration) -> Option<Vec<String>> {
-        self.runtime.join(timeout).map(|report| report.abandoned)
+        let report = self.runtime.join(timeout)?;
+        log::info!("ended: {}", phases(&report));
+        Some(report.abandoned)
     }
+}
+
+/// "save 3 ms, drain 12 ms, join 0 ms".
+fn phases(report: &ShutdownReport) -> String {
+    let phases = report.phases.iter();
+    let texts: Vec<_> = phases
+        .map(|(name, length)| format!("{name} {} ms", length.as_millis()))
+        .collect();
+    texts.join(", ")
 }

@@ -7,6 +7,7 @@
 mod tests;
 mod texts;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -56,8 +57,11 @@ pub trait Engine {
     /// Something a person should know that belongs to no torrent, such as a port that was busy; each once.
     fn next_notice(&mut self) -> Option<String>;
 
-    /// Writes the metrics: SIGUSR1.
-    fn tell_metrics(&mut self);
+    /// Writes the figures to their file, and gives them as a table: SIGUSR1.
+    ///
+    /// # Errors
+    /// One line for a person.
+    fn metrics(&mut self) -> Result<String, String>;
 
     /// Begins to end, within `budget` for all of it. Returns at once.
     fn begin_shutdown(&mut self, budget: Duration);
@@ -232,7 +236,7 @@ impl Transfer<'_> {
             while let Some(signal) = self.signals.next() {
                 match signal {
                     Signal::Stop => return Ok(Ending::Stopped),
-                    Signal::Metrics => self.engine.tell_metrics(),
+                    Signal::Metrics => self.tell_metrics(),
                 }
             }
             while let Some(notice) = self.engine.next_notice() {
@@ -253,30 +257,35 @@ impl Transfer<'_> {
         }
     }
 
+    fn tell_metrics(&mut self) {
+        match self.engine.metrics() {
+            Ok(table) => table.lines().for_each(|line| self.console.note(line)),
+            Err(fault) => self.console.note(&format!("linnet: {fault}")),
+        }
+    }
+
     /// Waits at most `pause` for events, and prints all that are there. `true` when one of them is worth a look at once.
     fn tell_events(&mut self, pause: Duration) -> Result<bool, Failure> {
         let mut pause = pause;
-        let mut told = false;
+        let mut told = Ok(());
         let mut news = false;
-        while let Some(record) = self.engine.next_event(pause) {
+        while let Some(event) = self.engine.next_event(pause) {
             pause = Duration::ZERO;
-            if matches!(
-                record.event,
+            news |= matches!(
+                event.event,
                 Event::SessionCompleted(_) | Event::SessionError(_)
-            ) {
-                news = true;
-            }
-            if self.json {
+            );
+            if self.json && told.is_ok() {
                 let out = self.console.out();
-                serde_json::to_writer(&mut *out, &*record).map_err(std::io::Error::from)?;
-                writeln!(out)?;
-                told = true;
+                told = serde_json::to_writer(&mut *out, &*event)
+                    .map_err(io::Error::from)
+                    .and_then(|()| writeln!(out));
             }
         }
-        if told {
-            self.console.flush()?;
-        }
-        Ok(news)
+        // Unlike a listing, a transfer whose reader has gone has not done its work.
+        told.and_then(|()| self.console.flush())
+            .map(|()| news)
+            .map_err(|fault| Failure::failed(format!("stdout: {}", fault.kind())))
     }
 
     /// Asks how every torrent stands.
@@ -406,7 +415,7 @@ impl Transfer<'_> {
                         self.console.note("linnet: stopped at once");
                         return Ok(EXIT_FAILED);
                     }
-                    Signal::Metrics => self.engine.tell_metrics(),
+                    Signal::Metrics => self.tell_metrics(),
                 }
             }
         };

@@ -17,9 +17,10 @@ pub enum FileKind {
     },
     /// Zeros that exist only in the hashes (BEP 47): read as zeros, never written.
     Pad,
-    /// A symbolic link to another file of the same torrent, made safe (BEP 47): relative to the root, below it.
+    /// A symbolic link into the same torrent, made safe (BEP 47).
     Symlink {
-        /// The file pointed at, relative to the root.
+        /// What it points at, relative to the root, without `..`: the torrent's own directory or a place below it, be it a
+        /// file, a directory, another link, or nothing.
         target: PathBuf,
     },
 }

@@ -13,7 +13,7 @@ use crate::ids::InfoHash;
 use super::bencode::{self, Dict, Value};
 use super::geometry::Geometry;
 use super::layout::{FileEntry, FileKind};
-use super::path;
+use super::path::{self, Rules};
 
 pub use create::{Create, CreateFile, choose_piece_length};
 pub use error::MetainfoError;
@@ -68,11 +68,20 @@ pub struct Metainfo {
 }
 
 impl Metainfo {
-    /// Reads a torrent file. Keys in any order are accepted, and of repeated keys the first.
+    /// Reads a torrent file, its names by the rules of this system. Keys in any order are accepted, and of repeated keys the
+    /// first.
     ///
     /// # Errors
     /// One of [`MetainfoError`], whose text is one sentence about the file.
     pub fn decode(bytes: &[u8]) -> Result<Self, MetainfoError> {
+        Self::decode_by(bytes, Rules::native())
+    }
+
+    /// As [`Metainfo::decode`], its names by these rules.
+    ///
+    /// # Errors
+    /// Those of [`Metainfo::decode`].
+    pub fn decode_by(bytes: &[u8], rules: Rules) -> Result<Self, MetainfoError> {
         if bytes.len() > METAINFO_BYTES_MAX {
             return Err(MetainfoError::TooLarge { bytes: bytes.len() });
         }
@@ -99,11 +108,11 @@ impl Metainfo {
                 key: "name",
                 want: "a string",
             })?;
-        let name = path::component(raw_name).map_err(|fault| MetainfoError::Path {
+        let name = path::component(raw_name, rules).map_err(|fault| MetainfoError::Path {
             path: shown(&[raw_name]),
             fault,
         })?;
-        let files = files(info, raw_name)?;
+        let files = files(info, raw_name, rules)?;
         let total = files.last().map_or(0, |file| file.offset + file.length);
         let geometry = Geometry::new(total, piece_length).ok_or(MetainfoError::PieceCount {
             found: info.bytes(b"pieces").map_or(0, |pieces| pieces.len() / 20),
@@ -176,24 +185,24 @@ struct RawFile<'a> {
 }
 
 enum RawKind<'a> {
-    Regular { executable: bool },
+    Regular {
+        executable: bool,
+    },
     Pad,
-    Symlink { target: Vec<&'a [u8]> },
+    /// As `symlink path` has it: below the torrent's name.
+    Symlink {
+        target: Vec<&'a [u8]>,
+    },
 }
 
 impl<'a> RawFile<'a> {
     /// Reads what is said of a file at `path`: `length`, `attr`, `symlink path` (BEP 3, 47).
     fn read(dict: &Dict<'a>, path: Vec<&'a [u8]>) -> Result<Self, MetainfoError> {
         let attributes = dict.bytes(b"attr").unwrap_or_default();
-        let kind = if attributes.contains(&b'l') {
-            let target = dict.list(b"symlink path").and_then(strings);
-            RawKind::Symlink {
-                target: path[..1]
-                    .iter()
-                    .copied()
-                    .chain(target.into_iter().flatten())
-                    .collect(),
-            }
+        let is_symlink = attributes.contains(&b'l');
+        let target = dict.list(b"symlink path").and_then(strings);
+        let kind = if let Some(target) = target.filter(|_| is_symlink) {
+            RawKind::Symlink { target }
         } else if attributes.contains(&b'p') && path.len() > 1 {
             RawKind::Pad
         } else {
@@ -201,7 +210,7 @@ impl<'a> RawFile<'a> {
                 executable: attributes.contains(&b'x'),
             }
         };
-        let is_symlink = matches!(kind, RawKind::Symlink { .. });
+        // A link that does not say where to is a file without bytes, which harms nobody; one with bytes contradicts itself.
         let said = dict.integer(b"length").or(is_symlink.then_some(0));
         match said.and_then(|length| u64::try_from(length).ok()) {
             Some(length) if length == 0 || !is_symlink => Ok(Self { path, length, kind }),
@@ -246,7 +255,7 @@ fn raw_files<'a>(info: &Dict<'a>, name: &'a [u8]) -> Result<Vec<RawFile<'a>>, Me
         .collect()
 }
 
-fn files(info: &Dict<'_>, name: &[u8]) -> Result<Vec<FileEntry>, MetainfoError> {
+fn files(info: &Dict<'_>, name: &[u8], rules: Rules) -> Result<Vec<FileEntry>, MetainfoError> {
     let raw = raw_files(info, name)?;
     let on_disk: Vec<usize> = (0..raw.len())
         .filter(|&index| !matches!(raw[index].kind, RawKind::Pad))
@@ -256,14 +265,14 @@ fn files(info: &Dict<'_>, name: &[u8]) -> Result<Vec<FileEntry>, MetainfoError> 
     }
     let mut paths = on_disk
         .iter()
-        .map(|&index| safe_path(&raw[index].path))
+        .map(|&index| safe_path(&raw[index].path, rules))
         .collect::<Result<Vec<_>, _>>()?;
     // Indices into `on_disk` and `paths`, sorted by original path.
     let mut sorted: Vec<usize> = (0..on_disk.len()).collect();
     sorted.sort_by(|&a, &b| raw[on_disk[a]].path.cmp(&raw[on_disk[b]].path));
     let original = |place: usize| &raw[on_disk[place]];
     refuse_overlaps(&sorted, original)?;
-    path::make_distinct(&mut paths);
+    path::make_distinct(&mut paths, rules);
 
     let mut entries = Vec::with_capacity(raw.len());
     let mut offset: u64 = 0;
@@ -281,18 +290,18 @@ fn files(info: &Dict<'_>, name: &[u8]) -> Result<Vec<FileEntry>, MetainfoError> 
                 },
             ),
             RawKind::Symlink { target } => {
-                let found = sorted
-                    .binary_search_by(|&at| original(at).path.cmp(target))
-                    .ok()
-                    .map(|at| sorted[at])
-                    .filter(|&at| matches!(original(at).kind, RawKind::Regular { .. }));
-                let Some(found) = found else {
-                    return Err(MetainfoError::Symlink {
-                        path: shown(&file.path),
-                        target: shown(target),
-                    });
+                let find = |target: &[&[u8]]| {
+                    let at =
+                        sorted.binary_search_by(|&at| original(at).path.as_slice().cmp(target));
+                    at.ok().map(|at| paths[sorted[at]].clone())
                 };
-                let target = PathBuf::from(&paths[found]);
+                let target = link_target(name, target)
+                    .and_then(|target| find(&target).or_else(|| path::join(target, rules).ok()))
+                    .map(PathBuf::from)
+                    .ok_or_else(|| MetainfoError::Symlink {
+                        path: shown(&file.path),
+                        target: shown(&[&[name], target.as_slice()].concat()),
+                    })?;
                 (paths[place].clone(), FileKind::Symlink { target })
             }
         };
@@ -311,6 +320,29 @@ fn files(info: &Dict<'_>, name: &[u8]) -> Result<Vec<FileEntry>, MetainfoError> 
             .ok_or(MetainfoError::TotalTooLarge)?;
     }
     Ok(entries)
+}
+
+/// Where a link leads, its components taken as text: the torrent's name first, without `.` and `..`. `None` where `..` leads
+/// out of the torrent's directory.
+///
+/// Any place inside will do: a file, a directory, which is named nowhere, another link, what lies behind another link
+/// (`Versions/Current/lib`), or nothing, as where a directory is empty. A link is written without `..` but for the way up from
+/// its own directory, and no path of the torrent goes through a link ([`refuse_overlaps`]), so that no chain of links leads
+/// out; one that is a circle leads nowhere. The disk's workers never open a link of a torrent for its payload, for it has
+/// none. Links that they find in the way all the same (another program's, another torrent's, or ours on a disk that does not
+/// tell upper from lower case) they follow below the root alone (`openat2` with `RESOLVE_BENEATH`), or, on an old kernel,
+/// not at all.
+fn link_target<'a>(name: &'a [u8], raw: &[&'a [u8]]) -> Option<Vec<&'a [u8]>> {
+    let mut target = vec![name];
+    for &part in raw {
+        match part {
+            b"" | b"." => {}
+            b".." if target.len() == 1 => return None,
+            b".." => drop(target.pop()),
+            _ => target.push(part),
+        }
+    }
+    Some(target)
 }
 
 /// Refuses two files of one name, and a file that would have to be the directory of another. `sorted` is in the order of
@@ -338,8 +370,8 @@ fn refuse_overlaps<'a, 'b: 'a>(
     Ok(())
 }
 
-fn safe_path(raw: &[&[u8]]) -> Result<String, MetainfoError> {
-    path::join(raw.iter().copied()).map_err(|fault| MetainfoError::Path {
+fn safe_path(raw: &[&[u8]], rules: Rules) -> Result<String, MetainfoError> {
+    path::join(raw.iter().copied(), rules).map_err(|fault| MetainfoError::Path {
         path: shown(raw),
         fault,
     })

@@ -2,9 +2,14 @@
 //!
 //! Two kinds of badness. A name that only an attack has (`..`, an absolute path, NUL, nothing at all) is a [`PathFault`], and
 //! its torrent is refused. A name that is merely untidy is tidied: `_` takes the place of separators inside a component,
-//! control characters, marks that turn the direction of text, and bytes that are not UTF-8; names that Windows reserves get
-//! a `_` too, because downloads travel to such disks; what is too long is cut before its extension. The rules are the same
-//! on every system, so that a torrent has the same names everywhere.
+//! control characters, marks that turn the direction of text, and bytes that are not UTF-8; what is too long is cut before
+//! its extension.
+//!
+//! What more a name may not be is a matter of the system: [`Rules`]. Where Windows' devices and two names that differ in case
+//! are names like any other, they are kept, so that a torrent made of a tree finds the tree again. A backslash is replaced on
+//! every system although Linux could keep it: elsewhere it would make directories, and libtorrent, which leaves it out, would
+//! not find such a file again either. Whoever makes a torrent is told:
+//! [`Create::renamed`](super::metainfo::Create::renamed).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,6 +25,40 @@ pub const PATH_BYTES_MAX: usize = 3072;
 
 /// Longest ending, dot included, that counts as an extension when a name is cut or numbered.
 const EXTENSION_BYTES_MAX: usize = 16;
+
+/// What a system's disks cannot tell apart or keep. A value, so that the rules of every system are tested on each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Windows' names for devices and drives, and dots and spaces at a name's end, are no names of files.
+    pub reserved: bool,
+    /// Names that differ only in case are one file.
+    pub fold_case: bool,
+}
+
+impl Rules {
+    /// Of systems that keep any name: Linux and its like. A disk of another system mounted there is the person's own affair:
+    /// two names may then be one file, below the root all the same.
+    pub const LENIENT: Self = Self {
+        reserved: false,
+        fold_case: false,
+    };
+
+    /// Of Windows and Apple's systems, and fit for every other: downloads travel between their disks.
+    pub const STRICT: Self = Self {
+        reserved: true,
+        fold_case: true,
+    };
+
+    /// Of the system this program runs on.
+    #[must_use]
+    pub const fn native() -> Self {
+        if cfg!(all(unix, not(target_vendor = "apple"))) {
+            Self::LENIENT
+        } else {
+            Self::STRICT
+        }
+    }
+}
 
 /// Why a path is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +99,10 @@ impl std::error::Error for PathFault {}
 ///
 /// # Errors
 /// What only an attack has in it.
-pub fn join<'a>(components: impl IntoIterator<Item = &'a [u8]>) -> Result<String, PathFault> {
+pub fn join<'a>(
+    components: impl IntoIterator<Item = &'a [u8]>,
+    rules: Rules,
+) -> Result<String, PathFault> {
     let mut path = String::new();
     for (depth, raw) in components.into_iter().enumerate() {
         if depth == COMPONENTS_MAX {
@@ -69,7 +111,7 @@ pub fn join<'a>(components: impl IntoIterator<Item = &'a [u8]>) -> Result<String
         if depth > 0 {
             path.push('/');
         }
-        path.push_str(&component(raw)?);
+        path.push_str(&component(raw, rules)?);
         if path.len() > PATH_BYTES_MAX {
             return Err(PathFault::TooLong);
         }
@@ -84,16 +126,16 @@ pub fn join<'a>(components: impl IntoIterator<Item = &'a [u8]>) -> Result<String
 ///
 /// # Errors
 /// What only an attack has in it.
-pub fn component(raw: &[u8]) -> Result<String, PathFault> {
+pub fn component(raw: &[u8], rules: Rules) -> Result<String, PathFault> {
     let is_separator = |byte: &u8| matches!(byte, b'/' | b'\\');
+    // With more behind it, only an attack has a drive, on any system; alone it may be a file of a system without drives.
+    let ends_drive = |rest: &[u8]| rest.first().map_or(rules.reserved, is_separator);
     match raw {
         [] => return Err(PathFault::Empty),
         b"." => return Err(PathFault::CurrentDirectory),
         _ if raw.contains(&0) => return Err(PathFault::Nul),
         [first, ..] if is_separator(first) => return Err(PathFault::Absolute),
-        [drive, b':', rest @ ..]
-            if drive.is_ascii_alphabetic() && rest.first().is_none_or(is_separator) =>
-        {
+        [drive, b':', rest @ ..] if drive.is_ascii_alphabetic() && ends_drive(rest) => {
             return Err(PathFault::Absolute);
         }
         _ if raw.split(is_separator).any(|part| part == b"..") => {
@@ -112,7 +154,7 @@ pub fn component(raw: &[u8]) -> Result<String, PathFault> {
             name.push('_');
         }
     }
-    if is_reserved(&name) {
+    if rules.reserved && is_reserved(&name) {
         name.insert(0, '_');
     }
     if name.len() > COMPONENT_BYTES_MAX {
@@ -120,10 +162,12 @@ pub fn component(raw: &[u8]) -> Result<String, PathFault> {
         let stem = cut(stem, COMPONENT_BYTES_MAX - extension.len());
         name = format!("{stem}{extension}");
     }
-    // Last, because a cut may bare a dot.
-    let kept = name.trim_end_matches(['.', ' ']).len();
-    let tail = "_".repeat(name.len() - kept);
-    name.replace_range(kept.., &tail);
+    if rules.reserved {
+        // Last, because a cut may bare a dot.
+        let kept = name.trim_end_matches(['.', ' ']).len();
+        let tail = "_".repeat(name.len() - kept);
+        name.replace_range(kept.., &tail);
+    }
     Ok(name)
 }
 
@@ -188,13 +232,21 @@ fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..end]
 }
 
-/// Gives a number to each path that would be the same file, or the directory of another file, on a disk that does not
-/// tell upper from lower case: `a.txt` becomes `a (2).txt`. The first one of several keeps its name.
+/// Gives a number to each path that would be the same file, or the directory of another file, by these rules: `a.txt` becomes
+/// `a (2).txt`. The first one of several keeps its name. Where case counts, only paths that became equal by being made safe
+/// are numbered.
 ///
 /// The paths are as [`join`] makes them. Takes O(n log n) comparisons and a folded copy of each path, no more.
-pub fn make_distinct(paths: &mut [String]) {
+pub fn make_distinct(paths: &mut [String], rules: Rules) {
     // With the lowest byte as separator, all that lies below a path follows right behind it.
-    let fold = |path: &str| path.to_lowercase().replace('/', "\0");
+    let fold = |path: &str| {
+        let path = path.replace('/', "\0");
+        if rules.fold_case {
+            path.to_lowercase()
+        } else {
+            path
+        }
+    };
     let mut folded: Vec<(String, usize)> = paths
         .iter()
         .enumerate()
@@ -255,16 +307,16 @@ mod tests {
     use super::*;
     use crate::rng::Rng;
 
+    const BOTH: [Rules; 2] = [Rules::STRICT, Rules::LENIENT];
+
     #[test]
     #[rustfmt::skip]
-    fn components_are_tidied_or_refused() {
+    fn components_are_tidied_or_refused_everywhere() {
         let table: &[(&[u8], Result<&str, PathFault>)] = &[
             (b"a.txt",                  Ok("a.txt")),
             (b".hidden",                Ok(".hidden")),
             ("naïve ☃".as_bytes(),      Ok("naïve ☃")),
             (b"a:b?c*d",                Ok("a:b?c*d")),
-            (b"...",                    Ok("___")),
-            (b".. ",                    Ok("___")),
             (b"a/b\\c",                 Ok("a_b_c")),
             (b"a/b/",                   Ok("a_b_")),
             (b"a..b",                   Ok("a..b")),
@@ -273,17 +325,11 @@ mod tests {
             ("a\u{2066}b\u{200f}\u{2028}\u{85}".as_bytes(), Ok("a_b___")),
             (b"bad\xff\xfeutf8",        Ok("bad__utf8")),
             (b"\xff",                   Ok("_")),
-            (b"CON",                    Ok("_CON")),
-            (b"nul.txt",                Ok("_nul.txt")),
-            (b"Com7.tar.gz",            Ok("_Com7.tar.gz")),
-            ("lpt²".as_bytes(),         Ok("_lpt²")),
-            (b"aux .c",                 Ok("_aux .c")),
             (b"console",                Ok("console")),
             (b"com10",                  Ok("com10")),
-            (b"trailing. .",            Ok("trailing___")),
             (b" leading",               Ok(" leading")),
-            (b"C:",                     Err(PathFault::Absolute)),
             (b"c:\\windows",            Err(PathFault::Absolute)),
+            (b"C:/",                    Err(PathFault::Absolute)),
             (b"c:colon",                Ok("c:colon")),
             (b"/etc/passwd",            Err(PathFault::Absolute)),
             (b"\\\\server\\share",      Err(PathFault::Absolute)),
@@ -297,28 +343,67 @@ mod tests {
             (b"..\0",                   Err(PathFault::Nul)),
         ];
         for (raw, want) in table {
-            assert_eq!(component(raw), want.map(str::to_owned), "{}", raw.escape_ascii());
+            for rules in BOTH {
+                assert_eq!(component(raw, rules), want.map(str::to_owned), "{} {rules:?}", raw.escape_ascii());
+            }
         }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_only_windows_reserves_is_kept_where_it_is_a_name() {
+        let table: &[(&str, Result<&str, PathFault>)] = &[
+            ("CON",          Ok("_CON")),
+            ("nul.txt",      Ok("_nul.txt")),
+            ("Com7.tar.gz",  Ok("_Com7.tar.gz")),
+            ("lpt²",         Ok("_lpt²")),
+            ("aux .c",       Ok("_aux .c")),
+            ("...",          Ok("___")),
+            (".. ",          Ok("___")),
+            ("trailing. .",  Ok("trailing___")),
+            ("etc.",         Ok("etc_")),
+            (" ",            Ok("_")),
+            ("C:",           Err(PathFault::Absolute)),
+        ];
+        for (raw, strict) in table {
+            assert_eq!(component(raw.as_bytes(), Rules::STRICT), strict.map(str::to_owned), "{raw:?}");
+            assert_eq!(component(raw.as_bytes(), Rules::LENIENT), Ok((*raw).to_owned()), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn rules_are_those_of_the_system() {
+        let strict = cfg!(any(windows, target_os = "macos"));
+        let want = if strict {
+            Rules::STRICT
+        } else {
+            Rules::LENIENT
+        };
+        assert_eq!(Rules::native(), want);
     }
 
     #[test]
     fn what_is_too_long_is_cut_before_its_extension() {
         let long = format!("{}.tar", "é".repeat(200));
-        let name = component(long.as_bytes()).unwrap();
+        let name = component(long.as_bytes(), Rules::STRICT).unwrap();
         assert!(name.len() <= COMPONENT_BYTES_MAX && name.len() > COMPONENT_BYTES_MAX - 4);
         assert!(name.ends_with("é.tar"), "{name}");
-        let plain = component("x".repeat(5000).as_bytes()).unwrap();
+        let plain = component("x".repeat(5000).as_bytes(), Rules::LENIENT).unwrap();
         assert_eq!(plain.len(), COMPONENT_BYTES_MAX);
         let not_an_extension = format!("{}.{}", "x".repeat(200), "y".repeat(200));
-        assert_eq!(component(not_an_extension.as_bytes()).unwrap().len(), 255);
+        let name = component(not_an_extension.as_bytes(), Rules::STRICT).unwrap();
+        assert_eq!(name.len(), 255);
         let bared = format!("{}. {}", "x".repeat(253), "y".repeat(50));
-        assert!(component(bared.as_bytes()).unwrap().ends_with("x__"));
+        for (rules, end) in [(Rules::STRICT, "x__"), (Rules::LENIENT, "x. ")] {
+            let name = component(bared.as_bytes(), rules).unwrap();
+            assert!(name.ends_with(end), "{rules:?}: {name}");
+        }
     }
 
     #[test]
     fn paths_are_bounded() {
         let parts = |count: usize, length: usize| vec![vec![b'a'; length]; count];
-        let join = |parts: &[Vec<u8>]| join(parts.iter().map(Vec::as_slice));
+        let join = |parts: &[Vec<u8>]| join(parts.iter().map(Vec::as_slice), Rules::native());
         assert_eq!(join(&parts(3, 1)), Ok("a/a/a".to_owned()));
         assert_eq!(join(&[]), Err(PathFault::Empty));
         assert!(join(&parts(COMPONENTS_MAX, 1)).is_ok());
@@ -335,51 +420,59 @@ mod tests {
             let raw: Vec<u8> = (0..rng.index(12))
                 .map(|_| alphabet[rng.index(alphabet.len())])
                 .collect();
-            let Ok(name) = component(&raw) else { continue };
+            let rules = BOTH[round % 2];
+            let Ok(name) = component(&raw, rules) else {
+                continue;
+            };
             let one = std::path::Path::new(&name).components().count();
             assert_eq!(one, 1, "seed {seed}, round {round}: {name:?}");
             assert!(name != "." && name != ".." && !name.contains(['/', '\\', '\0']));
             assert_eq!(
-                component(name.as_bytes()),
+                component(name.as_bytes(), rules),
                 Ok(name),
                 "seed {seed}, round {round}"
             );
         }
     }
 
-    fn distinct(paths: &[&str]) -> Vec<String> {
-        let mut paths: Vec<_> = paths.iter().map(|&path| path.to_owned()).collect();
-        make_distinct(&mut paths);
+    fn distinct(paths: &[&str], rules: Rules) -> Vec<String> {
+        let mut paths: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
+        make_distinct(&mut paths, rules);
         paths
     }
 
     #[test]
     fn equal_names_are_numbered() {
+        /// Name, paths, what strict rules make of them, and lenient ones.
+        type Case<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a [&'a str]);
         #[rustfmt::skip]
-        let table: &[(&str, &[&str], &[&str])] = &[
-            ("nothing to do",      &["a", "b/a", "b/c"],           &["a", "b/a", "b/c"]),
-            ("same",               &["a.txt", "a.txt", "a.txt"],   &["a.txt", "a (2).txt", "a (3).txt"]),
-            ("case",               &["d/README", "d/readme"],      &["d/README", "d/readme (2)"]),
-            ("case of directory",  &["D/x", "d/X"],                &["D/x", "d/X (2)"]),
-            ("number taken",       &["a", "A (2)", "A"],           &["a", "A (2)", "A (3)"]),
-            ("file and directory", &["a/b", "A", "a/c"],           &["a/b", "A (2)", "a/c"]),
-            ("number a directory", &["a", "a", "a (2)/x"],         &["a", "a (3)", "a (2)/x"]),
-            ("between",            &["a", "a b", "a/b", "a.b"],    &["a (2)", "a b", "a/b", "a.b"]),
+        let table: &[Case<'_>] = &[
+            ("nothing to do",      &["a", "b/a", "b/c"],           &["a", "b/a", "b/c"],                 &["a", "b/a", "b/c"]),
+            ("same",               &["a.txt", "a.txt", "a.txt"],   &["a.txt", "a (2).txt", "a (3).txt"], &["a.txt", "a (2).txt", "a (3).txt"]),
+            ("case",               &["d/README", "d/readme"],      &["d/README", "d/readme (2)"],        &["d/README", "d/readme"]),
+            ("case of directory",  &["D/x", "d/X"],                &["D/x", "d/X (2)"],                  &["D/x", "d/X"]),
+            ("number taken",       &["a", "A (2)", "A", "a"],      &["a", "A (2)", "A (3)", "a (4)"],    &["a", "A (2)", "A", "a (2)"]),
+            ("file and directory", &["a/b", "A", "a/c"],           &["a/b", "A (2)", "a/c"],             &["a/b", "A", "a/c"]),
+            ("number a directory", &["a", "a", "a (2)/x"],         &["a", "a (3)", "a (2)/x"],           &["a", "a (3)", "a (2)/x"]),
+            ("between",            &["a", "a b", "a/b", "a.b"],    &["a (2)", "a b", "a/b", "a.b"],      &["a (2)", "a b", "a/b", "a.b"]),
         ];
-        for (name, paths, want) in table {
-            assert_eq!(distinct(paths), *want, "{name}");
+        for (name, paths, strict, lenient) in table {
+            assert_eq!(distinct(paths, Rules::STRICT), *strict, "{name}, strict");
+            assert_eq!(distinct(paths, Rules::LENIENT), *lenient, "{name}, lenient");
         }
     }
 
     #[test]
     fn many_equal_names_take_no_square_time() {
-        let long = |n: usize| format!("{}{:06}.txt", "x".repeat(245), n / 2);
-        let mut paths: Vec<_> = (0..20_000).map(long).collect();
-        paths.extend(vec![long(0); 20_000]);
-        make_distinct(&mut paths);
-        let all: BTreeSet<_> = paths.iter().collect();
-        assert_eq!(all.len(), paths.len());
-        assert!(paths.iter().all(|path| path.len() <= COMPONENT_BYTES_MAX));
+        for rules in BOTH {
+            let long = |n: usize| format!("{}{:06}.txt", "x".repeat(245), n / 2);
+            let mut paths: Vec<_> = (0..20_000).map(long).collect();
+            paths.extend(vec![long(0); 20_000]);
+            make_distinct(&mut paths, rules);
+            let all: BTreeSet<_> = paths.iter().collect();
+            assert_eq!(all.len(), paths.len());
+            assert!(paths.iter().all(|path| path.len() <= COMPONENT_BYTES_MAX));
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::settings::{
 };
 use super::shared::TimerKey;
 use super::table::Source;
-use super::table::link::{IgnoreReason, SHORT_LIFE};
+use super::table::link::{IgnoreReason, PINNED_RETRY_FIRST, SHORT_LIFE};
 use super::table::peer::{Peer, PeerHas};
 use super::table::stream::{CloseReason, Stage, Stream};
 
@@ -743,18 +743,16 @@ impl Engine {
                 if let Some(record) = record.filter(|_| outgoing) {
                     record.ignore(address, now + settings.ignore);
                 }
-                self.table.link_lost(link, now, false, &settings);
+                self.table.link_idle(link);
             }
             // We are connected the other way round. Not for long: that stream may end, and the peer may not say where it listens.
             CloseReason::Duplicate => {
                 if let Some(record) = record.filter(|_| outgoing) {
                     record.ignore(address, now + DUPLICATE_PAUSE);
                 }
-                self.table.link_lost(link, now, false, &settings);
+                self.table.link_idle(link);
             }
-            CloseReason::SessionOver | CloseReason::Full => {
-                self.table.link_lost(link, now, false, &settings)
-            }
+            CloseReason::SessionOver | CloseReason::Full => self.table.link_idle(link),
             _ if opened.is_some() => {
                 let lived_short = opened.is_some_and(|(since, _)| now.since(since) < SHORT_LIFE);
                 self.table.link_lost(link, now, lived_short, &settings);
@@ -772,13 +770,13 @@ impl Engine {
                     record.ignore(
                         address,
                         now + if pinned {
-                            settings.retry_first
+                            PINNED_RETRY_FIRST
                         } else {
                             HANDSHAKE_PAUSE
                         },
                     );
                 }
-                self.table.link_lost(link, now, false, &settings);
+                self.table.link_idle(link);
             }
             _ if outgoing => {
                 self.shared.counters.dials_failed += 1;
@@ -786,7 +784,7 @@ impl Engine {
                     self.link_event(link, address, "outgoing", settings.ignore.as_secs());
                 }
             }
-            _ => self.table.link_lost(link, now, false, &settings),
+            _ => self.table.link_idle(link),
         }
     }
 

@@ -158,6 +158,10 @@ fn link_text(link: &Path, target: &Path) -> PathBuf {
     let up = from.components().skip(shared).map(|_| "..");
     let mut text: PathBuf = up.collect();
     text.extend(target.components().skip(shared));
+    if text.as_os_str().is_empty() {
+        // To its own directory: no link can be empty.
+        text.push(".");
+    }
     text
 }
 

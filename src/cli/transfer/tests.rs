@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::codec::metainfo::{Create, CreateFile};
-use crate::events;
+use crate::events::{self, Event};
 use crate::ids::InfoHash;
 
 /// Collects what was printed.
@@ -86,8 +86,9 @@ impl Engine for Fake {
         None
     }
 
-    fn tell_metrics(&mut self) {
+    fn metrics(&mut self) -> Result<String, String> {
         self.metrics_told += 1;
+        Ok("one 1\ntwo 2\n".to_owned())
     }
 
     fn begin_shutdown(&mut self, budget: Duration) {
@@ -191,11 +192,8 @@ const GET: Case = Case {
     signals: Vec::new(),
 };
 
-/// The exit code, stdout and stderr.
-fn transfer(case: Case, fake: &mut Fake) -> (Result<u8, Failure>, String, String) {
-    let (out, notes) = (Page::default(), Page::default());
-    let mut console = Console::to(Box::new(out.clone()), Box::new(notes.clone()));
-    let order = Order {
+fn order(case: &Case) -> Order {
+    Order {
         torrents: (0..case.torrents).map(|_| torrent()).collect(),
         root: "/d".into(),
         peers: ["1.2.3.4:5", "h.example:6"]
@@ -205,7 +203,14 @@ fn transfer(case: Case, fake: &mut Fake) -> (Result<u8, Failure>, String, String
         seed: case.seed,
         json: case.json,
         budget: Duration::from_secs(2),
-    };
+    }
+}
+
+/// The exit code, stdout and stderr.
+fn transfer(case: Case, fake: &mut Fake) -> (Result<u8, Failure>, String, String) {
+    let (out, notes) = (Page::default(), Page::default());
+    let mut console = Console::to(Box::new(out.clone()), Box::new(notes.clone()));
+    let order = order(&case);
     let code = run(order, fake, &mut After(case.signals, 0), &mut console);
     console.flush().unwrap();
     (code, out.text(), notes.text())
@@ -260,6 +265,7 @@ fn a_signal_ends_in_order_and_says_how_to_go_on() {
     let want = "interrupted at 45 %: run the same command again to go on\n";
     assert!(notes.ends_with(want), "{notes}");
     assert_eq!(fake.metrics_told, 1);
+    assert!(notes.contains("one 1\ntwo 2\n"), "{notes}");
     assert_eq!(fake.asked.last().unwrap(), "shutdown within 2s");
 }
 
@@ -359,20 +365,21 @@ fn a_refused_torrent_fails_and_the_engine_still_ends_in_order() {
     assert_eq!(fake.asked, ["shutdown within 2s"]);
 }
 
+fn added(seq: u64) -> Arc<Record> {
+    Arc::new(Record {
+        event: Event::TorrentAdded(events::Torrent {
+            info_hash: InfoHash([7; 20]),
+            name: "a\nb".to_owned(),
+        }),
+        time: 5,
+        seq,
+    })
+}
+
 #[test]
 fn events_are_objects_a_line() {
-    let told = |seq| {
-        Arc::new(Record {
-            event: Event::TorrentAdded(events::Torrent {
-                info_hash: InfoHash([7; 20]),
-                name: "a\nb".to_owned(),
-            }),
-            time: 5,
-            seq,
-        })
-    };
     let mut fake = Fake::of(&[&[Scene(0, Downloading, 0, ""), Scene(500, Seeding, 100, "")]]);
-    fake.events = [told(1), told(3)].into();
+    fake.events = [added(1), added(3)].into();
     let (code, out, _) = transfer(Case { json: true, ..GET }, &mut fake);
     assert_eq!(code, Ok(EXIT_OK));
     let lines: Vec<serde_json::Value> = out
@@ -387,4 +394,25 @@ fn events_are_objects_a_line() {
         (&lines[1]["seq"], &lines[1]["time"]),
         (&3.into(), &5.into())
     );
+}
+
+#[test]
+fn a_reader_of_events_that_goes_away_is_a_failure_in_order() {
+    struct Gone;
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut fake = Fake::of(&[&[Scene(0, Downloading, 0, "")]]);
+    fake.events = [added(1)].into();
+    let mut console = Console::to(Box::new(Gone), Box::new(io::sink()));
+    let order = order(&Case { json: true, ..GET });
+    let code = run(order, &mut fake, &mut After(Vec::new(), 0), &mut console);
+    assert_eq!(code, Err(Failure::failed("stdout: broken pipe")));
+    assert_eq!(fake.asked.last().unwrap(), "shutdown within 2s");
 }

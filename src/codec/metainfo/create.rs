@@ -3,6 +3,8 @@
 use crate::codec::bencode::Item;
 use crate::hash::Digest;
 
+use super::Metainfo;
+
 /// Shortest piece that [`choose_piece_length`] chooses.
 pub const PIECE_LENGTH_CHOSEN_MIN: u32 = 16 * 1024;
 
@@ -60,6 +62,22 @@ impl Create {
     #[must_use]
     pub fn total(&self) -> u64 {
         self.files.iter().map(|file| file.length).sum()
+    }
+
+    /// The files that `metainfo`, decoded from this torrent, has under another path: `(path here, path there)`, in order.
+    ///
+    /// Seeding looks for the path there and does not find the file: whoever makes the torrent wants to know.
+    #[must_use]
+    pub fn renamed(&self, metainfo: &Metainfo) -> Vec<(String, String)> {
+        let paths = self.files.iter().map(|file| {
+            let parts = [&self.name].into_iter().chain(&file.path);
+            parts.map(String::as_str).collect::<Vec<_>>().join("/")
+        });
+        paths
+            .zip(&metainfo.files)
+            .map(|(here, file)| (here, file.path.to_string_lossy().into_owned()))
+            .filter(|(here, there)| here != there)
+            .collect()
     }
 
     /// The torrent file.

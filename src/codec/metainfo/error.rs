@@ -77,7 +77,7 @@ pub enum MetainfoError {
         /// The link.
         link: String,
     },
-    /// A symbolic link that points at no regular file of its torrent.
+    /// A symbolic link that points out of its torrent's directory, or at what can be no path.
     Symlink {
         /// The link.
         path: String,
@@ -138,7 +138,7 @@ impl fmt::Display for MetainfoError {
             }
             Self::Symlink { path, target } => write!(
                 f,
-                "the symbolic link {path:?} points at {target:?}, which is no file of the torrent"
+                "the symbolic link {path:?} points at {target:?}, which is not inside the torrent"
             ),
         }
     }

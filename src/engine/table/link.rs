@@ -7,6 +7,8 @@ use crate::engine::settings::Settings;
 use crate::ids::{StreamId, SwarmId};
 use crate::time::{Duration, Instant};
 
+/// First pause of a pinned link: the person who named it waits for it, and may just have started the other side.
+pub const PINNED_RETRY_FIRST: Duration = Duration::from_secs(2);
 /// A pinned link is tried at least so often, whatever its failures.
 const PINNED_RETRY_MAX: Duration = Duration::from_secs(60);
 /// A link that worked and lived no longer than this, twice in a row, is unstable (requirement D22).
@@ -134,8 +136,8 @@ impl Link {
         match self.state {
             _ if !self.dialable => None,
             LinkState::Disconnected { not_before } => Some(not_before),
-            LinkState::Connecting => None,
-            LinkState::Established => Some(Instant::ZERO),
+            // One stream a swarm: another swarm need not wait for the first.
+            LinkState::Connecting | LinkState::Established => Some(Instant::ZERO),
             LinkState::Ignored { until, .. } => (until != Instant::FAR).then_some(until),
         }
     }
@@ -158,15 +160,14 @@ impl Link {
             };
             return true;
         }
-        let doubled = settings
-            .retry_first
-            .saturating_mul(1 << (self.attempts - 1).min(16));
-        let cap = if pinned {
-            PINNED_RETRY_MAX
+        let (first, most) = if pinned {
+            (PINNED_RETRY_FIRST, PINNED_RETRY_MAX)
         } else {
-            settings.retry_max
+            (settings.retry_first, settings.retry_max)
         };
-        let pause = doubled.min(cap);
+        let pause = first
+            .saturating_mul(1 << (self.attempts - 1).min(16))
+            .min(most);
         let tenth = u64::try_from(pause.as_micros() / 5)
             .unwrap_or(u64::MAX)
             .max(1);
@@ -189,10 +190,24 @@ impl Link {
                 why: IgnoreReason::Unstable,
             }
         } else {
+            let pause = if self.pinned_by.is_empty() {
+                settings.retry_first
+            } else {
+                PINNED_RETRY_FIRST
+            };
             LinkState::Disconnected {
-                not_before: now + settings.retry_first,
+                not_before: now + pause,
             }
         };
+    }
+
+    /// Its last stream is gone, for a reason that says nothing of the address.
+    pub fn idle(&mut self) {
+        if !matches!(self.state, LinkState::Ignored { .. }) {
+            self.state = LinkState::Disconnected {
+                not_before: Instant::ZERO,
+            };
+        }
     }
 
     /// Leaves it alone for the usual time.

@@ -233,6 +233,17 @@ impl Table {
         self.forget_if_unused(link);
     }
 
+    /// A stream of a link is gone, for a reason that says nothing of the address.
+    pub fn link_idle(&mut self, link: LinkId) {
+        let Some(record) = self.links.get_mut(link) else {
+            return;
+        };
+        if record.streams.is_empty() {
+            record.idle();
+        }
+        self.forget_if_unused(link);
+    }
+
     /// Nobody is dialled at, or accepted from, this address again: it sent bad data, proven.
     pub fn ban(&mut self, link: LinkId, peer_id: Option<PeerId>) {
         let Some(record) = self.links.get_mut(link) else {

@@ -515,10 +515,12 @@ fn preparing_makes_what_has_no_bytes() {
             ("n/d/link", 0, link("n/d/e/bytes")),
             ("n/x/y/link", 0, link("n/empty")),
             ("n/.pad/5", 5, FileKind::Pad),
+            ("n/d/here", 0, link("n/d")),
+            ("n/d/up", 0, link("n")),
         ],
     );
     let mut files = DiskFiles::new();
-    assert_eq!(prepare(&fixture, &mut files, false).unwrap(), vec![None; 6]);
+    assert_eq!(prepare(&fixture, &mut files, false).unwrap(), vec![None; 8]);
     assert!(
         !directory.path().join("a").exists(),
         "looking makes nothing"
@@ -526,7 +528,7 @@ fn preparing_makes_what_has_no_bytes() {
     for _ in 0..2 {
         let stamps = prepare(&fixture, &mut files, true).unwrap();
         let there: Vec<bool> = stamps.iter().map(Option::is_some).collect();
-        assert_eq!(there, [true, true, false, false, false, false]);
+        assert_eq!(there, [&[true, true][..], &[false; 6]].concat());
     }
     assert!(root.join("n/d/e").is_dir() && !root.join("n/.pad").exists());
     assert_eq!(
@@ -538,6 +540,9 @@ fn preparing_makes_what_has_no_bytes() {
         Path::new("../../empty")
     );
     assert!(root.join("n/x/y/link").is_file());
+    for (link, text) in [("n/d/here", "."), ("n/d/up", "..")] {
+        assert_eq!(fs::read_link(root.join(link)).unwrap(), Path::new(text));
+    }
     let mode = |name: &str| fs::metadata(root.join(name)).unwrap().permissions().mode() & 0o111;
     assert_eq!(mode("n/empty"), 0);
     assert_ne!(mode("n/run"), 0);
