@@ -153,7 +153,6 @@ fn block_begins(
     let Some(peer) = stream.peer_mut() else {
         return;
     };
-    peer.bitfield_legal = false;
     let block = session
         .geometry()
         .whole_block(head.index, head.begin, head.length);
@@ -252,16 +251,6 @@ fn on_message(
         return Ok(());
     };
     shared.counters.peer_messages += 1;
-    if !matches!(message, Message::KeepAlive | Message::Extended { .. }) {
-        let first = std::mem::replace(&mut peer.bitfield_legal, false);
-        let says_all = matches!(
-            message,
-            Message::Bitfield(_) | Message::HaveAll | Message::HaveNone
-        );
-        if says_all && !first {
-            return Err(Breach::LateBitfield);
-        }
-    }
     let fast = peer.features.fast;
     match message {
         Message::KeepAlive | Message::Port(_) | Message::Suggest(_) | Message::Unknown(_) => {}
@@ -300,10 +289,7 @@ fn on_message(
                     bits.set(piece.index());
                     session.picker.peer_has(piece);
                     if bits.is_full() {
-                        session.picker.peer_gone(bits);
-                        session.picker.seed_joined();
-                        peer.has = PeerHas::All;
-                        heard.has_all = true;
+                        set_all(session, peer, heard);
                     }
                 }
                 heard.ask |= session.picker.wants(piece);
@@ -312,14 +298,9 @@ fn on_message(
         Message::Bitfield(bits) => {
             let count = session.geometry().piece_count() as usize;
             let bits = Bitfield::from_wire(bits, count).ok_or(Breach::WrongBitfield)?;
-            set_has(session, peer, bits, heard);
+            add_has(session, peer, bits, heard);
         }
-        Message::HaveAll => {
-            session.picker.seed_joined();
-            peer.has = PeerHas::All;
-            heard.has_all = true;
-            heard.ask = true;
-        }
+        Message::HaveAll => set_all(session, peer, heard),
         Message::HaveNone => {}
         Message::Request(request) => on_request(shared, session, stream, request, heard)?,
         Message::Cancel(request) => {
@@ -363,15 +344,38 @@ fn on_message(
     Ok(())
 }
 
-fn set_has(session: &mut Session, peer: &mut Peer, bits: Bitfield, heard: &mut Heard) {
+/// The peer has `bits`, perhaps beside what it said before: aria2 sends a bitfield in place of many `have`s, at any time.
+fn add_has(session: &mut Session, peer: &mut Peer, mut bits: Bitfield, heard: &mut Heard) {
+    match &peer.has {
+        PeerHas::All => return,
+        PeerHas::Some(known) => {
+            known.iter_ones().for_each(|index| {
+                bits.set(index);
+            });
+            session.picker.peer_gone(known);
+        }
+        PeerHas::Nothing => {}
+    }
+    peer.has = PeerHas::Nothing;
     if bits.is_full() {
-        session.picker.seed_joined();
-        peer.has = PeerHas::All;
-        heard.has_all = true;
+        set_all(session, peer, heard);
     } else if bits.count() > 0 {
         session.picker.peer_joined(&bits);
         peer.has = PeerHas::Some(bits);
     }
+    heard.ask = true;
+}
+
+/// The peer has everything; it needs no bitfield any more.
+fn set_all(session: &mut Session, peer: &mut Peer, heard: &mut Heard) {
+    match &peer.has {
+        PeerHas::All => return,
+        PeerHas::Some(known) => session.picker.peer_gone(known),
+        PeerHas::Nothing => {}
+    }
+    session.picker.seed_joined();
+    peer.has = PeerHas::All;
+    heard.has_all = true;
     heard.ask = true;
 }
 

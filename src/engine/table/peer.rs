@@ -96,8 +96,6 @@ pub struct Peer {
     pub features: Features,
     /// Since when.
     pub since: Instant,
-    /// Whether its next message may be a bitfield: only the first may (BEP 3).
-    pub bitfield_legal: bool,
     /// What it has.
     pub has: PeerHas,
 
@@ -152,7 +150,6 @@ impl Peer {
             listens: None,
             features,
             since: now,
-            bitfield_legal: true,
             has: PeerHas::Nothing,
             choking_us: true,
             interesting: false,

@@ -105,8 +105,6 @@ pub enum Breach {
     Bytes(Violation),
     /// It named a piece that this torrent does not have.
     NoSuchPiece,
-    /// A bitfield that was not its first message (BEP 3).
-    LateBitfield,
     /// A bitfield of another length, or with spare bits set (BEP 3).
     WrongBitfield,
     /// It asked for bytes that do not exist, or for more than a block.
@@ -124,7 +122,6 @@ impl fmt::Display for Breach {
         match self {
             Self::Bytes(violation) => violation.fmt(f),
             Self::NoSuchPiece => f.write_str("named a piece that does not exist"),
-            Self::LateBitfield => f.write_str("sent a bitfield behind another message"),
             Self::WrongBitfield => f.write_str("sent a bitfield of the wrong size"),
             Self::BadRequest => f.write_str("asked for bytes that do not exist"),
         }
