@@ -40,6 +40,7 @@ impl Engine {
                 rate_to: peer.up.per_second(now),
             })
         };
+        session.assembly.release_old(now);
         let peers: Vec<ChokerPeer> = swarm.streams.iter().filter_map(facts).collect();
         let seeding = !session.is_downloading();
         let may = session

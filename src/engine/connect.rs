@@ -329,7 +329,7 @@ impl Engine {
         self.shared.counters.handshakes += 1;
         self.shared
             .timers
-            .set(TimerKey::Stream(id), now + KEEPALIVE);
+            .set(TimerKey::Stream(id), now + super::settings::SNUB);
         let direction = if outgoing { "outgoing" } else { "incoming" };
         self.shared.event(Event::LinkEstablished(events::Link {
             address,
@@ -457,7 +457,7 @@ impl Engine {
             self.close(id, CloseReason::NothingToTrade);
             return;
         }
-        if heard.ask {
+        if heard.ask && !heard.refused {
             download::ask(&mut self.shared, session, stream);
         }
         if heard.interest {
@@ -473,7 +473,7 @@ impl Engine {
             upload::serve(&mut self.shared, session, stream);
         }
         if heard.freed && session.assembly.free() > 0 {
-            self.ask_all(session_id);
+            self.ask_all_but(session_id, heard.refused.then_some(id));
         }
     }
 
@@ -504,12 +504,12 @@ impl Engine {
                 let place = peer
                     .asked
                     .iter()
-                    .position(|asked| asked.block == block)
+                    .position(|asked| asked.claim.block == block)
                     .filter(|_| !arriving);
-                if place.and_then(|place| peer.asked.remove(place)).is_none() {
+                let Some(asked) = place.and_then(|place| peer.asked.remove(place)) else {
                     continue;
-                }
-                session.assembly.unask(block, &mut self.shared.pool);
+                };
+                session.assembly.unask(asked.claim, &mut self.shared.pool);
                 let length = session.metainfo.geometry.block_size(block);
                 let request = wire::Request {
                     index: block.piece.get(),
@@ -524,13 +524,17 @@ impl Engine {
 
     /// Every peer of the session that may be asked for more is.
     pub(super) fn ask_all(&mut self, session: SessionId) {
+        self.ask_all_but(session, None);
+    }
+
+    fn ask_all_but(&mut self, session: SessionId, but: Option<StreamId>) {
         let Some(session) = self.sessions.get_mut(session) else {
             return;
         };
         let Some(swarm) = self.table.swarms.get(session.swarm) else {
             return;
         };
-        for &id in &swarm.streams {
+        for &id in swarm.streams.iter().filter(|&&id| Some(id) != but) {
             if let Some(stream) = self.table.streams.get_mut(id) {
                 download::ask(&mut self.shared, session, stream);
             }
@@ -634,8 +638,10 @@ impl Engine {
         log::debug!("stream {id}: snubbed, owes {} blocks", peer.asked.len());
         peer.snubbed = true;
         self.shared.counters.snubs += 1;
-        let owed: Vec<_> = peer.asked.iter().map(|asked| asked.block).collect();
+        let owed: Vec<_> = peer.asked.iter().map(|asked| asked.claim.block).collect();
         receive::forget_asked(&mut self.shared, held, peer);
+        // It may stop in the middle of a block and never end it.
+        receive::forget_arriving(&mut self.shared, held, peer);
         held.assembly.leave(&mut peer.current);
         held.assembly.release(id);
         for block in owed {
@@ -663,6 +669,11 @@ impl Engine {
             return;
         };
         self.shared.timers.cancel(TimerKey::Stream(id));
+        match reason {
+            CloseReason::Broke(_) | CloseReason::Unasked => self.shared.counters.violations += 1,
+            CloseReason::Duplicate => self.shared.counters.duplicates += 1,
+            _ => {}
+        }
         if !matches!(reason, CloseReason::Lost(_)) {
             self.shared.push(Output::Close { stream: id });
         }

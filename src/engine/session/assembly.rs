@@ -3,6 +3,10 @@
 //! A piece is opened only when there is room for all of it in the pool, or *in place*: then its blocks are written unverified
 //! as they come, and hashed from disk when all are there. Room is counted cell by cell, so whatever ends a request (a block,
 //! a choke, a lost peer) ends its claim too, and the pool cannot lock up.
+//!
+//! Invariants: every buffer owns its room, wherever it is; a missing block has room of its own set aside while its piece is
+//! kept in memory or it is asked for, unless a buffer for it is being filled; a block is free when it is missing and nobody
+//! owes it. A claim or a buffer from before a piece was last opened changes nothing in it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -37,14 +41,50 @@ pub enum Keep {
 struct Cell {
     /// How many streams were asked for it and still owe it.
     asked: u16,
-    /// Whether room in the pool is set aside for it.
+    /// Whether room in the pool is set aside for it that no buffer uses yet.
     reserved: bool,
-    /// Whether its bytes are coming in.
-    arriving: bool,
     /// What is there.
     content: Content,
     /// Who sent it.
     sender: Option<Sender>,
+}
+
+impl Cell {
+    fn is_missing(&self) -> bool {
+        matches!(self.content, Content::Missing)
+    }
+
+    /// Its buffer, and the room that goes with it, on the way to disk.
+    fn take_held(&mut self) -> Option<Block> {
+        match std::mem::replace(&mut self.content, Content::Writing) {
+            Content::Held(buffer) => Some(buffer),
+            other => {
+                self.content = other;
+                None
+            }
+        }
+    }
+
+    /// Whether somebody should be asked for it. Bytes that are coming in unasked do not count: they may never end.
+    fn is_free(&self) -> bool {
+        self.asked == 0 && self.is_missing()
+    }
+}
+
+/// A request for a block, as of one opening of its piece: a piece that is closed and opened again knows nothing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Which block.
+    pub block: BlockRef,
+    opening: u64,
+}
+
+/// A block that is coming in, with the buffer that it fills. The buffer's room belongs to it until it is stored or aborted.
+#[derive(Debug)]
+pub struct Arrival {
+    claim: Claim,
+    /// Where its bytes go.
+    pub buffer: Block,
 }
 
 #[derive(Debug, Default)]
@@ -63,10 +103,12 @@ pub struct OpenPiece {
     pub piece: PieceIndex,
     /// Where its blocks are kept.
     pub keep: Keep,
-    /// The one stream that is to send all of it: its last copy was wrong, and this way the culprit shows.
-    pub only: Option<StreamId>,
+    /// The one stream that is to send all of it, and until when: its last copy was wrong, and this way the culprit shows.
+    only: Option<(StreamId, Instant)>,
     /// When its last block came, or it was opened.
     pub moved: Instant,
+    /// Which opening of any piece this is.
+    opening: u64,
     /// How many streams take it block by block now.
     takers: u32,
     cells: Vec<Cell>,
@@ -100,6 +142,8 @@ pub struct Assembly {
     open: BTreeMap<PieceIndex, OpenPiece>,
     /// Free cells of all open pieces.
     free: usize,
+    /// How many pieces were opened so far.
+    openings: u64,
 }
 
 impl Assembly {
@@ -121,21 +165,8 @@ impl Assembly {
             reserved: keep == Keep::Memory,
             ..Cell::default()
         };
-        let open = OpenPiece {
-            piece,
-            keep,
-            only: None,
-            moved: now,
-            takers: 0,
-            cells: (0..count).map(|_| cell()).collect(),
-            free: count,
-            first_free: 0,
-            missing: count,
-            writing: 0,
-        };
-        let before = self.open.insert(piece, open);
-        assert!(before.is_none(), "a piece is opened once");
-        self.free += count as usize;
+        let cells = (0..count).map(|_| cell()).collect();
+        self.insert(piece, keep, cells, now);
         true
     }
 
@@ -155,25 +186,29 @@ impl Assembly {
                 cell.content = Content::Written;
             }
         }
-        let missing = cells
-            .iter()
-            .filter(|cell| matches!(cell.content, Content::Missing))
-            .count();
-        let missing = u32::try_from(missing).expect("at most all cells");
+        self.insert(piece, Keep::InPlace, cells, now);
+    }
+
+    fn insert(&mut self, piece: PieceIndex, keep: Keep, cells: Vec<Cell>, now: Instant) {
+        let missing = cells.iter().filter(|cell| cell.is_missing()).count();
+        let count = u32::try_from(missing).expect("at most all cells");
+        self.openings += 1;
         let open = OpenPiece {
             piece,
-            keep: Keep::InPlace,
+            keep,
             only: None,
             moved: now,
+            opening: self.openings,
             takers: 0,
             cells,
-            free: missing,
+            free: count,
             first_free: 0,
-            missing,
+            missing: count,
             writing: 0,
         };
-        self.free += missing as usize;
-        self.open.insert(piece, open);
+        let before = self.open.insert(piece, open);
+        assert!(before.is_none(), "a piece is opened once");
+        self.free += missing;
     }
 
     /// The open piece.
@@ -227,28 +262,33 @@ impl Assembly {
         }
     }
 
-    /// Nothing is kept for `stream` alone any more: it is gone.
-    pub fn release(&mut self, stream: StreamId) {
-        for open in self
-            .open
-            .values_mut()
-            .filter(|open| open.only == Some(stream))
-        {
-            open.only = None;
+    /// Nothing is kept for `stream` alone any more: it is gone, or does not send it. `true` when something was.
+    pub fn release(&mut self, stream: StreamId) -> bool {
+        let mut was_kept = false;
+        for open in self.open.values_mut() {
+            if open.only.is_some_and(|(only, _)| only == stream) {
+                open.only = None;
+                was_kept = true;
+            }
+        }
+        was_kept
+    }
+
+    /// Nothing is kept for one stream alone beyond its time.
+    pub fn release_old(&mut self, now: Instant) {
+        for open in self.open.values_mut() {
+            open.only = open.only.filter(|(_, until)| *until > now);
         }
     }
 
     /// The next free block of `piece`, now asked for. `None` when none is free, or there is no room for it.
-    pub fn ask(&mut self, piece: PieceIndex, pool: &mut Pool) -> Option<BlockRef> {
+    pub fn ask(&mut self, piece: PieceIndex, pool: &mut Pool) -> Option<Claim> {
         let open = self.open.get_mut(&piece)?;
         if open.free == 0 {
             return None;
         }
-        let is_free = |cell: &Cell| {
-            cell.asked == 0 && matches!(cell.content, Content::Missing) && !cell.arriving
-        };
         let from = open.first_free as usize;
-        let index = from + open.cells[from..].iter().position(is_free)?;
+        let index = from + open.cells[from..].iter().position(Cell::is_free)?;
         let cell = &mut open.cells[index];
         if !cell.reserved {
             if !pool.reserve(Share::Receive, 1) {
@@ -260,22 +300,25 @@ impl Assembly {
         open.free -= 1;
         self.free -= 1;
         open.first_free = u32::try_from(index).expect("fewer than 2^32 blocks");
-        Some(BlockRef {
-            piece,
-            block: open.first_free,
+        Some(Claim {
+            block: BlockRef {
+                piece,
+                block: open.first_free,
+            },
+            opening: open.opening,
         })
     }
 
-    /// Asks one more stream for a block that others owe (the endgame). `false` when it is there already.
-    pub fn ask_again(&mut self, block: BlockRef) -> bool {
-        let Some(cell) = self.cell(block) else {
-            return false;
-        };
-        let owed = cell.asked > 0 && matches!(cell.content, Content::Missing);
-        if owed {
+    /// Asks one more stream for a block that others owe (the endgame). `None` when it is there already.
+    pub fn ask_again(&mut self, block: BlockRef) -> Option<Claim> {
+        let open = self.open.get_mut(&block.piece)?;
+        let opening = open.opening;
+        let cell = &mut open.cells[block.block as usize];
+        let owed = cell.asked > 0 && cell.is_missing();
+        owed.then(|| {
             cell.asked += 1;
-        }
-        owed
+            Claim { block, opening }
+        })
     }
 
     /// The blocks of `piece` that are owed, with by how many.
@@ -283,117 +326,120 @@ impl Assembly {
         let cells = self.open.get(&piece).map_or(&[][..], |open| &open.cells);
         (0..)
             .zip(cells)
-            .filter(|(_, cell)| cell.asked > 0 && matches!(cell.content, Content::Missing))
+            .filter(|(_, cell)| cell.asked > 0 && cell.is_missing())
             .map(move |(block, cell)| (BlockRef { piece, block }, cell.asked))
     }
 
-    /// A stream does not owe `block` any more: it choked, refused, was lost, or was relieved of it.
-    pub fn unask(&mut self, block: BlockRef, pool: &mut Pool) {
-        // A request older than the piece's last opening owes nothing to this one.
-        let Some(cell) = self.cell(block).filter(|cell| cell.asked > 0) else {
+    /// A stream does not owe what it was asked for any more: it choked, refused, was lost, was relieved of it, or has sent it.
+    pub fn unask(&mut self, claim: Claim, pool: &mut Pool) {
+        let Some(open) = self.opened(claim) else {
             return;
         };
+        let cell = &mut open.cells[claim.block.block as usize];
+        assert!(cell.asked > 0, "a claim ends once");
         cell.asked -= 1;
-        self.settle(block, pool);
+        if !cell.is_free() {
+            return;
+        }
+        if open.keep == Keep::InPlace && std::mem::take(&mut cell.reserved) {
+            pool.unreserve(Share::Receive, 1);
+        }
+        open.free += 1;
+        open.first_free = open.first_free.min(claim.block.block);
+        self.free += 1;
     }
 
-    /// The first byte of `block` is coming: where to put it, and whether its room is beyond the piece's own. `None`: throw it away.
-    pub fn begin(&mut self, block: BlockRef, pool: &mut Pool) -> Option<(Block, bool)> {
-        let open = self.open.get_mut(&block.piece)?;
-        let cell = &mut open.cells[block.block as usize];
-        if !matches!(cell.content, Content::Missing) {
-            return None;
-        }
-        if cell.arriving {
-            return pool
-                .reserve(Share::Receive, 1)
-                .then(|| (pool.take(Share::Receive), true));
-        }
-        if !cell.reserved {
-            if !pool.reserve(Share::Receive, 1) {
-                return None;
-            }
-            cell.reserved = true;
-        }
-        if cell.asked == 0 {
-            open.free -= 1;
-            self.free -= 1;
-        }
-        cell.arriving = true;
-        Some((pool.take(Share::Receive), false))
-    }
-
-    /// The stream ended in the middle of `block`: its buffer comes back. Its request is still to be taken back.
-    pub fn abort(&mut self, block: BlockRef, buffer: Block, extra: bool, pool: &mut Pool) {
-        let cell = if extra {
-            None
-        } else {
-            self.cell(block).filter(|cell| cell.arriving)
-        };
-        match cell {
-            Some(cell) if matches!(cell.content, Content::Missing) => {
-                cell.arriving = false;
-                pool.put_reserved(Share::Receive, buffer);
-                // Counted as busy while it was arriving; `settle` frees it only when nobody owes it.
-                self.settle(block, pool);
-            }
-            _ => pool.put(Share::Receive, buffer),
-        }
-    }
-
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "each is a fact of its own, and there is one caller"
-    )]
-    /// All of `block` is there. The sender's own request for it is over too, if it was `asked`.
-    pub fn store(
+    /// The first byte of `block` is coming from `stream`, which was `asked` for it or not: where to put it. `None`: throw it away.
+    ///
+    /// What nobody asked for is taken too, if it is missing (late blocks are of use), but never into a piece that another
+    /// stream is to send alone: a liar could spoil each copy of it.
+    pub fn begin(
         &mut self,
         block: BlockRef,
-        buffer: Block,
-        extra: bool,
+        stream: StreamId,
         asked: bool,
+        pool: &mut Pool,
+    ) -> Option<Arrival> {
+        let open = self.open.get_mut(&block.piece)?;
+        let cell = &mut open.cells[block.block as usize];
+        if !cell.is_missing() || open.only.is_some_and(|(only, _)| only != stream) {
+            return None;
+        }
+        // The room set aside for it goes with the buffer of a stream that was asked for it. A second one needs room of its own.
+        let has_room = asked && std::mem::take(&mut cell.reserved);
+        if !has_room && !pool.reserve(Share::Receive, 1) {
+            return None;
+        }
+        let opening = open.opening;
+        Some(Arrival {
+            claim: Claim { block, opening },
+            buffer: pool.take(Share::Receive),
+        })
+    }
+
+    /// The stream ended, or was given up, in the middle of a block. Its request is still to be taken back.
+    pub fn abort(&mut self, arrival: Arrival, pool: &mut Pool) {
+        let keeps_room = self.opened(arrival.claim).is_some_and(|open| {
+            let cell = &mut open.cells[arrival.claim.block.block as usize];
+            let needed = open.keep == Keep::Memory || cell.asked > 0;
+            cell.is_missing() && needed && !std::mem::replace(&mut cell.reserved, true)
+        });
+        if keeps_room {
+            pool.put_reserved(Share::Receive, arrival.buffer);
+        } else {
+            pool.put(Share::Receive, arrival.buffer);
+        }
+    }
+
+    /// All of a block is there. The sender's own request for it, if there was one, is over too.
+    pub fn store(
+        &mut self,
+        arrival: Arrival,
+        asked: Option<Claim>,
         sender: Sender,
         pool: &mut Pool,
         now: Instant,
     ) -> Stored {
-        let Some(open) = self.open.get_mut(&block.piece) else {
-            pool.put(Share::Receive, buffer);
-            return Stored::Unneeded;
+        let claim = arrival.claim;
+        let stored = self.keep(arrival, sender, pool, now);
+        if let Some(asked) = asked {
+            self.unask(asked, pool);
+        }
+        match self.opened(claim) {
+            Some(open) if stored => Stored::Needed {
+                duplicates: open.cells[claim.block.block as usize].asked,
+                complete: open.missing == 0,
+            },
+            _ => Stored::Unneeded,
+        }
+    }
+
+    /// Puts a whole block into its cell. `false`, and its buffer is back in the pool, when it is there already, or its piece is
+    /// not open any more as it was.
+    fn keep(&mut self, arrival: Arrival, sender: Sender, pool: &mut Pool, now: Instant) -> bool {
+        let place = arrival.claim.block.block as usize;
+        let Some(open) = self
+            .opened(arrival.claim)
+            .filter(|open| open.cells[place].is_missing())
+        else {
+            pool.put(Share::Receive, arrival.buffer);
+            return false;
         };
-        let cell = &mut open.cells[block.block as usize];
-        let was_free =
-            cell.asked == 0 && !cell.arriving && matches!(cell.content, Content::Missing);
-        if asked {
-            cell.asked = cell.asked.saturating_sub(1);
-        }
-        let was_arriving = cell.arriving;
-        cell.arriving = was_arriving && extra;
-        // A buffer that was begun before the piece was last opened has no claim on this one.
-        let stale = !extra && !was_arriving;
-        if stale || !matches!(cell.content, Content::Missing) {
-            pool.put(Share::Receive, buffer);
-            if !was_free {
-                // Its request may have been the last that the block was waited for by.
-                self.settle(block, pool);
-            }
-            return Stored::Unneeded;
-        }
-        // Of two buffers for one block, whichever is whole first stays; the other goes back with the claim it came with.
-        if extra && !was_arriving && std::mem::replace(&mut cell.reserved, true) {
+        let cell = &mut open.cells[place];
+        let was_free = cell.is_free();
+        if std::mem::take(&mut cell.reserved) {
+            // Another stream's buffer for it came back meanwhile, with its room.
             pool.unreserve(Share::Receive, 1);
         }
+        cell.content = Content::Held(arrival.buffer);
+        cell.sender = Some(sender);
+        open.missing -= 1;
+        open.moved = now;
         if was_free {
             open.free -= 1;
             self.free -= 1;
         }
-        cell.content = Content::Held(buffer);
-        cell.sender = Some(sender);
-        open.missing -= 1;
-        open.moved = now;
-        Stored::Needed {
-            duplicates: cell.asked,
-            complete: open.missing == 0,
-        }
+        true
     }
 
     /// Takes a whole piece that was kept in memory: its blocks in order and who sent them.
@@ -424,12 +470,7 @@ impl Assembly {
         };
         open.keep = Keep::InPlace;
         for cell in &mut open.cells {
-            if cell.reserved
-                && cell.asked == 0
-                && !cell.arriving
-                && matches!(cell.content, Content::Missing)
-            {
-                cell.reserved = false;
+            if cell.is_free() && std::mem::take(&mut cell.reserved) {
                 pool.unreserve(Share::Receive, 1);
             }
         }
@@ -442,17 +483,20 @@ impl Assembly {
         };
         let mut held = Vec::new();
         for (block, cell) in (0..).zip(&mut open.cells) {
-            if matches!(cell.content, Content::Held(_))
-                && let Content::Held(buffer) =
-                    std::mem::replace(&mut cell.content, Content::Writing)
-            {
-                // The claim goes with the buffer, which the pool gets back after the write.
-                cell.reserved = false;
+            if let Some(buffer) = cell.take_held() {
                 open.writing += 1;
                 held.push((BlockRef { piece, block }, buffer));
             }
         }
         held
+    }
+
+    /// One block that is held and must be written in place.
+    pub fn take_block(&mut self, block: BlockRef) -> Option<(BlockRef, Block)> {
+        let open = self.open.get_mut(&block.piece)?;
+        let buffer = open.cells[block.block as usize].take_held()?;
+        open.writing += 1;
+        Some((block, buffer))
     }
 
     /// Blocks given to a write job are on disk, or must be fetched again. `true` when the piece is whole on disk now.
@@ -471,7 +515,7 @@ impl Assembly {
             cell.content = Content::Missing;
             cell.sender = None;
             open.missing += 1;
-            if cell.asked == 0 && !cell.arriving {
+            if cell.is_free() {
                 open.free += 1;
                 self.free += 1;
                 open.first_free = open.first_free.min(block.block);
@@ -490,10 +534,8 @@ impl Assembly {
         for cell in open.cells {
             match cell.content {
                 Content::Held(block) => pool.put(Share::Receive, block),
-                // While it is arriving its buffer is taken: it comes back through `abort` or `store`, which find no piece.
-                Content::Missing if cell.reserved && !cell.arriving => {
-                    pool.unreserve(Share::Receive, 1)
-                }
+                // Buffers that are being filled come back through `abort` or `store`, which find no piece.
+                Content::Missing if cell.reserved => pool.unreserve(Share::Receive, 1),
                 Content::Missing | Content::Writing | Content::Written => {}
             }
             senders.push(cell.sender);
@@ -513,29 +555,11 @@ impl Assembly {
         )
     }
 
-    fn cell(&mut self, block: BlockRef) -> Option<&mut Cell> {
+    /// The piece, if it is still open as it was for `claim`.
+    fn opened(&mut self, claim: Claim) -> Option<&mut OpenPiece> {
         self.open
-            .get_mut(&block.piece)?
-            .cells
-            .get_mut(block.block as usize)
-    }
-
-    /// Makes a block free again when nobody owes it.
-    fn settle(&mut self, block: BlockRef, pool: &mut Pool) {
-        let Some(open) = self.open.get_mut(&block.piece) else {
-            return;
-        };
-        let cell = &mut open.cells[block.block as usize];
-        if cell.asked > 0 || cell.arriving || !matches!(cell.content, Content::Missing) {
-            return;
-        }
-        if open.keep == Keep::InPlace && cell.reserved {
-            cell.reserved = false;
-            pool.unreserve(Share::Receive, 1);
-        }
-        open.free += 1;
-        self.free += 1;
-        open.first_free = open.first_free.min(block.block);
+            .get_mut(&claim.block.piece)
+            .filter(|open| open.opening == claim.opening)
     }
 }
 
@@ -543,7 +567,18 @@ impl OpenPiece {
     /// Whether nobody was asked for some of its blocks, and `stream` may be.
     #[must_use]
     pub fn is_free_for(&self, stream: StreamId) -> bool {
-        self.free > 0 && self.only.is_none_or(|only| only == stream)
+        self.free > 0 && self.only.is_none_or(|(only, _)| only == stream)
+    }
+
+    /// Keeps it for `stream` alone until then.
+    pub const fn keep_for(&mut self, stream: StreamId, until: Instant) {
+        self.only = Some((stream, until));
+    }
+
+    /// Whether it is kept for one stream alone.
+    #[must_use]
+    pub const fn is_kept(&self) -> bool {
+        self.only.is_some()
     }
 
     /// Whether nobody takes it now.
@@ -558,3 +593,6 @@ impl OpenPiece {
         self.missing == 0 && self.writing == 0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::events::Event;
 use crate::ids::{JobId, StreamId};
 use crate::time::Duration;
 
-use super::assembly::{Keep, Sender};
+use super::assembly::{Claim, Keep, Sender};
 use super::receive::send;
 use super::{Committing, Session, WholePiece};
 
@@ -23,12 +23,28 @@ const SPILL_AFTER: Duration = Duration::from_secs(5);
 const OWED_BY_MAX: u16 = 3;
 /// Blocks that a peer is asked for although others owe them, at a time.
 const AGAIN_MAX: usize = 4;
+/// A piece whose last copy was wrong is kept for one stream for so long; a slow one must not hold it up for good.
+const ALONE: Duration = Duration::from_secs(120);
 
 /// Gives the peer as many requests as it should have, and tells it whether we want anything.
 pub fn ask(shared: &mut Shared, session: &mut Session, stream: &mut Stream) {
-    if !session.is_downloading() {
-        return;
+    if session.is_downloading() {
+        ask_for_more(shared, session, stream);
     }
+    let Stage::Open { peer, .. } = &mut stream.stage else {
+        return;
+    };
+    // Also once everything is there: else it keeps a slot for us that we do not need.
+    if peer.interesting && peer.asked.is_empty() && session.is_trading() {
+        let wants = |has| session.download && session.picker.is_interesting(has);
+        if !peer.has.for_picker().is_some_and(wants) {
+            peer.interesting = false;
+            send(shared, stream, &Message::NotInterested);
+        }
+    }
+}
+
+fn ask_for_more(shared: &mut Shared, session: &mut Session, stream: &mut Stream) {
     let (id, now) = (stream.id, shared.now);
     let Stage::Open { peer, .. } = &mut stream.stage else {
         return;
@@ -49,31 +65,22 @@ pub fn ask(shared: &mut Shared, session: &mut Session, stream: &mut Stream) {
         let Stage::Open { peer, .. } = &mut stream.stage else {
             return;
         };
-        let Some(block) = next_block(shared, session, id, peer) else {
+        let Some(claim) = next_block(shared, session, id, peer) else {
             break;
         };
+        let block = claim.block;
         if peer.asked.is_empty() {
             peer.block_at = now;
         }
-        peer.asked.push_back(Asked { block, at: now });
+        peer.asked.push_back(Asked { claim, at: now });
         let length = session.geometry().block_size(block);
         let request = Request {
             index: block.piece.get(),
             begin: block.begin(),
             length,
         };
+        shared.counters.requests_sent += 1;
         send(shared, stream, &Message::Request(request));
-    }
-    let Stage::Open { peer, .. } = &mut stream.stage else {
-        return;
-    };
-    let wants = peer
-        .has
-        .for_picker()
-        .is_some_and(|has| session.picker.is_interesting(has));
-    if peer.interesting && peer.asked.is_empty() && !wants {
-        peer.interesting = false;
-        send(shared, stream, &Message::NotInterested);
     }
 }
 
@@ -86,7 +93,7 @@ fn next_block(
     session: &mut Session,
     id: StreamId,
     peer: &mut Peer,
-) -> Option<BlockRef> {
+) -> Option<Claim> {
     let pool = &mut shared.pool;
     if let Some(piece) = peer.current {
         let mine = session
@@ -164,10 +171,12 @@ fn open_piece(
         session.picker.close(piece);
         return None;
     }
+    // A peer that owes us already would only hold it up.
     if session.blame.is_suspect(piece)
+        && !peer.snubbed
         && let Some(open) = session.assembly.get_mut(piece)
     {
-        open.only = Some(id);
+        open.keep_for(id, shared.now + ALONE);
     }
     Some(piece)
 }
@@ -192,34 +201,32 @@ fn spill_one(shared: &mut Shared, session: &mut Session) {
 }
 
 /// A block that others owe, and this peer was not asked for: the one owed by the fewest.
-fn owed_block(session: &mut Session, peer: &Peer) -> Option<BlockRef> {
+fn owed_block(session: &mut Session, peer: &Peer) -> Option<Claim> {
     let mut best: Option<(u16, BlockRef)> = None;
     for open in session
         .assembly
         .iter()
-        .filter(|open| open.only.is_none() && peer.has.has(open.piece))
+        .filter(|open| !open.is_kept() && peer.has.has(open.piece))
     {
         for (block, owed_by) in session.assembly.owed(open.piece) {
             let better = best.is_none_or(|(fewest, _)| owed_by < fewest);
             if better
                 && owed_by < OWED_BY_MAX
-                && !peer.asked.iter().any(|asked| asked.block == block)
+                && !peer.asked.iter().any(|asked| asked.claim.block == block)
             {
                 best = Some((owed_by, block));
             }
         }
     }
     let (_, block) = best?;
-    session.assembly.ask_again(block).then_some(block)
+    session.assembly.ask_again(block)
 }
 
 /// A block was stored: hands on what can be written or hashed.
 pub fn block_stored(shared: &mut Shared, session: &mut Session, block: BlockRef, complete: bool) {
     let keep = session.assembly.get(block.piece).map(|open| open.keep);
     if keep == Some(Keep::InPlace) {
-        session
-            .loose
-            .extend(session.assembly.take_held(block.piece));
+        session.loose.extend(session.assembly.take_block(block));
         if session.loose.len() >= RUN_BLOCKS_MAX {
             flush_loose(shared, session);
         } else {

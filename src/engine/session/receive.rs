@@ -30,8 +30,10 @@ pub struct Heard {
     pub interest: bool,
     /// It has everything now.
     pub has_all: bool,
-    /// Blocks that it owed can be asked of others.
+    /// Blocks that it owed, or that were kept for it, can be asked of others.
     pub freed: bool,
+    /// It refused some of them: it is not asked again at once.
+    pub refused: bool,
     /// It sent too much that nobody asked for.
     pub unasked: bool,
 }
@@ -135,8 +137,8 @@ impl Arriving {
     /// Takes what belongs to the block; returns the rest.
     fn fill<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let (mine, rest) = bytes.split_at((self.length - self.filled).min(bytes.len()));
-        if let Some(buffer) = &mut self.buffer {
-            buffer[self.filled..self.filled + mine.len()].copy_from_slice(mine);
+        if let Some(arrival) = &mut self.arrival {
+            arrival.buffer[self.filled..self.filled + mine.len()].copy_from_slice(mine);
         }
         self.filled += mine.len();
         rest
@@ -150,18 +152,20 @@ fn block_begins(
     stream: &mut Stream,
     head: wire::PieceHead,
 ) {
+    let id = stream.id;
     let Some(peer) = stream.peer_mut() else {
         return;
     };
     let block = session
         .geometry()
         .whole_block(head.index, head.begin, head.length);
-    let place = block.and_then(|block| session.assembly.begin(block, &mut shared.pool));
-    let (buffer, extra) = place.map_or((None, false), |(buffer, extra)| (Some(buffer), extra));
+    let arrival = block.and_then(|block| {
+        let asked = peer.asked.iter().any(|asked| asked.claim.block == block);
+        session.assembly.begin(block, id, asked, &mut shared.pool)
+    });
     peer.arriving = Some(Arriving {
         block,
-        buffer,
-        extra,
+        arrival,
         filled: 0,
         length: head.length as usize,
     });
@@ -183,9 +187,11 @@ fn block_arrived(
         return;
     };
     let bytes = arriving.length;
-    let place = arriving
-        .block
-        .and_then(|block| peer.asked.iter().position(|asked| asked.block == block));
+    let place = arriving.block.and_then(|block| {
+        peer.asked
+            .iter()
+            .position(|asked| asked.claim.block == block)
+    });
     let asked = place.and_then(|place| peer.asked.remove(place));
     match asked {
         Some(asked) => peer.block_came(now, bytes, now.since(asked.at)),
@@ -201,26 +207,16 @@ fn block_arrived(
         address,
         peer_id: peer.id,
     };
-    let stored = match (arriving.block, arriving.buffer) {
-        (Some(block), Some(buffer)) => {
-            let pool = &mut shared.pool;
-            session.assembly.store(
-                block,
-                buffer,
-                arriving.extra,
-                asked.is_some(),
-                sender,
-                pool,
-                now,
-            )
-        }
-        (Some(block), None) => {
-            if asked.is_some() {
-                session.assembly.unask(block, &mut shared.pool);
+    let claim = asked.map(|asked| asked.claim);
+    let pool = &mut shared.pool;
+    let stored = match arriving.arrival {
+        Some(arrival) => session.assembly.store(arrival, claim, sender, pool, now),
+        None => {
+            if let Some(claim) = claim {
+                session.assembly.unask(claim, pool);
             }
             Stored::Unneeded
         }
-        (None, _) => Stored::Unneeded,
     };
     match (stored, arriving.block) {
         (
@@ -247,6 +243,7 @@ fn on_message(
     message: Message<'_>,
     heard: &mut Heard,
 ) -> Result<(), Breach> {
+    let id = stream.id;
     let Stage::Open { peer, .. } = &mut stream.stage else {
         return Ok(());
     };
@@ -258,16 +255,18 @@ fn on_message(
         Message::AllowedFast(_) => {}
         Message::Choke => {
             peer.choking_us = true;
-            peer.current = None;
+            session.assembly.leave(&mut peer.current);
+            heard.freed |= session.assembly.release(id);
             // With BEP 6 each request is still answered, by its block or by a reject; without it, all are forgotten.
             if !fast {
-                heard.freed = !peer.asked.is_empty();
+                heard.freed |= !peer.asked.is_empty();
                 forget_asked(shared, session, peer);
             }
         }
         Message::Unchoke => {
+            // Not a word of its debts: it cannot put off being snubbed by choking and unchoking.
             peer.choking_us = false;
-            peer.block_at = shared.now;
+            heard.refused = false;
             heard.ask = true;
         }
         Message::Interested => {
@@ -318,12 +317,18 @@ fn on_message(
                 session
                     .geometry()
                     .whole_block(request.index, request.begin, request.length);
-            let place =
-                block.and_then(|block| peer.asked.iter().position(|asked| asked.block == block));
+            let place = block.and_then(|block| {
+                peer.asked
+                    .iter()
+                    .position(|asked| asked.claim.block == block)
+            });
             if let Some(asked) = place.and_then(|place| peer.asked.remove(place)) {
-                // Not asked again at once: it would say no again. The next block, unchoke or round of the choker asks.
-                session.assembly.unask(asked.block, &mut shared.pool);
-                heard.freed = peer.choking_us;
+                // It is not asked again at once: it would say no again. Others are, also for what was kept for it alone.
+                session.assembly.unask(asked.claim, &mut shared.pool);
+                session.assembly.leave(&mut peer.current);
+                session.assembly.release(id);
+                heard.freed = true;
+                heard.refused = true;
             }
         }
         Message::Extended { id: 0, payload } => {
@@ -403,6 +408,7 @@ fn on_request(
         return Ok(());
     }
     peer.requests.push_back(request);
+    shared.counters.requests_received += 1;
     if peer.requests.len() >= REQUESTS_IN_MAX && !stream.held {
         stream.held = true;
         shared.push(Output::Hold {
@@ -436,7 +442,18 @@ pub fn send(shared: &mut Shared, stream: &mut Stream, message: &Message<'_>) {
 /// The peer owes us nothing any more: others may be asked.
 pub fn forget_asked(shared: &mut Shared, session: &mut Session, peer: &mut Peer) {
     while let Some(asked) = peer.asked.pop_front() {
-        session.assembly.unask(asked.block, &mut shared.pool);
+        session.assembly.unask(asked.claim, &mut shared.pool);
+    }
+}
+
+/// What is coming in is thrown away from here on: whoever sends it takes too long, or is gone.
+pub fn forget_arriving(shared: &mut Shared, session: &mut Session, peer: &mut Peer) {
+    let arrival = peer
+        .arriving
+        .as_mut()
+        .and_then(|arriving| arriving.arrival.take());
+    if let Some(arrival) = arrival {
+        session.assembly.abort(arrival, &mut shared.pool);
     }
 }
 
@@ -445,13 +462,7 @@ pub fn forget_peer(shared: &mut Shared, session: &mut Session, id: StreamId, pee
     forget_asked(shared, session, peer);
     session.assembly.leave(&mut peer.current);
     session.assembly.release(id);
-    if let Some(arriving) = peer.arriving.take()
-        && let (Some(block), Some(buffer)) = (arriving.block, arriving.buffer)
-    {
-        session
-            .assembly
-            .abort(block, buffer, arriving.extra, &mut shared.pool);
-    }
+    forget_arriving(shared, session, peer);
     match peer.has.for_picker() {
         None => {}
         Some(picker::PeerHas::All) => session.picker.seed_gone(),

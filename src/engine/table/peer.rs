@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::buffer::Block;
 use crate::codec::bitfield::Bitfield;
 use crate::codec::geometry::{BlockRef, PieceIndex};
 use crate::codec::wire::{Features, Request};
 use crate::engine::rate::Rate;
+use crate::engine::session::assembly::{Arrival, Claim};
 use crate::engine::session::picker;
 use crate::engine::settings::{REQUESTS_OUT_DEFAULT, REQUESTS_OUT_FIRST, REQUESTS_OUT_MAX, SNUB};
 use crate::ids::PeerId;
@@ -63,7 +63,7 @@ impl PeerHas {
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     /// Which.
-    pub block: BlockRef,
+    pub claim: Claim,
     /// When.
     pub at: Instant,
 }
@@ -71,12 +71,10 @@ pub struct Asked {
 /// A block of which the head has come, and perhaps a part.
 #[derive(Debug)]
 pub struct Arriving {
-    /// Which; `None` for one nobody asked for.
+    /// Which; `None` when it is none of this torrent's.
     pub block: Option<BlockRef>,
     /// Where its bytes go; `None` where they are thrown away.
-    pub buffer: Option<Block>,
-    /// Whether the buffer's room was reserved beside the piece's own: another stream is sending the same block.
-    pub extra: bool,
+    pub arrival: Option<Arrival>,
     /// Bytes that have come.
     pub filled: usize,
     /// Bytes it has.
@@ -193,14 +191,15 @@ impl Peer {
             } else {
                 by_rate.max(self.asked_target - self.asked_target / 64)
             };
-        self.asked_target = target.clamp(2, self.asked_max.min(REQUESTS_OUT_MAX));
+        self.asked_target = target.max(2).min(REQUESTS_OUT_MAX);
     }
 
     /// How many more requests it may be given now. A snubbed peer keeps one, so that it can show that it is back.
     #[must_use]
     pub fn asks_left(&self) -> usize {
         let target = if self.snubbed { 1 } else { self.asked_target };
-        target.saturating_sub(self.asked.len())
+        // It may say that it takes very few, at any time.
+        target.min(self.asked_max).saturating_sub(self.asked.len())
     }
 
     /// When it will be snubbed unless a block comes.
