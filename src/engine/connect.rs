@@ -722,7 +722,7 @@ impl Engine {
         let (link, address, swarm, outgoing) =
             (stream.link, stream.address, stream.swarm, stream.outgoing);
         let now = self.shared.now;
-        let jitter = self.shared.rng.next();
+        let jitter = self.shared.rng.draw();
         let settings = self.shared.settings.clone();
         let record = swarm.and_then(|swarm| self.table.swarms.get_mut(swarm));
         match reason {

@@ -175,8 +175,13 @@ impl Engine {
         let Some(session) = self.sessions.get(id) else {
             return Answer::Refused(Refusal::UnknownSession);
         };
-        if matches!(session.phase, Phase::Paused) {
-            self.start_trading(id, "user");
+        match session.phase {
+            Phase::Paused => self.start_trading(id, "user"),
+            // A person says that it is solved, whatever it was.
+            Phase::Failed { .. } => self
+                .shared
+                .arm(TimerKey::DiskRetry(id), crate::time::Duration::ZERO),
+            _ => {}
         }
         Answer::Done
     }

@@ -98,7 +98,12 @@ impl Engine {
                     self.fail(id, fault);
                 }
             }
-            StoreOutcome::Saved(result) => progress::saved(session, result),
+            StoreOutcome::Saved(result) => {
+                progress::saved(session, result);
+                if !session.is_stopping() {
+                    progress::arm(&mut self.shared, session);
+                }
+            }
             StoreOutcome::Released => {}
         }
         self.advance_stop(id);
@@ -120,6 +125,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
+        session.progress.judged = true;
         session.enter(&mut self.shared, Phase::Trading, cause);
         session.notice.clear();
         progress::arm(&mut self.shared, session);
@@ -298,7 +304,10 @@ impl Engine {
         if fault.kind == FaultKind::InTheWay {
             return;
         }
-        if session.progress.stamps.is_empty() {
+        if session.jobs > 0 {
+            // Answers of the time before the fault are not to be taken for those of the time after it.
+            self.shared.arm(TimerKey::DiskRetry(id), DISK_RETRY);
+        } else if !session.progress.judged {
             start::prepare(&mut self.shared, session, None);
         } else {
             self.start_trading(id, "error");

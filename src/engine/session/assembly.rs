@@ -341,6 +341,10 @@ impl Assembly {
         }
     }
 
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is a fact of its own, and there is one caller"
+    )]
     /// All of `block` is there. The sender's own request for it is over too, if it was `asked`.
     pub fn store(
         &mut self,
@@ -368,6 +372,10 @@ impl Assembly {
         let stale = !extra && !was_arriving;
         if stale || !matches!(cell.content, Content::Missing) {
             pool.put(Share::Receive, buffer);
+            if !was_free {
+                // Its request may have been the last that the block was waited for by.
+                self.settle(block, pool);
+            }
             return Stored::Unneeded;
         }
         // Of two buffers for one block, whichever is whole first stays; the other goes back with the claim it came with.

@@ -28,6 +28,8 @@ pub struct Progress {
     dirty: BTreeSet<FileIndex>,
     /// Each file as it was after its last flush.
     pub stamps: Vec<Option<FileStamp>>,
+    /// Whether the start's check is over. Until then what is known is a part, which a record would pass off as all there is.
+    pub judged: bool,
     /// Whether there is something to save.
     pub changed: bool,
     /// Whether a save is on its way.
@@ -65,6 +67,7 @@ impl Progress {
             flushing: None,
             dirty: BTreeSet::new(),
             stamps: Vec::new(),
+            judged: false,
             changed: false,
             saving: false,
             store_works: true,
@@ -104,6 +107,9 @@ impl Progress {
     pub fn lost(&mut self, piece: PieceIndex) {
         self.flushed.clear(piece.index());
         self.fresh.retain(|fresh| *fresh != piece);
+        if let Some(flushing) = &mut self.flushing {
+            flushing.retain(|flushing| *flushing != piece);
+        }
         self.changed = true;
     }
 
@@ -113,6 +119,11 @@ impl Progress {
                 self.dirty.insert(range.file);
             }
         }
+    }
+
+    /// Whether something can be saved now.
+    const fn can_save(&self) -> bool {
+        self.changed && self.judged && self.store_works
     }
 
     /// Whether something waits to be flushed or saved.
@@ -143,7 +154,7 @@ pub fn advance(shared: &mut Shared, session: &mut Session) -> bool {
         shared.work(session.id, &session.storage, Job::Sync { files });
         return true;
     }
-    if progress.changed && progress.store_works {
+    if progress.can_save() {
         save(shared, session, Vec::new());
         return true;
     }
@@ -152,7 +163,7 @@ pub fn advance(shared: &mut Shared, session: &mut Session) -> bool {
 
 /// Saves what is flushed, before anything that can hang.
 pub fn save_early(shared: &mut Shared, session: &mut Session) {
-    if session.progress.changed && !session.progress.saving && session.progress.store_works {
+    if session.progress.can_save() && !session.progress.saving {
         save(shared, session, Vec::new());
     }
 }
@@ -203,8 +214,14 @@ pub fn flushed(
             }
             None
         }
-        // Not recorded: they will be hashed again at the next start.
-        Err(fault) => Some(fault),
+        // Not recorded, and flushed again with the next round: were they left out, the stamps of that round would say that
+        // nothing else is there.
+        Err(fault) => {
+            for piece in pieces {
+                progress.gained(&session.storage.layout, piece);
+            }
+            Some(fault)
+        }
     }
 }
 
@@ -212,7 +229,8 @@ pub fn flushed(
 pub fn saved(session: &mut Session, result: Result<(), message::StoreFault>) {
     session.progress.saving = false;
     if let Err(message::StoreFault::Failed(why)) = result {
-        session.progress.store_works = false;
+        // Tried again with the next round: a store that is full or busy once need not stay so.
+        session.progress.changed = true;
         session.notice = format!("progress is not remembered: {why}");
     }
 }
@@ -235,8 +253,8 @@ pub fn advance_stop(shared: &mut Shared, session: &mut Session) -> bool {
             }
             StopStep::Flush => {
                 let partial = download::close_in_place(shared, session);
-                if session.progress.store_works && (session.progress.changed || !partial.is_empty())
-                {
+                session.progress.changed |= !partial.is_empty();
+                if session.progress.can_save() {
                     save(shared, session, partial);
                 }
                 StopStep::Save

@@ -172,11 +172,10 @@ fn plan(session: &Session, known: Option<&Progress>, stamps: &[Option<FileStamp>
             continue;
         }
         match (known.is_some(), doubtful.get(index)) {
-            (true, false) => {
-                if recorded.as_ref().is_some_and(|bits| bits.get(index)) {
-                    plan.trusted.push(piece);
-                }
+            (true, false) if recorded.as_ref().is_some_and(|bits| bits.get(index)) => {
+                plan.trusted.push(piece);
             }
+            (true, false) => {}
             _ if there.get(index) => plan.to_check.push(piece),
             _ => {}
         }
