@@ -66,6 +66,7 @@ sweeps! {
     bad_networks: "net";
     pulled_cables: "cuts";
     bad_disks: "disk";
+    flushes_that_lose_data: "flushes";
     killed_processes: "kills";
     lost_power: "power";
     orderly_restarts: "restarts";
@@ -105,17 +106,10 @@ fn a_failed_flush_is_tried_again() {
     holds(15, "disk");
 }
 
-/// Linux drops what a flush failed to write, and a later flush says nothing about it.
-#[test]
-#[ignore = "a disk that loses flushed data after an error is not survived yet"]
-fn flushes_that_lose_data() {
-    sweep("flushes");
-}
-
 #[test]
 fn every_kind_of_fault_is_swept() {
     for (name, _) in NAMES {
-        assert!(SWEPT.contains(name) || *name == "flushes", "{name}");
+        assert!(SWEPT.contains(name), "{name}");
     }
 }
 

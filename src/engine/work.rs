@@ -309,6 +309,8 @@ impl Engine {
             self.shared.arm(TimerKey::DiskRetry(id), DISK_RETRY);
         } else if !session.progress.judged {
             start::prepare(&mut self.shared, session, None);
+        } else if start::check_doubtful(&mut self.shared, session) {
+            self.check_over(id);
         } else {
             self.start_trading(id, "error");
         }

@@ -12,7 +12,7 @@ use crate::actor::mailbox::{Doorbell, Options as MailboxOptions};
 use crate::actor::{Loop, Wanted};
 use crate::config::{Backpressure, Config};
 use crate::engine::Engine;
-use crate::engine::message::{Answer, Message, SessionAdd, SessionState};
+use crate::engine::message::{Answer, Message, Progress, SessionAdd, SessionState};
 use crate::engine::settings::Settings;
 use crate::ids::SessionId;
 use crate::rng::Rng;
@@ -700,7 +700,15 @@ impl World {
                 .row(self.torrent.metainfo.info_hash);
             let count = self.torrent.layout.geometry.piece_count() as usize;
             let full = crate::codec::bitfield::Bitfield::full(count).to_wire();
-            if !peer.seeder && row.is_none_or(|row| row.have != full) {
+            // Of a file of which a flush failed nothing is recorded, so that the next start hashes it.
+            let doubts = |row: &&Progress| {
+                let files = row.stamps.iter().zip(&self.torrent.layout.files);
+                files
+                    .into_iter()
+                    .any(|(stamp, file)| stamp.is_none() && file.is_regular())
+            };
+            let doubtful = row.as_ref().is_some_and(doubts);
+            if !peer.seeder && !doubtful && row.is_none_or(|row| row.have != full) {
                 return Err(format!(
                     "node {node} stopped and does not remember all it has"
                 ));

@@ -22,8 +22,11 @@ pub struct Progress {
     flushed: Bitfield,
     /// Pieces that are ours since the last flush began.
     fresh: Vec<PieceIndex>,
-    /// Pieces that the running flush is for.
-    flushing: Option<Vec<PieceIndex>>,
+    /// Pieces that the running flush is for, and its files.
+    flushing: Option<(Vec<PieceIndex>, Vec<FileIndex>)>,
+    /// Files of which a flush failed. Linux forgets what it could not write, and a later flush says nothing about it: so
+    /// nothing of such a file is recorded in this run, and the next start hashes all of it.
+    doubtful: BTreeSet<FileIndex>,
     /// Files written since the last flush began.
     dirty: BTreeSet<FileIndex>,
     /// Each file as it was after its last flush.
@@ -65,6 +68,7 @@ impl Progress {
             flushed: Bitfield::new(piece_count as usize),
             fresh: Vec::new(),
             flushing: None,
+            doubtful: BTreeSet::new(),
             dirty: BTreeSet::new(),
             stamps: Vec::new(),
             judged: false,
@@ -107,10 +111,21 @@ impl Progress {
     pub fn lost(&mut self, piece: PieceIndex) {
         self.flushed.clear(piece.index());
         self.fresh.retain(|fresh| *fresh != piece);
-        if let Some(flushing) = &mut self.flushing {
-            flushing.retain(|flushing| *flushing != piece);
+        if let Some((pieces, _)) = &mut self.flushing {
+            pieces.retain(|flushing| *flushing != piece);
         }
         self.changed = true;
+    }
+
+    /// The pieces that lie in files of which a flush failed, ascending.
+    #[must_use]
+    pub fn doubtful_pieces(&self, layout: &Layout) -> Vec<PieceIndex> {
+        let mut pieces = BTreeSet::new();
+        for &file in &self.doubtful {
+            let file = &layout.files[file];
+            pieces.extend(layout.geometry.pieces_of(file.offset, file.length));
+        }
+        pieces.into_iter().collect()
     }
 
     fn touch(&mut self, layout: &Layout, offset: u64, length: u64) {
@@ -148,8 +163,8 @@ pub fn advance(shared: &mut Shared, session: &mut Session) -> bool {
         return true;
     }
     if !progress.dirty.is_empty() || !progress.fresh.is_empty() {
-        progress.flushing = Some(std::mem::take(&mut progress.fresh));
         let files: Vec<FileIndex> = std::mem::take(&mut progress.dirty).into_iter().collect();
+        progress.flushing = Some((std::mem::take(&mut progress.fresh), files.clone()));
         session.jobs += 1;
         shared.work(session.id, &session.storage, Job::Sync { files });
         return true;
@@ -172,12 +187,20 @@ fn save(shared: &mut Shared, session: &mut Session, partial: Vec<(u32, Vec<u8>)>
     let progress = &mut session.progress;
     progress.changed = false;
     progress.saving = true;
+    let layout = &session.storage.layout;
+    let (mut have, mut stamps) = (progress.flushed.clone(), progress.stamps.clone());
+    for &file in &progress.doubtful {
+        stamps[file] = None;
+    }
+    for piece in progress.doubtful_pieces(layout) {
+        have.clear(piece.index());
+    }
     let row = message::Progress {
         info_hash: Some(session.metainfo.info_hash),
         root: session.storage.layout.root.clone(),
-        have: progress.flushed.to_wire(),
+        have: have.to_wire(),
         partial,
-        stamps: progress.stamps.clone(),
+        stamps,
         uploaded: progress.uploaded_before + session.up.total(),
         downloaded: progress.downloaded_before + session.down.total(),
         completed: progress.completed_before
@@ -197,7 +220,7 @@ pub fn flushed(
     result: Result<Vec<(FileIndex, FileStamp)>, message::Fault>,
 ) -> Option<message::Fault> {
     let progress = &mut session.progress;
-    let pieces = progress.flushing.take().unwrap_or_default();
+    let (pieces, files) = progress.flushing.take().unwrap_or_default();
     match result {
         Ok(stamps) => {
             for piece in pieces {
@@ -214,9 +237,10 @@ pub fn flushed(
             }
             None
         }
-        // Not recorded, and flushed again with the next round: were they left out, the stamps of that round would say that
-        // nothing else is there.
+        // Flushed again with the next round: were they left out, the stamps of that round would say that nothing else is there.
         Err(fault) => {
+            progress.doubtful.extend(files);
+            progress.changed = true;
             for piece in pieces {
                 progress.gained(&session.storage.layout, piece);
             }

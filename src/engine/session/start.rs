@@ -193,6 +193,28 @@ fn plan(session: &Session, known: Option<&Progress>, stamps: &[Option<FileStamp>
     plan
 }
 
+/// Hashes again what we have of the files of which a flush failed: what could not be written may be gone from memory too.
+/// `false` when there is nothing to hash.
+pub fn check_doubtful(shared: &mut Shared, session: &mut Session) -> bool {
+    let layout = &session.storage.layout;
+    let mut pieces = session.progress.doubtful_pieces(layout);
+    pieces.retain(|piece| session.picker.have().get(piece.index()));
+    if pieces.is_empty() {
+        return false;
+    }
+    for &piece in &pieces {
+        session.picker.lost(piece);
+        session.progress.lost(piece);
+    }
+    session.completed = false;
+    let check = Check {
+        pieces,
+        ..Check::default()
+    };
+    session.enter(shared, Phase::Checking(check), "error");
+    true
+}
+
 /// Keeps every worker hashing; when all is judged, the check is over and this says `true`.
 pub fn give_out(shared: &mut Shared, session: &mut Session) -> bool {
     let geometry = session.metainfo.geometry;

@@ -107,11 +107,9 @@ impl Model {
                 pool.put(Share::Receive, buffer);
                 let _ = assembly.written(block, rng.chance(3, 4));
             }
-            17 => {
-                // As the engine does: a piece on its way to disk is not closed before it is there.
-                if !self.writing.iter().any(|(block, _)| block.piece == piece) {
-                    let _ = assembly.close(piece, pool);
-                }
+            // As the engine does: a piece on its way to disk is not closed before it is there.
+            17 if !self.writing.iter().any(|(block, _)| block.piece == piece) => {
+                let _ = assembly.close(piece, pool);
             }
             18 => {
                 let in_memory = assembly
