@@ -22,8 +22,11 @@ pub struct Progress {
     flushed: Bitfield,
     /// Pieces that are ours since the last flush began.
     fresh: Vec<PieceIndex>,
-    /// Pieces that the running flush is for.
-    flushing: Option<Vec<PieceIndex>>,
+    /// What the running flush is for.
+    flushing: Option<(Vec<PieceIndex>, Vec<FileIndex>)>,
+    /// Files that are recorded without a stamp, so that the next start hashes them: some of their pieces were not judged yet,
+    /// or a flush of them failed, and what is in the cache may not be on the disk.
+    doubted: BTreeSet<FileIndex>,
     /// Files written since the last flush began.
     dirty: BTreeSet<FileIndex>,
     /// Each file as it was after its last flush.
@@ -63,6 +66,7 @@ impl Progress {
             flushed: Bitfield::new(piece_count as usize),
             fresh: Vec::new(),
             flushing: None,
+            doubted: BTreeSet::new(),
             dirty: BTreeSet::new(),
             stamps: Vec::new(),
             changed: false,
@@ -104,7 +108,20 @@ impl Progress {
     pub fn lost(&mut self, piece: PieceIndex) {
         self.flushed.clear(piece.index());
         self.fresh.retain(|fresh| *fresh != piece);
+        if let Some((flushing, _)) = &mut self.flushing {
+            flushing.retain(|flushing| *flushing != piece);
+        }
         self.changed = true;
+    }
+
+    /// Not all pieces of `files` are judged yet.
+    pub fn doubt(&mut self, files: impl IntoIterator<Item = FileIndex>) {
+        self.doubted.extend(files);
+    }
+
+    /// Every piece is judged.
+    pub fn judged(&mut self) {
+        self.doubted.clear();
     }
 
     fn touch(&mut self, layout: &Layout, offset: u64, length: u64) {
@@ -137,8 +154,8 @@ pub fn advance(shared: &mut Shared, session: &mut Session) -> bool {
         return true;
     }
     if !progress.dirty.is_empty() || !progress.fresh.is_empty() {
-        progress.flushing = Some(std::mem::take(&mut progress.fresh));
         let files: Vec<FileIndex> = std::mem::take(&mut progress.dirty).into_iter().collect();
+        progress.flushing = Some((std::mem::take(&mut progress.fresh), files.clone()));
         session.jobs += 1;
         shared.work(session.id, &session.storage, Job::Sync { files });
         return true;
@@ -161,12 +178,18 @@ fn save(shared: &mut Shared, session: &mut Session, partial: Vec<(u32, Vec<u8>)>
     let progress = &mut session.progress;
     progress.changed = false;
     progress.saving = true;
+    let mut stamps = progress.stamps.clone();
+    for &file in &progress.doubted {
+        if let Some(stamp) = stamps.get_mut(file) {
+            *stamp = None;
+        }
+    }
     let row = message::Progress {
         info_hash: Some(session.metainfo.info_hash),
         root: session.storage.layout.root.clone(),
         have: progress.flushed.to_wire(),
         partial,
-        stamps: progress.stamps.clone(),
+        stamps,
         uploaded: progress.uploaded_before + session.up.total(),
         downloaded: progress.downloaded_before + session.down.total(),
         completed: progress.completed_before
@@ -186,7 +209,7 @@ pub fn flushed(
     result: Result<Vec<(FileIndex, FileStamp)>, message::Fault>,
 ) -> Option<message::Fault> {
     let progress = &mut session.progress;
-    let pieces = progress.flushing.take().unwrap_or_default();
+    let (pieces, files) = progress.flushing.take().unwrap_or_default();
     match result {
         Ok(stamps) => {
             for piece in pieces {
@@ -198,13 +221,18 @@ pub fn flushed(
                 }
             }
             progress.changed = true;
+            // Saved at once, whatever came since: a download that never pauses would otherwise flush for ever and save nothing.
             if !session.is_stopping() {
-                advance(shared, session);
+                save_early(shared, session);
             }
             None
         }
-        // Not recorded: they will be hashed again at the next start.
-        Err(fault) => Some(fault),
+        // Not recorded, also not by a later flush that succeeds: the system may have dropped what it could not write.
+        Err(fault) => {
+            progress.doubted.extend(files);
+            progress.changed = true;
+            Some(fault)
+        }
     }
 }
 
