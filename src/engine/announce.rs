@@ -133,6 +133,7 @@ impl Engine {
                         swarm,
                         Source::Person,
                         &self.shared.listening,
+                        self.shared.now,
                     );
                 }
                 self.connect_more(swarm);
@@ -223,6 +224,7 @@ impl Engine {
                             swarm,
                             Source::Tracker,
                             &self.shared.listening,
+                            self.shared.now,
                         );
                     }
                 }

@@ -5,7 +5,7 @@ use crate::time::Duration;
 
 use super::Engine;
 use super::session::choker::{ChokerPeer, RECHOKE_EVERY};
-use super::session::upload;
+use super::session::{download, upload};
 use super::shared::TimerKey;
 use super::table::stream::Stream;
 
@@ -41,6 +41,7 @@ impl Engine {
             })
         };
         session.assembly.release_old(now);
+        download::make_room(&mut self.shared, session);
         let peers: Vec<ChokerPeer> = swarm.streams.iter().filter_map(facts).collect();
         let seeding = !session.is_downloading();
         let may = session

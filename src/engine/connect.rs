@@ -14,8 +14,8 @@ use super::message::{Frame, LostReason, Output};
 use super::session::receive::{self, Heard, send};
 use super::session::{Session, download, upload};
 use super::settings::{
-    CLIENT_NAME, CONNECT_TICK, CONNECT_TIMEOUT, CONNECTS_PER_TICK, DIALS_MAX, HANDSHAKE_TIMEOUT,
-    KEEPALIVE, REQUESTS_IN_MAX, STALE,
+    CLIENT_NAME, CONNECT_TICK, CONNECT_TIMEOUT, CONNECT_WAIT, CONNECTS_PER_TICK, DIALS_MAX,
+    HANDSHAKE_TIMEOUT, KEEPALIVE, REQUESTS_IN_MAX, SNUB, STALE, WRITE_STALL,
 };
 use super::shared::TimerKey;
 use super::table::Source;
@@ -53,7 +53,10 @@ impl Engine {
             return;
         }
         let (mut due, next) = self.dialable(swarm, now);
-        let wanted = self.dial_room(swarm).min(CONNECTS_PER_TICK);
+        let (in_swarm, in_process) = self.dial_room(swarm);
+        let wanted = in_swarm.min(in_process).min(CONNECTS_PER_TICK);
+        // Room in the swarm is told by its own streams; room in the process may come from any other swarm.
+        let waits = in_swarm > 0 && in_process == 0 && !due.is_empty();
         if connected + due.len() < self.shared.settings.swarm_links_min {
             self.need_peers(swarm);
         }
@@ -62,7 +65,9 @@ impl Engine {
         for (_, _, _, link) in due {
             self.dial(swarm, link);
         }
-        let again = if dialled > 0 && dialled == wanted {
+        let again = if waits {
+            Some(now + CONNECT_WAIT)
+        } else if dialled > 0 && dialled == wanted {
             Some(now + CONNECT_TICK)
         } else {
             next
@@ -109,7 +114,10 @@ impl Engine {
                     .get(*stream)
                     .is_some_and(|stream| stream.swarm == Some(swarm))
             };
-            if link.streams.iter().any(here) || taken.contains(&link.address) {
+            if link.streams.iter().any(here)
+                || taken.contains(&link.address)
+                || self.table.is_banned(link.address)
+            {
                 continue;
             }
             let Some(at) = link.dial_at() else { continue };
@@ -125,11 +133,11 @@ impl Engine {
         (due, next)
     }
 
-    /// How many more streams `swarm` may dial now.
-    fn dial_room(&self, swarm: SwarmId) -> usize {
+    /// How many more streams may be dialled now: as far as `swarm` goes, and as far as the process goes.
+    fn dial_room(&self, swarm: SwarmId) -> (usize, usize) {
         let settings = &self.shared.settings;
         let Some(record) = self.table.swarms.get(swarm) else {
-            return 0;
+            return (0, 0);
         };
         let in_swarm = settings
             .swarm_streams_max
@@ -138,9 +146,7 @@ impl Engine {
             .streams_max
             .saturating_sub(self.table.streams.len());
         let dials: usize = self.table.swarms.iter().map(|(_, swarm)| swarm.dials).sum();
-        in_swarm
-            .min(in_process)
-            .min(DIALS_MAX.saturating_sub(dials))
+        (in_swarm, in_process.min(DIALS_MAX.saturating_sub(dials)))
     }
 
     fn dial(&mut self, swarm: SwarmId, link: LinkId) {
@@ -287,7 +293,8 @@ impl Engine {
         if handshake.peer_id == self.shared.settings.peer_id {
             return Some(CloseReason::Ourselves);
         }
-        if self.table.is_banned_id(&handshake.peer_id) {
+        let remote = self.table.streams.get(id)?.address;
+        if self.table.is_banned_id(remote, handshake.peer_id) {
             return Some(CloseReason::BadData);
         }
         match self.rival(id, swarm, handshake.peer_id) {
@@ -327,9 +334,7 @@ impl Engine {
         self.greet(id, session);
         self.table.link_established(link);
         self.shared.counters.handshakes += 1;
-        self.shared
-            .timers
-            .set(TimerKey::Stream(id), now + super::settings::SNUB);
+        self.shared.timers.set(TimerKey::Stream(id), now + SNUB);
         let direction = if outgoing { "outgoing" } else { "incoming" };
         self.shared.event(Event::LinkEstablished(events::Link {
             address,
@@ -429,6 +434,7 @@ impl Engine {
     }
 
     fn act_on(&mut self, id: StreamId, session_id: SessionId, swarm: SwarmId, heard: Heard) {
+        let now = self.shared.now;
         // Only the first word counts: a stranger must not fill our candidates with ports of its own.
         let unsaid =
             |stream: &&mut Stream| stream.peer().is_some_and(|peer| peer.listens.is_none());
@@ -442,9 +448,13 @@ impl Engine {
             }
             if incoming && !self.is_ending() {
                 // Should this stream end, we know where to dial.
-                let _ =
-                    self.table
-                        .link_create(listens, swarm, Source::Peer, &self.shared.listening);
+                let _ = self.table.link_create(
+                    listens,
+                    swarm,
+                    Source::Peer,
+                    &self.shared.listening,
+                    now,
+                );
             }
         }
         let Some(session) = self.sessions.get_mut(session_id) else {
@@ -546,6 +556,13 @@ impl Engine {
             return;
         };
         stream.unsent = stream.unsent.saturating_sub(bytes);
+        if bytes > 0 {
+            stream.wrote = self.shared.now;
+            if stream.held {
+                // It cannot be heard, and it is alive.
+                stream.heard = self.shared.now;
+            }
+        }
         let Some(session) = stream
             .session()
             .and_then(|session| self.sessions.get_mut(session))
@@ -553,6 +570,21 @@ impl Engine {
             return;
         };
         upload::serve(&mut self.shared, session, stream);
+    }
+
+    /// Every peer of the session that waits for blocks is served.
+    pub(super) fn serve_all(&mut self, session: SessionId) {
+        let Some(session) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let Some(swarm) = self.table.swarms.get(session.swarm) else {
+            return;
+        };
+        for &id in &swarm.streams {
+            if let Some(stream) = self.table.streams.get_mut(id) {
+                upload::serve(&mut self.shared, session, stream);
+            }
+        }
     }
 
     /// Blocks to send with have come back: those that wait for them are served, in the order they came.
@@ -593,7 +625,10 @@ impl Engine {
                 return;
             }
             Stage::Dialing { deadline } | Stage::Handshaking { deadline } => *deadline,
-            Stage::Open { .. } if stream.heard + STALE <= now => {
+            Stage::Open { .. }
+                if stream.heard + STALE <= now
+                    || (stream.unsent > 0 && stream.wrote + WRITE_STALL <= now) =>
+            {
                 self.close(id, CloseReason::Stale);
                 return;
             }
@@ -614,7 +649,7 @@ impl Engine {
                     .and_then(Peer::snub_at)
                     .unwrap_or(Instant::FAR);
                 // A peer that owes nothing now may owe something soon: it is looked at as often as a snub takes.
-                let look = now + super::settings::SNUB;
+                let look = now + SNUB;
                 (stream.heard + STALE)
                     .min(stream.spoke + KEEPALIVE)
                     .min(snub_at)
@@ -681,7 +716,6 @@ impl Engine {
         let (address, link, swarm) = (stream.address, stream.link, stream.swarm);
         let record = swarm.and_then(|swarm| self.table.swarms.get_mut(swarm));
         let mut freed = None;
-        let now = self.shared.now;
         let opened = match &mut stream.stage {
             Stage::Open { session, peer } => {
                 if let Some(record) = record {
@@ -706,13 +740,13 @@ impl Engine {
         if let Some(event) = event {
             self.shared.event(Event::PeerDisconnected(event));
         }
-        if let Some((since, _)) = opened {
+        if opened.is_some() {
             let direction = if stream.outgoing {
                 "outgoing"
             } else {
                 "incoming"
             };
-            self.link_event(link, address, direction, now.since(since).as_secs());
+            self.link_event(link, address, direction);
         }
         if let Some(session) = freed {
             self.ask_all(session);
@@ -737,7 +771,7 @@ impl Engine {
         let settings = self.shared.settings.clone();
         let record = swarm.and_then(|swarm| self.table.swarms.get_mut(swarm));
         match reason {
-            CloseReason::BadData => self.table.ban(link, opened.map(|(_, id)| id)),
+            CloseReason::BadData => self.table.ban(link, address, opened.map(|(_, id)| id)),
             CloseReason::Broke(_) | CloseReason::Unasked | CloseReason::Ourselves => {
                 let why = match reason {
                     CloseReason::Ourselves => IgnoreReason::Ourselves,
@@ -764,6 +798,13 @@ impl Engine {
                 self.table.link_idle(link);
             }
             CloseReason::SessionOver | CloseReason::Full => self.table.link_idle(link),
+            // We have no descriptor left: that says nothing of the address.
+            CloseReason::Lost(LostReason::NoResources) if opened.is_none() => {
+                if let Some(record) = record.filter(|_| outgoing) {
+                    record.ignore(address, now + settings.retry_first);
+                }
+                self.table.link_idle(link);
+            }
             _ if opened.is_some() => {
                 let lived_short = opened.is_some_and(|(since, _)| now.since(since) < SHORT_LIFE);
                 self.table.link_lost(link, now, lived_short, &settings);
@@ -792,20 +833,14 @@ impl Engine {
             _ if outgoing => {
                 self.shared.counters.dials_failed += 1;
                 if self.table.link_failed(link, now, jitter, &settings) {
-                    self.link_event(link, address, "outgoing", settings.ignore.as_secs());
+                    self.link_event(link, address, "outgoing");
                 }
             }
             _ => self.table.link_idle(link),
         }
     }
 
-    fn link_event(
-        &mut self,
-        link: LinkId,
-        address: SocketAddr,
-        direction: &'static str,
-        _seconds: u64,
-    ) {
+    fn link_event(&mut self, link: LinkId, address: SocketAddr, direction: &'static str) {
         use super::table::link::LinkState;
         let now = self.shared.now;
         let (state, attempts) = match self.table.links.get(link) {
@@ -907,6 +942,7 @@ fn new_stream(
         heard: now,
         spoke: now,
         unsent: 0,
+        wrote: now,
         held: false,
     }
 }

@@ -4,7 +4,7 @@ use crate::ids::ReplyId;
 use crate::time::{Duration, Instant};
 
 use super::Engine;
-use super::message::{Answer, Output, ShutdownReport};
+use super::message::{Answer, Output, Refusal, ShutdownReport};
 use super::session::Phase;
 use super::session::progress;
 use super::shared::TimerKey;
@@ -33,6 +33,10 @@ impl Engine {
             trackers_unanswered: 0,
             over: false,
         });
+        if ending.over {
+            self.shared.reply(reply, Answer::Done);
+            return;
+        }
         ending.replies.extend(reply);
         self.shared
             .timers
@@ -99,6 +103,14 @@ impl Engine {
             return;
         }
         self.shared.timers.cancel(TimerKey::Shutdown);
+        // Those who wait for a removal that was abandoned.
+        for id in self.sessions.ids() {
+            let session = self.sessions.get_mut(id);
+            if let Some(Phase::Stopping { reply, .. }) = session.map(|session| &mut session.phase) {
+                self.shared
+                    .reply(reply.take(), Answer::Refused(Refusal::ShuttingDown));
+            }
+        }
         let phases = vec![("drain", now.since(ending.since))];
         let report = ShutdownReport {
             phases,

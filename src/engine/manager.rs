@@ -111,6 +111,7 @@ impl Engine {
             phase: Phase::Loading,
             download: add.download,
             seed: add.seed,
+            paused: false,
             recheck: add.recheck,
             picker,
             assembly: Assembly::default(),
@@ -153,10 +154,20 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(id) else {
             return Answer::Refused(Refusal::UnknownSession);
         };
+        session.paused = true;
         if !session.is_trading() {
-            // Checking goes on, and what is paused or failed already does not trade.
+            // Checking goes on; whatever it is in, it will not trade.
             return Answer::Done;
         }
+        self.rest(id);
+        Answer::Done
+    }
+
+    /// Stops trading, by a person's will.
+    pub(super) fn rest(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         download::flush(&mut self.shared, session);
         session.enter(&mut self.shared, Phase::Paused, "user");
         if let Some(trackers) = &mut session.trackers {
@@ -168,19 +179,17 @@ impl Engine {
             progress::advance(&mut self.shared, session);
         }
         self.announce(id);
-        Answer::Done
     }
 
     fn session_resume(&mut self, id: SessionId) -> Answer {
-        let Some(session) = self.sessions.get(id) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return Answer::Refused(Refusal::UnknownSession);
         };
+        session.paused = false;
         match session.phase {
             Phase::Paused => self.start_trading(id, "user"),
-            // A person says that it is solved, whatever it was.
-            Phase::Failed { .. } => self
-                .shared
-                .arm(TimerKey::DiskRetry(id), crate::time::Duration::ZERO),
+            // Whatever was in the way, a person says that it is not any more.
+            Phase::Failed { .. } => self.go_on(id),
             _ => {}
         }
         Answer::Done
@@ -212,6 +221,8 @@ impl Engine {
             return;
         };
         download::flush(&mut self.shared, session);
+        // Totals are worth a save of their own.
+        session.progress.changed |= session.up.total() + session.down.total() > 0;
         if session.is_trading() {
             progress::save_early(&mut self.shared, session);
         }
@@ -274,10 +285,13 @@ impl Engine {
             return Answer::Refused(Refusal::UnknownSession);
         };
         let swarm = session.swarm;
-        match self
-            .table
-            .link_create(address, swarm, Source::Person, &self.shared.listening)
-        {
+        match self.table.link_create(
+            address,
+            swarm,
+            Source::Person,
+            &self.shared.listening,
+            self.shared.now,
+        ) {
             Ok(_) => {
                 self.connect_more(swarm);
                 Answer::Done
@@ -379,7 +393,7 @@ impl Engine {
             name: session.metainfo.name.clone(),
             state: session.state(),
             error: match &session.phase {
-                Phase::Failed { fault } => fault.message.clone(),
+                Phase::Failed { fault, .. } => fault.message.clone(),
                 _ => String::new(),
             },
             pieces_have: count(session.picker.have().count()),

@@ -91,6 +91,7 @@ impl Engine {
         while let Some(key) = self.shared.timers.pop_due(now) {
             self.on_timer(key);
         }
+        self.feed_starved();
     }
 
     /// What is to be done next; drained to `None` after each input.

@@ -90,9 +90,11 @@ pub const CONNECT_TICK: Duration = Duration::from_millis(500);
 pub const CONNECTS_PER_TICK: usize = 25;
 /// Dials in flight; beyond it candidates wait.
 pub const DIALS_MAX: usize = 200;
-/// Addresses a swarm knows; beyond it new ones are not taken up.
+/// A swarm that may not dial for want of room in the process looks again so often.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(3);
+/// Addresses a swarm knows; beyond it a new one takes the place of the one that failed most, if any did.
 pub const CANDIDATES_MAX: usize = 1000;
-/// Addresses the process knows; beyond it the ones nobody uses are forgotten first.
+/// Addresses the process knows; beyond it those that only need to be left alone are forgotten first, bans not.
 pub const LINKS_MAX: usize = 100_000;
 
 /// Finished pieces wait at most so long for others to be hashed with.
@@ -116,13 +118,17 @@ pub const REQUESTS_OUT_FIRST: usize = 16;
 pub const RUN_BLOCKS_MAX: usize = 16;
 /// Bytes on their way to one peer, read or being read: enough for the socket never to run dry between two turns.
 pub const UNSENT_MAX: usize = 768 * 1024;
-/// Longest message but a `piece`: a bitfield of 8 million pieces.
-pub const MESSAGE_BYTES_MAX: u32 = 1024 * 1024;
-/// Open pieces of a session, beyond the one every peer may have.
-pub const OPEN_PIECES_EXTRA: usize = 8;
+/// Bytes queued to a peer beyond which it is not read until half of them are gone. A run that was read is more than
+/// [`UNSENT_MAX`] by less than that.
+pub const UNSENT_HOLD: usize = 2 * UNSENT_MAX;
+/// A stream that takes nothing of what is queued for it for so long is closed: it would keep its blocks for ever.
+pub const WRITE_STALL: Duration = Duration::from_secs(120);
+/// Longest message; a stream is closed at a longer one. Only the torrent's own bitfield may be longer.
+pub const MESSAGE_BYTES_MAX: u32 = 128 * 1024;
 /// Bytes that one check job reads at most (but at least a piece): so that rechecks are fair and can be stopped.
 pub const CHECK_JOB_BYTES: u64 = 64 * 1024 * 1024;
-/// Pieces with several senders, one of whom lied, that we remember until they are right.
-pub const SUSPECT_PIECES_MAX: usize = 256;
+/// Blocks of wrong pieces with several senders, one of whom lied, that we remember until the pieces are right: four copies of
+/// the largest piece.
+pub const SUSPECT_BLOCKS_MAX: usize = 65_536;
 /// Payload that a peer may send unasked, beyond half of what it sent asked, before it is let go.
 pub const UNASKED_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -73,6 +73,8 @@ pub struct Shared {
     pub send_waiting: VecDeque<StreamId>,
     /// Sessions that could have asked for more, had there been room.
     pub starved: BTreeSet<SessionId>,
+    /// Room in the pool when they last looked, or the least since.
+    pub starved_room: usize,
     /// What the gateway was asked, until it answers.
     pub fetches: BTreeMap<JobId, FetchFor>,
     jobs: u64,
@@ -93,6 +95,7 @@ impl Shared {
             listening: Vec::new(),
             send_waiting: VecDeque::new(),
             starved: BTreeSet::new(),
+            starved_room: 0,
             fetches: BTreeMap::new(),
             jobs: 0,
         }

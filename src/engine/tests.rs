@@ -22,12 +22,19 @@ use super::settings::Settings;
 use crate::codec::geometry::{BLOCK_LENGTH, Geometry, PieceIndex};
 use crate::codec::layout::{FileEntry, FileKind};
 use crate::codec::metainfo::Metainfo;
+use crate::codec::wire::{self, Features, Handshake, Message as Wire, Request};
 use crate::config::Config;
 use crate::events::Event;
 use crate::hash::sha1;
-use crate::ids::{InfoHash, ReplyId, SessionId, SocketId, StreamId};
+use crate::ids::{InfoHash, PeerId, ReplyId, SessionId, SocketId, StreamId};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
+
+mod life;
+mod strangers;
+
+/// The other end of a stream that no node of the world holds: a test speaks for it.
+const OUTSIDE: usize = usize::MAX;
 
 /// One file, `total` bytes from `seed`.
 fn torrent(total: usize, piece_length: u32, seed: u64) -> (Arc<Metainfo>, Vec<u8>) {
@@ -72,6 +79,16 @@ struct Node {
     /// Wrong bytes are served from here on.
     lies: bool,
     bytes_out: usize,
+    /// Jobs are kept here instead of being done.
+    stuck: Option<Vec<super::message::Work>>,
+    /// What was said to the outside, and which of its streams were closed.
+    said: BTreeMap<StreamId, Vec<u8>>,
+    closed: Vec<StreamId>,
+    /// Frames to the outside are never taken by the system: their blocks wait here.
+    deaf: Option<Vec<crate::buffer::Block>>,
+    /// All that was saved, in order.
+    rows: Vec<Progress>,
+    dialled: Vec<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -153,6 +170,12 @@ impl World {
             stopped: false,
             lies: false,
             bytes_out: 0,
+            stuck: None,
+            said: BTreeMap::new(),
+            closed: Vec::new(),
+            deaf: None,
+            rows: Vec::new(),
+            dialled: Vec::new(),
         });
         let add = SessionAdd {
             metainfo: Arc::clone(&self.metainfo),
@@ -181,6 +204,123 @@ impl World {
         self.tell(from, Message::PeerAdd { session, address });
     }
 
+    /// Somebody from outside dials `node` and says its handshake and `first`.
+    fn guest(&mut self, node: usize, last: u8, first: &[Wire<'_>]) -> StreamId {
+        let socket = SocketId(u64::MAX - u64::from(last) - self.now.as_micros() * 256);
+        self.sockets
+            .insert(socket, (OUTSIDE, StreamId::new(u32::MAX, 0)));
+        let before: Vec<StreamId> = self.nodes[node].said.keys().copied().collect();
+        let remote = SocketAddr::from(([90, 0, 0, last], 50_000));
+        self.input(node, Input::Incoming { socket, remote });
+        let is_new = |id: &&StreamId| !before.contains(id);
+        let stream = *self.nodes[node].said.keys().find(is_new).expect("accepted");
+        let handshake = Handshake {
+            features: Features {
+                fast: true,
+                extended: true,
+                dht: false,
+            },
+            info_hash: self.metainfo.info_hash,
+            peer_id: PeerId([last; 20]),
+        };
+        let mut bytes = handshake.encode().to_vec();
+        self.hear(node, stream, &mut bytes);
+        self.say(node, stream, first);
+        stream
+    }
+
+    fn say(&mut self, node: usize, stream: StreamId, messages: &[Wire<'_>]) {
+        for message in messages {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            self.hear(node, stream, &mut bytes);
+        }
+    }
+
+    fn hear(&mut self, node: usize, stream: StreamId, bytes: &mut [u8]) {
+        self.input(node, Input::Received { stream, bytes });
+    }
+
+    /// What `node` has said to a guest since the last call, its handshake and its extended messages aside, one short name each.
+    fn heard(&mut self, node: usize, stream: StreamId) -> Vec<(&'static str, Request)> {
+        let said = self.nodes[node].said.get_mut(&stream).expect("a guest");
+        let bytes = std::mem::take(said);
+        let mut rest = &bytes[..];
+        if rest.starts_with(b"\x13Bit") {
+            rest = &rest[68..];
+        }
+        let mut heard = Vec::new();
+        while let Some((message, used)) = wire::decode(rest, 1 << 20).expect("well formed") {
+            rest = &rest[used..];
+            let none = Request {
+                index: 0,
+                begin: 0,
+                length: 0,
+            };
+            heard.push(match message {
+                Wire::Request(request) => ("request", request),
+                Wire::Reject(request) => ("reject", request),
+                Wire::Cancel(request) => ("cancel", request),
+                Wire::Interested => ("interested", none),
+                Wire::NotInterested => ("not interested", none),
+                _ => continue,
+            });
+        }
+        heard
+    }
+
+    /// The blocks that `node` has asked a guest for and not cancelled since the last call.
+    fn asked(&mut self, node: usize, stream: StreamId) -> Vec<Request> {
+        let heard = self.heard(node, stream);
+        let asked = heard.into_iter().filter(|(what, _)| *what == "request");
+        asked.map(|(_, request)| request).collect()
+    }
+
+    /// A guest sends the block it was asked for, wrong if `lie`.
+    fn give(&mut self, node: usize, stream: StreamId, request: Request, lie: bool) {
+        let from = request.index as usize * self.metainfo.geometry.piece_length() as usize
+            + request.begin as usize;
+        let mut block = self.data[from..from + request.length as usize].to_vec();
+        if lie {
+            block[7] ^= 1;
+        }
+        let piece = Wire::Piece {
+            index: request.index,
+            begin: request.begin,
+            block: &block,
+        };
+        self.say(node, stream, &[piece]);
+    }
+
+    /// Lets `span` pass for `node`, with all its timers on the way, and nothing else than what is pending.
+    fn pass(&mut self, node: usize, span: Duration) {
+        let end = self.now + span;
+        loop {
+            while self.step() {}
+            let next = self.nodes[node].engine.next_deadline();
+            let next = next.filter(|&at| at <= end);
+            self.now = next.unwrap_or(end).max(self.now);
+            self.input(node, Input::Tick);
+            if next.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The jobs that were kept are done, and from now on all are done at once.
+    fn unstick(&mut self, node: usize) {
+        for work in self.nodes[node].stuck.take().unwrap_or_default() {
+            let outcome = self.run(node, work.job);
+            let done = Done {
+                id: work.id,
+                session: work.session,
+                outcome,
+            };
+            self.queue.push_back((node, Pending::Done(done)));
+        }
+        while self.step() {}
+    }
+
     fn input(&mut self, node: usize, input: Input<'_>) {
         self.nodes[node].engine.handle(self.now, input);
         self.drain(node);
@@ -192,6 +332,7 @@ impl World {
             match output {
                 Output::Dial { stream, to } => {
                     let remote = node.address;
+                    node.dialled.push(to);
                     match self
                         .nodes
                         .iter()
@@ -212,12 +353,19 @@ impl World {
                 }
                 Output::Accept { socket, stream } => {
                     let (other, theirs) = self.sockets.remove(&socket).expect("offered");
+                    if other == OUTSIDE {
+                        self.nodes[at].said.insert(stream, Vec::new());
+                        continue;
+                    }
                     self.nodes[at].streams.insert(stream, (other, theirs));
                     self.nodes[other].streams.insert(theirs, (at, stream));
                     self.queue.push_back((other, Pending::Connected(theirs)));
                 }
                 Output::Refuse { socket } => {
                     let (other, theirs) = self.sockets.remove(&socket).expect("offered");
+                    if other == OUTSIDE {
+                        continue;
+                    }
                     self.queue
                         .push_back((other, Pending::Lost(theirs, LostReason::Reset)));
                 }
@@ -242,6 +390,13 @@ impl World {
                             bytes
                         }
                     };
+                    if let Some(said) = node.said.get_mut(&stream) {
+                        said.extend_from_slice(&bytes);
+                        if let Some(kept) = &mut node.deaf {
+                            kept.extend(blocks);
+                            continue;
+                        }
+                    }
                     let to = node.streams.get(&stream).copied();
                     self.queue.push_back((
                         at,
@@ -273,11 +428,15 @@ impl World {
                     }
                 }
                 Output::Close { stream } => {
+                    node.closed.push(stream);
                     if let Some((other, theirs)) = node.streams.remove(&stream) {
                         self.nodes[other].streams.remove(&theirs);
                         self.queue
                             .push_back((other, Pending::Lost(theirs, LostReason::HungUp)));
                     }
+                }
+                Output::Work(work) if node.stuck.is_some() => {
+                    node.stuck.get_or_insert_default().push(work);
                 }
                 Output::Work(work) => {
                     let outcome = self.run(at, work.job);
@@ -294,6 +453,7 @@ impl World {
                             StoreOutcome::Loaded(Ok(node.row.clone().map(Box::new)))
                         }
                         StoreTask::Save(row) => {
+                            node.rows.push((*row).clone());
                             node.row = Some(*row);
                             StoreOutcome::Saved(Ok(()))
                         }
@@ -818,7 +978,7 @@ fn a_dead_address_is_tried_as_the_table_says() {
     let engine = &mut world.nodes[leecher].engine;
     engine
         .table
-        .link_create(dead, swarm, super::table::Source::Tracker, &[])
+        .link_create(dead, swarm, super::table::Source::Tracker, &[], world.now)
         .expect("new");
     engine.connect_more(swarm);
     world.drain(leecher);

@@ -7,13 +7,15 @@ use crate::codec::wire::Message;
 use crate::events::Event;
 use crate::ids::SessionId;
 
+use crate::buffer::Share;
+
 use super::Engine;
 use super::message::{Done, Fault, FaultKind, Outcome, StoreOutcome, Stored};
 use super::session::assembly::Sender;
 use super::session::choker::RECHOKE_EVERY;
 use super::session::download::{self, Proven};
 use super::session::receive::send;
-use super::session::{Phase, progress, start, upload};
+use super::session::{Phase, Then, progress, start, upload};
 use super::settings::{DISK_RETRY, STATS_INTERVAL};
 use super::shared::TimerKey;
 use super::snapshot::SessionState;
@@ -62,7 +64,6 @@ impl Engine {
                 if let Some(fault) = download::written(shared, session, blocks, &refs, result) {
                     self.fail(id, fault);
                 }
-                self.room_came_back();
             }
             Outcome::Read(run, result) => {
                 let stream = self.table.streams.get_mut(run.stream);
@@ -70,7 +71,12 @@ impl Engine {
                     run.offset,
                     run.parts.iter().map(|part| u64::from(part.length)).sum(),
                 );
-                upload::read_done(shared, session, stream, run, &result);
+                let reader = run.stream;
+                if upload::read_done(shared, session, stream, run, &result) {
+                    // Its blocks came back without having been sent, so no `Sent` will say that there is room.
+                    self.on_sent(reader, 0);
+                    self.serve_waiting();
+                }
                 if let Err(fault) = result {
                     self.on_unreadable(id, pieces.collect(), fault);
                 }
@@ -98,12 +104,7 @@ impl Engine {
                     self.fail(id, fault);
                 }
             }
-            StoreOutcome::Saved(result) => {
-                progress::saved(session, result);
-                if !session.is_stopping() {
-                    progress::arm(&mut self.shared, session);
-                }
-            }
+            StoreOutcome::Saved(result) => progress::saved(session, result),
             StoreOutcome::Released => {}
         }
         self.advance_stop(id);
@@ -125,7 +126,10 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        session.progress.judged = true;
+        if session.paused {
+            self.rest(id);
+            return;
+        }
         session.enter(&mut self.shared, Phase::Trading, cause);
         session.notice.clear();
         progress::arm(&mut self.shared, session);
@@ -133,8 +137,12 @@ impl Engine {
         let whole: Vec<PieceIndex> = session
             .assembly
             .iter()
-            .filter(|open| open.is_whole())
-            .map(|open| open.piece)
+            .map(|open| (open.piece, open.is_whole()))
+            .filter(|(piece, whole)| {
+                // Not those that a worker is hashing since before a pause.
+                *whole && !session.proving.values().any(|proving| proving == piece)
+            })
+            .map(|(piece, _)| piece)
             .collect();
         for piece in whole {
             download::prove(&mut self.shared, session, piece);
@@ -186,7 +194,6 @@ impl Engine {
         }
         self.complete_if_whole(id);
         self.ask_all(id);
-        self.room_came_back();
     }
 
     fn tell_have(&mut self, id: SessionId, pieces: &[PieceIndex]) {
@@ -231,15 +238,15 @@ impl Engine {
             .iter()
             .filter_map(|id| self.table.streams.get(*id)?.peer()?.listens)
             .collect();
-        if streams.is_empty() {
-            self.table.ban(guilty.link, Some(guilty.peer_id));
-        }
+        // Also when it is gone by now, and its link with it.
+        self.table
+            .ban(guilty.link, guilty.address, Some(guilty.peer_id));
         for stream in streams {
             self.close(stream, CloseReason::BadData);
         }
         for address in listens {
             if let Some(link) = self.table.link_at(address) {
-                self.table.ban(link, None);
+                self.table.ban(link, address, None);
             }
         }
         if let Some(swarm) = swarm {
@@ -271,11 +278,17 @@ impl Engine {
         self.announce(id);
     }
 
-    /// Room for blocks came back: sessions that lacked it may ask again.
-    fn room_came_back(&mut self) {
-        for id in std::mem::take(&mut self.shared.starved) {
-            self.ask_all(id);
+    /// Sessions that lacked room for blocks ask again as soon as there is more than at the last look, wherever it came from.
+    pub(super) fn feed_starved(&mut self) {
+        if self.shared.starved.is_empty() {
+            return;
         }
+        if self.shared.pool.room(Share::Receive) > self.shared.starved_room {
+            for id in std::mem::take(&mut self.shared.starved) {
+                self.ask_all(id);
+            }
+        }
+        self.shared.starved_room = self.shared.pool.room(Share::Receive);
     }
 
     /// The disk is in the way: the session waits, the others do not notice.
@@ -288,7 +301,15 @@ impl Engine {
         }
         log::error!("torrent {}: {}", session.info_hash(), fault.message);
         self.shared.counters.disk_faults += 1;
-        session.enter(&mut self.shared, Phase::Failed { fault }, "error");
+        let then = match &mut session.phase {
+            Phase::Loading => Then::Load,
+            Phase::Preparing { known } => Then::Prepare(known.take()),
+            Phase::Checking(check) => Then::Check(std::mem::take(check)),
+            Phase::Trading | Phase::Paused | Phase::Failed { .. } | Phase::Stopping { .. } => {
+                Then::Trade
+            }
+        };
+        session.enter(&mut self.shared, Phase::Failed { fault, then }, "error");
         self.shared.arm(TimerKey::DiskRetry(id), DISK_RETRY);
     }
 
@@ -297,22 +318,41 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let Phase::Failed { fault } = &session.phase else {
+        let Phase::Failed { fault, .. } = &session.phase else {
             return;
         };
         // A row held by another process, or a file in the way, is for a person to solve.
-        if fault.kind == FaultKind::InTheWay {
-            return;
+        if fault.kind != FaultKind::InTheWay {
+            self.go_on(id);
         }
-        if session.jobs > 0 {
+    }
+
+    /// Whatever had stopped the session may be over.
+    pub(super) fn go_on(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let jobs = session.jobs;
+        let Phase::Failed { then, .. } = &mut session.phase else {
+            return;
+        };
+        if jobs > 0 {
             // Answers of the time before the fault are not to be taken for those of the time after it.
             self.shared.arm(TimerKey::DiskRetry(id), DISK_RETRY);
-        } else if !session.progress.judged {
-            start::prepare(&mut self.shared, session, None);
-        } else if start::check_doubtful(&mut self.shared, session) {
-            self.check_over(id);
-        } else {
-            self.start_trading(id, "error");
+            return;
+        }
+        match std::mem::replace(then, Then::Trade) {
+            Then::Load => start::load(&mut self.shared, session),
+            Then::Prepare(known) => start::prepare(&mut self.shared, session, known),
+            Then::Check(check) => {
+                session.enter(&mut self.shared, Phase::Checking(check), "error");
+                self.check_over(id);
+            }
+            Then::Trade if start::check_doubtful(&mut self.shared, session) => self.check_over(id),
+            Then::Trade => {
+                self.start_trading(id, "error");
+                self.serve_all(id);
+            }
         }
     }
 
@@ -339,6 +379,14 @@ impl Engine {
             }
         }
         progress::arm(&mut self.shared, session);
+        let swarm = session.swarm;
+        if session.is_downloading()
+            && let Some(record) = self.table.swarms.get_mut(swarm)
+        {
+            // Those that had nothing to trade with us have now.
+            record.forgive();
+        }
         self.ask_all(id);
+        self.connect_more(swarm);
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::codec::geometry::PieceIndex;
-use crate::engine::settings::SUSPECT_PIECES_MAX;
+use crate::engine::settings::SUSPECT_BLOCKS_MAX;
 use crate::hash::Digest;
 
 use super::assembly::Sender;
@@ -47,8 +47,9 @@ impl Blame {
             return Some(*first);
         }
         // Beyond the bound a liar stays unknown until its next piece.
+        let known: usize = self.cases.values().flatten().map(Vec::len).sum();
         if digests.len() == senders.len()
-            && (self.cases.len() < SUSPECT_PIECES_MAX || self.is_suspect(piece))
+            && (known + digests.len() <= SUSPECT_BLOCKS_MAX || self.is_suspect(piece))
         {
             let copies = self.cases.entry(piece).or_default();
             if copies.len() == COPIES_MAX {

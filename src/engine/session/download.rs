@@ -129,6 +129,9 @@ fn next_block(
         session.assembly.join(&mut peer.current, piece);
         return Some(block);
     }
+    if session.assembly.free() > 0 && shared.pool.room(Share::Receive) == 0 {
+        shared.starved.insert(session.id);
+    }
     if session.picker.pickable() == 0 && peer.asked.len() < AGAIN_MAX {
         return owed_block(session, peer);
     }
@@ -179,6 +182,13 @@ fn open_piece(
         open.keep_for(id, shared.now + ALONE);
     }
     Some(piece)
+}
+
+/// Makes room for other sessions, when one lacks it: this one may hold pieces that nobody sends it any more.
+pub fn make_room(shared: &mut Shared, session: &mut Session) {
+    if !shared.starved.is_empty() {
+        spill_one(shared, session);
+    }
 }
 
 /// Makes room: of the pieces that have not moved for a while, the one that waits longest goes to disk as it is.
@@ -389,6 +399,11 @@ pub fn proven_in_place(
     digests: &[crate::hash::Digest],
 ) -> Proven {
     let mut proven = Proven::default();
+    if let Verdict::Failed(fault) = verdict {
+        // Neither right nor wrong: it stays as it is, and is hashed again when the disk is better.
+        proven.fault = Some(fault);
+        return proven;
+    }
     let senders = session.assembly.close(piece, &mut shared.pool);
     // What cannot be read back is as good as wrong, but nobody's fault.
     let (verdict, senders) = match verdict {

@@ -59,6 +59,8 @@ pub struct Session {
     pub download: bool,
     /// Whether it stays after the last piece.
     pub seed: bool,
+    /// Whether a person wants it to rest; before it trades, that takes effect when it would.
+    pub paused: bool,
     /// Hash everything, whatever the store says.
     pub recheck: bool,
     /// What is had, wanted and being fetched.
@@ -119,6 +121,8 @@ pub enum Phase {
     Failed {
         /// What to do about it.
         fault: Fault,
+        /// How it goes on when that is done.
+        then: Then,
     },
     /// On its way out.
     Stopping {
@@ -127,6 +131,19 @@ pub enum Phase {
         /// What is being waited for.
         step: progress::StopStep,
     },
+}
+
+/// Where a session goes on that the disk, the store or a file had stopped.
+#[derive(Debug)]
+pub enum Then {
+    /// It asks the store.
+    Load,
+    /// It looks at the files.
+    Prepare(Option<Box<super::message::Progress>>),
+    /// It hashes what is left.
+    Check(Check),
+    /// It trades.
+    Trade,
 }
 
 /// A piece whose blocks are all there, in memory.
@@ -242,7 +259,7 @@ impl Session {
                 shared.event(Event::SessionResumed(event));
             }
             Phase::Paused => shared.event(Event::SessionPaused(event)),
-            Phase::Failed { fault } => {
+            Phase::Failed { fault, .. } => {
                 event.message = fault.message.clone();
                 event.error_code = code_of(fault.kind);
                 event.file = fault.path.display().to_string();

@@ -6,8 +6,8 @@
 use crate::codec::bitfield::Bitfield;
 use crate::codec::extension;
 use crate::codec::wire::{self, Message, Request};
-use crate::engine::message::{Frame, Output};
-use crate::engine::settings::{MESSAGE_BYTES_MAX, REQUESTS_IN_MAX, UNASKED_BYTES_MAX};
+use crate::engine::message::Frame;
+use crate::engine::settings::{MESSAGE_BYTES_MAX, UNASKED_BYTES_MAX};
 use crate::engine::shared::Shared;
 use crate::engine::table::peer::{Arriving, Peer, PeerHas};
 use crate::engine::table::stream::{Breach, Stage, Stream};
@@ -15,7 +15,7 @@ use crate::ids::StreamId;
 
 use super::assembly::{Sender, Stored};
 use super::picker;
-use super::{Session, download};
+use super::{Session, download, upload};
 
 /// What the engine has to do once the bytes are read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,6 +89,7 @@ pub fn receive(
         tail = Vec::new();
     }
     stream.tail = tail;
+    upload::hold(shared, stream);
     Ok(heard)
 }
 
@@ -116,14 +117,15 @@ fn parse(
     bytes: &[u8],
     heard: &mut Heard,
 ) -> Result<usize, Breach> {
-    if let Some(head) = wire::piece_head(bytes, MESSAGE_BYTES_MAX)? {
+    let limit = MESSAGE_BYTES_MAX.max(1 + session.geometry().piece_count().div_ceil(8));
+    if let Some(head) = wire::piece_head(bytes, limit)? {
         block_begins(shared, session, stream, head);
         if head.length == 0 {
             block_arrived(shared, session, stream, heard);
         }
         return Ok(wire::PIECE_HEAD_BYTES);
     }
-    let Some((message, used)) = wire::decode(bytes, MESSAGE_BYTES_MAX)? else {
+    let Some((message, used)) = wire::decode(bytes, limit)? else {
         return Ok(0);
     };
     if !matches!(message, Message::Piece { .. }) {
@@ -392,7 +394,6 @@ fn on_request(
     request: Request,
     heard: &mut Heard,
 ) -> Result<(), Breach> {
-    let id = stream.id;
     let Some(peer) = stream.peer_mut() else {
         return Ok(());
     };
@@ -409,13 +410,6 @@ fn on_request(
     }
     peer.requests.push_back(request);
     shared.counters.requests_received += 1;
-    if peer.requests.len() >= REQUESTS_IN_MAX && !stream.held {
-        stream.held = true;
-        shared.push(Output::Hold {
-            stream: id,
-            hold: true,
-        });
-    }
     heard.serve = true;
     Ok(())
 }

@@ -6,19 +6,19 @@
 
 use crate::codec::bitfield::Bitfield;
 use crate::codec::geometry::PieceIndex;
-use crate::codec::layout::FileEntry;
+use crate::codec::layout::{FileEntry, FileIndex};
 use crate::engine::message::{
     Checked, Fault, FaultKind, FileStamp, Job, Progress, StoreFault, StoreTask, Verdict,
 };
 use crate::engine::settings::CHECK_JOB_BYTES;
 use crate::engine::shared::Shared;
 
-use super::{Phase, Session};
+use super::{Phase, Session, Then};
 
 /// Pieces being hashed from disk.
 #[derive(Debug, Default)]
 pub struct Check {
-    /// All that are to be hashed, ascending.
+    /// All that are to be hashed, ascending, and then those that could not be read at first.
     pub pieces: Vec<PieceIndex>,
     /// How many of them were given out.
     next: usize,
@@ -99,6 +99,7 @@ pub fn prepared(shared: &mut Shared, session: &mut Session, stamps: Vec<Option<F
         session.progress.completed_before = known.completed;
     }
     session.progress.stamps = stamps;
+    session.progress.doubt(plan.doubted);
     for &piece in &plan.trusted {
         session.picker.set_have(piece);
         session.progress.known(piece);
@@ -131,6 +132,8 @@ struct Plan {
     trusted: Vec<PieceIndex>,
     to_check: Vec<PieceIndex>,
     partial: Vec<(PieceIndex, Bitfield)>,
+    /// Files that are not as they were recorded.
+    doubted: Vec<FileIndex>,
 }
 
 fn plan(session: &Session, known: Option<&Progress>, stamps: &[Option<FileStamp>]) -> Plan {
@@ -142,6 +145,7 @@ fn plan(session: &Session, known: Option<&Progress>, stamps: &[Option<FileStamp>
     let mut there = Bitfield::new(count);
     let mut doubtful = Bitfield::new(count);
     let mut gone = Bitfield::new(count);
+    let mut plan = Plan::default();
     let mark = |bits: &mut Bitfield, file: &FileEntry, length: u64| {
         for piece in geometry.pieces_of(file.offset, length) {
             bits.set(piece.index());
@@ -159,13 +163,13 @@ fn plan(session: &Session, known: Option<&Progress>, stamps: &[Option<FileStamp>
             Some(stamp) if stamp.length > 0 => {
                 mark(&mut there, file, file.length.min(stamp.length));
                 if before != Some(stamp) {
+                    plan.doubted.push(index);
                     mark(&mut doubtful, file, file.length);
                 }
             }
             _ => mark(&mut gone, file, file.length),
         }
     }
-    let mut plan = Plan::default();
     for piece in geometry.pieces() {
         let index = piece.index();
         if gone.get(index) {
@@ -246,7 +250,11 @@ pub fn give_out(shared: &mut Shared, session: &mut Session) -> bool {
             },
         );
     }
-    check.running == 0 && check.next == check.pieces.len()
+    let over = check.running == 0 && check.next == check.pieces.len();
+    if over {
+        session.progress.judged();
+    }
+    over
 }
 
 /// A run of pieces was hashed. `Ok(true)` when the check is over.
@@ -255,11 +263,17 @@ pub fn checked(
     session: &mut Session,
     pieces: Vec<Checked>,
 ) -> Result<bool, Fault> {
-    let Phase::Checking(check) = &mut session.phase else {
-        return Ok(false);
+    let check = match &mut session.phase {
+        Phase::Checking(check)
+        | Phase::Failed {
+            then: Then::Check(check),
+            ..
+        } => check,
+        _ => return Ok(false),
     };
     check.running -= 1;
     check.done += pieces.len();
+    let mut failed = None;
     for checked in pieces {
         match checked.verdict {
             Verdict::Good => {
@@ -270,8 +284,16 @@ pub fn checked(
                     .gained(&session.storage.layout, checked.piece);
             }
             Verdict::Bad | Verdict::Missing => {}
-            Verdict::Failed(fault) => return Err(fault),
+            Verdict::Failed(fault) => {
+                // Once more behind all others, when the disk is better.
+                check.pieces.push(checked.piece);
+                check.done -= 1;
+                failed = Some(fault);
+            }
         }
     }
-    Ok(give_out(shared, session))
+    match failed {
+        Some(fault) => Err(fault),
+        None => Ok(give_out(shared, session)),
+    }
 }

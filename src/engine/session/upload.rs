@@ -4,7 +4,7 @@ use crate::buffer::Share;
 use crate::codec::geometry::Geometry;
 use crate::codec::wire::{self, Message, Request};
 use crate::engine::message::{Fault, Frame, Job, Output, ReadPart, ReadRun};
-use crate::engine::settings::{REQUESTS_IN_MAX, RUN_BLOCKS_MAX, UNSENT_MAX};
+use crate::engine::settings::{REQUESTS_IN_MAX, RUN_BLOCKS_MAX, UNSENT_HOLD, UNSENT_MAX};
 use crate::engine::shared::Shared;
 use crate::engine::table::stream::{Stage, Stream};
 
@@ -59,12 +59,24 @@ pub fn serve(shared: &mut Shared, session: &mut Session, stream: &mut Stream) {
             }),
         );
     }
+    hold(shared, stream);
+}
+
+/// Reads no more from a peer that asks for more than it takes, until it has taken half of it.
+///
+/// What we answer without a read (rejects, above all) counts too: else a peer that never reads could have us queue for ever.
+pub fn hold(shared: &mut Shared, stream: &mut Stream) {
     let waiting = stream.peer().map_or(0, |peer| peer.requests.len());
-    if stream.held && waiting <= REQUESTS_IN_MAX / 2 {
-        stream.held = false;
+    let hold = if stream.held {
+        waiting > REQUESTS_IN_MAX / 2 || stream.unsent > UNSENT_HOLD / 2
+    } else {
+        waiting >= REQUESTS_IN_MAX || stream.unsent >= UNSENT_HOLD
+    };
+    if hold != stream.held {
+        stream.held = hold;
         shared.push(Output::Hold {
-            stream: id,
-            hold: false,
+            stream: stream.id,
+            hold,
         });
     }
 }
@@ -89,18 +101,18 @@ fn run_length(geometry: &Geometry, requests: &std::collections::VecDeque<Request
         .count()
 }
 
-/// A run was read: queues its blocks, if the peer is still there and may have them.
+/// A run was read: queues its blocks, if the peer is still there and may have them. `true` when blocks came back instead.
 pub fn read_done(
     shared: &mut Shared,
     session: &mut Session,
     stream: Option<&mut Stream>,
     run: ReadRun,
     result: &Result<(), Fault>,
-) {
+) -> bool {
     let open = stream.filter(|stream| stream.session() == Some(session.id));
     let Some(stream) = open else {
         give_back(shared, run);
-        return;
+        return true;
     };
     let bytes: usize = run.parts.iter().map(|part| part.length as usize).sum();
     if let Some(peer) = stream.peer_mut() {
@@ -114,7 +126,7 @@ pub fn read_done(
                 .into_iter()
                 .for_each(|request| reject(shared, stream, request));
         }
-        return;
+        return true;
     }
     for part in run.parts {
         let head = wire::encode_piece_head(part.index, part.begin, part.length);
@@ -131,6 +143,7 @@ pub fn read_done(
     }
     session.up.add(shared.now, bytes as u64);
     shared.counters.payload_sent_bytes += bytes as u64;
+    false
 }
 
 const fn request_of(part: &ReadPart) -> Request {

@@ -44,7 +44,7 @@ pub struct Table {
     pub streams: Slots<StreamId, Stream>,
     by_address: BTreeMap<SocketAddr, LinkId>,
     by_hash: BTreeMap<InfoHash, SwarmId>,
-    banned_ids: BTreeSet<PeerId>,
+    banned_ids: BTreeSet<(IpAddr, PeerId)>,
     banned_ips: BTreeSet<IpAddr>,
 }
 
@@ -120,6 +120,7 @@ impl Table {
         swarm: SwarmId,
         source: Source,
         listening: &[SocketAddr],
+        now: Instant,
     ) -> Result<bool, Refusal> {
         let address = address::canonical(address);
         if !address::dialable(address) {
@@ -128,25 +129,28 @@ impl Table {
         if is_own(address, listening) {
             return Err(Refusal::OwnAddress);
         }
-        let Some(record) = self.swarms.get_mut(swarm) else {
+        let Some(record) = self.swarms.get(swarm) else {
             return Err(Refusal::UnknownSession);
         };
         let known = self.by_address.get(&address).copied();
         let pinned = source == Source::Person;
         let associated = known.is_some_and(|link| record.candidates.contains(&link));
-        if !associated && !pinned && record.candidates.len() >= CANDIDATES_MAX {
+        let full = record.candidates.len() >= CANDIDATES_MAX;
+        if !associated && !pinned && full && !self.drop_worst(swarm) {
             return Err(Refusal::Full);
         }
         let link = match known {
             Some(link) => link,
-            None if self.links.len() >= LINKS_MAX => return Err(Refusal::Full),
+            None if self.links.len() >= LINKS_MAX && !self.forget_old(now) => {
+                return Err(Refusal::Full);
+            }
             None => {
                 let link = self.links.insert_with(|_| Link::new(address));
                 self.by_address.insert(address, link);
                 link
             }
         };
-        if !associated {
+        if let Some(record) = self.swarms.get_mut(swarm).filter(|_| !associated) {
             record.candidates.push(link);
         }
         let entry = self.links.get_mut(link).expect("just found or made");
@@ -245,15 +249,16 @@ impl Table {
     }
 
     /// Nobody is dialled at, or accepted from, this address again: it sent bad data, proven.
-    pub fn ban(&mut self, link: LinkId, peer_id: Option<PeerId>) {
-        let Some(record) = self.links.get_mut(link) else {
-            return;
-        };
-        record.state = LinkState::Ignored {
-            until: Instant::FAR,
-            why: IgnoreReason::BadData,
-        };
-        let ip = record.address.ip();
+    ///
+    /// `link` may be forgotten by now. A peer-id alone bans nobody: anyone can copy it.
+    pub fn ban(&mut self, link: LinkId, address: SocketAddr, peer_id: Option<PeerId>) {
+        if let Some(record) = self.links.get_mut(link) {
+            record.state = LinkState::Ignored {
+                until: Instant::FAR,
+                why: IgnoreReason::BadData,
+            };
+        }
+        let ip = address.ip();
         // Many peers share a loopback or private address (tests, a NAT of one's own): there the peer-id and the port stand in.
         if address::is_global(ip) && self.banned_ips.len() < BANNED_MAX {
             self.banned_ips.insert(ip);
@@ -261,7 +266,7 @@ impl Table {
         if let Some(id) = peer_id
             && self.banned_ids.len() < BANNED_MAX
         {
-            self.banned_ids.insert(id);
+            self.banned_ids.insert((ip, id));
         }
     }
 
@@ -283,10 +288,10 @@ impl Table {
                 })
     }
 
-    /// Whether a stranger that calls itself `id` was banned.
+    /// Whether a stranger from the host of `address` that calls itself `id` was banned.
     #[must_use]
-    pub fn is_banned_id(&self, id: &PeerId) -> bool {
-        self.banned_ids.contains(id)
+    pub fn is_banned_id(&self, address: SocketAddr, id: PeerId) -> bool {
+        self.banned_ids.contains(&(address.ip(), id))
     }
 
     /// Links that are disconnected, connecting, established, ignored.
@@ -297,6 +302,51 @@ impl Table {
             counts[link.state.ordinal()] += 1;
         }
         counts
+    }
+
+    /// Drops the candidate of `swarm` that failed most. `false` when none did, so that newcomers cannot drive out what works.
+    fn drop_worst(&mut self, swarm: SwarmId) -> bool {
+        let Some(record) = self.swarms.get_mut(swarm) else {
+            return false;
+        };
+        let links = &self.links;
+        let worst = (0..)
+            .zip(&record.candidates)
+            .filter_map(|(place, &id)| Some((links.get(id)?, place)))
+            .filter(|(link, _)| link.streams.is_empty() && link.pinned_by.is_empty())
+            .filter(|(link, _)| {
+                link.attempts > 0 || matches!(link.state, LinkState::Ignored { .. })
+            })
+            .max_by_key(|(link, _)| link.attempts)
+            .map(|(_, place): (_, usize)| place);
+        let Some(place) = worst else {
+            return false;
+        };
+        let id = record.candidates.swap_remove(place);
+        if let Some(link) = self.links.get_mut(id) {
+            link.swarms.remove(&swarm);
+        }
+        self.forget_if_unused(id);
+        true
+    }
+
+    /// Forgets the links that are only kept because they are left alone, but for bans. `true` when there were any.
+    fn forget_old(&mut self, now: Instant) -> bool {
+        let is_old = |link: &Link| {
+            let over = matches!(link.state, LinkState::Ignored { until, .. } if until <= now);
+            over && link.swarms.is_empty() && link.streams.is_empty()
+        };
+        let old: Vec<(LinkId, SocketAddr)> = self
+            .links
+            .iter()
+            .filter(|(_, link)| is_old(link))
+            .map(|(id, link)| (id, link.address))
+            .collect();
+        for (id, address) in &old {
+            self.by_address.remove(address);
+            self.links.remove(*id);
+        }
+        !old.is_empty()
     }
 
     /// A link that no swarm names, that carries no stream and need not be avoided is nothing worth keeping.

@@ -33,6 +33,8 @@ pub struct Stream {
     pub spoke: Instant,
     /// Bytes queued and not yet with the operating system.
     pub unsent: usize,
+    /// When some of them last went there, or the first was queued.
+    pub wrote: Instant,
     /// Whether it is held: not read.
     pub held: bool,
 }
@@ -93,6 +95,9 @@ impl Stream {
 
     /// Accounts for a frame that is about to be queued.
     pub fn queued(&mut self, frame: &Frame, now: Instant) {
+        if self.unsent == 0 {
+            self.wrote = now;
+        }
         self.unsent += frame.len();
         self.spoke = now;
     }
@@ -135,7 +140,7 @@ pub enum CloseReason {
     Lost(LostReason),
     /// The transport, the handshake or the first word took too long.
     TimedOut,
-    /// Not a word for too long.
+    /// Not a word for too long, or it does not take ours.
     Stale,
     /// It broke the protocol.
     Broke(Breach),
