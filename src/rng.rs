@@ -25,7 +25,7 @@ impl Rng {
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         let s = &mut self.state;
         let result = s[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let t = s[1] << 17;
@@ -40,12 +40,12 @@ impl Rng {
 
     /// 32 random bits.
     pub fn next_u32(&mut self) -> u32 {
-        (self.next() >> 32) as u32
+        (self.draw() >> 32) as u32
     }
 
     /// A number below `bound`, each as likely (to within 2^-64); 0 when `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        let wide = u128::from(self.next()) * u128::from(bound);
+        let wide = u128::from(self.draw()) * u128::from(bound);
         u64::try_from(wide >> 64).unwrap_or(0)
     }
 
@@ -62,7 +62,7 @@ impl Rng {
     /// Fills `bytes`.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for part in bytes.chunks_mut(8) {
-            part.copy_from_slice(&self.next().to_le_bytes()[..part.len()]);
+            part.copy_from_slice(&self.draw().to_le_bytes()[..part.len()]);
         }
     }
 
@@ -76,7 +76,7 @@ impl Rng {
     /// A generator of its own for a part of the program, so that the parts do not disturb each other's chance.
     #[must_use]
     pub fn fork(&mut self) -> Self {
-        Self::new(self.next())
+        Self::new(self.draw())
     }
 }
 
@@ -87,8 +87,8 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_run() {
         let (mut a, mut b) = (Rng::new(7), Rng::new(7));
-        assert!((0..100).all(|_| a.next() == b.next()));
-        assert_ne!(Rng::new(8).next(), Rng::new(7).next());
+        assert!((0..100).all(|_| a.draw() == b.draw()));
+        assert_ne!(Rng::new(8).draw(), Rng::new(7).draw());
     }
 
     #[test]

@@ -66,6 +66,7 @@ sweeps! {
     bad_networks: "net";
     pulled_cables: "cuts";
     bad_disks: "disk";
+    flushes_that_lose_data: "flushes";
     killed_processes: "kills";
     lost_power: "power";
     orderly_restarts: "restarts";
@@ -75,17 +76,40 @@ sweeps! {
     everything_at_once: "all";
 }
 
-/// Linux drops what a flush failed to write, and a later flush says nothing about it.
+fn holds(seed: u64, faults: &str) {
+    let report = sim::run(options(seed, faults));
+    assert_eq!(
+        report.failure, None,
+        "linnet sim --seed {seed} --faults {faults}"
+    );
+}
+
+/// A buffer begun before its piece was opened anew took a request from the block and did not free it: after a wrong piece
+/// the count of free blocks fell below zero.
 #[test]
-#[ignore = "a disk that loses flushed data after an error is not survived yet"]
-fn flushes_that_lose_data() {
-    sweep("flushes");
+fn a_late_buffer_of_a_wrong_piece_is_no_claim_on_the_next_copy() {
+    holds(25, "poison");
+    holds(32, "poison");
+}
+
+/// A disk fault in the middle of the first check left what was not yet judged out for good.
+#[test]
+fn a_check_that_the_disk_cut_short_is_done_again() {
+    holds(2, "disk");
+    holds(37, "disk");
+}
+
+/// Pieces of a flush that failed were never flushed again, and not remembered though their files looked unchanged.
+#[test]
+fn a_failed_flush_is_tried_again() {
+    holds(4, "disk");
+    holds(15, "disk");
 }
 
 #[test]
 fn every_kind_of_fault_is_swept() {
     for (name, _) in NAMES {
-        assert!(SWEPT.contains(name) || *name == "flushes", "{name}");
+        assert!(SWEPT.contains(name), "{name}");
     }
 }
 

@@ -75,6 +75,8 @@ class Process:
             for task in os.listdir(f"/proc/{self.pid}/task"):
                 with open(f"/proc/{self.pid}/task/{task}/comm") as comm:
                     self.threads.add(comm.read().strip())
+            # Who starts it is gone a moment later.
+            self.threads.discard("setpriv")
         except OSError:
             pass
         pid, status, usage = os.wait4(self.pid, os.WNOHANG)

@@ -626,7 +626,7 @@ mod tests {
         let mut bytes = vec![0; rng.index(12)];
         rng.fill(&mut bytes);
         match rng.below(if depth == 0 { 2 } else { 4 }) {
-            0 => Item::Integer(rng.next().cast_signed() >> rng.below(64)),
+            0 => Item::Integer(rng.draw().cast_signed() >> rng.below(64)),
             1 => Item::from(bytes),
             2 => (0..rng.below(5))
                 .map(|_| random_item(rng, depth - 1))

@@ -156,7 +156,7 @@ impl Geometry {
     #[must_use]
     pub fn block_at(&self, index: u32, begin: u32) -> Option<BlockRef> {
         let piece = self.piece(index)?;
-        let aligned = begin % BLOCK_LENGTH == 0 && begin < self.piece_size(piece);
+        let aligned = begin.is_multiple_of(BLOCK_LENGTH) && begin < self.piece_size(piece);
         aligned.then_some(BlockRef {
             piece,
             block: begin / BLOCK_LENGTH,
@@ -245,6 +245,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::type_complexity, reason = "a table")]
     fn what_strangers_name_is_checked_once() {
         let g = geometry(70_000, 32_768);
         #[rustfmt::skip]

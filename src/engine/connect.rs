@@ -704,6 +704,11 @@ impl Engine {
             return;
         };
         self.shared.timers.cancel(TimerKey::Stream(id));
+        match reason {
+            CloseReason::Broke(_) | CloseReason::Unasked => self.shared.counters.violations += 1,
+            CloseReason::Duplicate => self.shared.counters.duplicates += 1,
+            _ => {}
+        }
         if !matches!(reason, CloseReason::Lost(_)) {
             self.shared.push(Output::Close { stream: id });
         }
@@ -762,7 +767,7 @@ impl Engine {
         let (link, address, swarm, outgoing) =
             (stream.link, stream.address, stream.swarm, stream.outgoing);
         let now = self.shared.now;
-        let jitter = self.shared.rng.next();
+        let jitter = self.shared.rng.draw();
         let settings = self.shared.settings.clone();
         let record = swarm.and_then(|swarm| self.table.swarms.get_mut(swarm));
         match reason {

@@ -143,7 +143,7 @@ impl Engine {
                 .iter()
                 .map(|(_, session)| session.wasted)
                 .sum(),
-            ..self.shared.counters.clone()
+            ..self.shared.counters
         }
     }
 

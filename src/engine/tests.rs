@@ -3,6 +3,11 @@
 //! The simulator does this with faults and latency; here a few nodes meet in a perfect world, so that a failure points at the
 //! engine alone.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "torrents of a few megabytes"
+)]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -348,3 +348,117 @@ fn on_disk(common: &Common, node: NodeIndex, piece: PieceIndex) -> bool {
         .torrent
         .has_piece(piece, |path: &Path| disk.content(path))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::ids::{InfoHash, SessionId, StreamId};
+    use crate::rng::Rng;
+    use crate::sim::common::Node;
+    use crate::sim::disk::Disk;
+    use crate::sim::faults::Faults;
+    use crate::sim::net::Net;
+    use crate::sim::torrent::Torrent;
+
+    /// Says what it is told to say.
+    struct Parrot(VecDeque<Output>);
+
+    impl Core for Parrot {
+        fn handle(&mut self, _: Instant, _: Input<'_>) {}
+
+        fn poll_output(&mut self) -> Option<Output> {
+            self.0.pop_front()
+        }
+
+        fn next_deadline(&self) -> Option<Instant> {
+            None
+        }
+
+        fn counters(&self) -> EngineCounters {
+            EngineCounters::default()
+        }
+    }
+
+    /// What the probe says about an engine that says this, on a machine that has everything or nothing.
+    fn verdict(has_all: bool, outputs: impl FnOnce(&Torrent) -> Vec<Output>) -> Option<String> {
+        let mut rng = Rng::new(1);
+        let torrent = Arc::new(Torrent::draw(300_000, Vec::new(), &mut rng));
+        let faults = Faults::named("none").unwrap();
+        let mut net = Net::new(faults.net, rng.fork());
+        net.add_machine("10.0.0.1:6881".parse().unwrap(), 1_000_000);
+        let mut disk = Disk::new(faults.disk, u64::MAX, rng.fork());
+        if has_all {
+            torrent.put_on(&mut disk);
+        }
+        let mut common = Common::new(net, Arc::clone(&torrent), faults, rng.fork());
+        common.nodes.push(Node::new(disk));
+        let common = Rc::new(RefCell::new(common));
+        let core = Parrot(outputs(&torrent).into());
+        let mut probe = Probe::new(core, 0, Rc::clone(&common));
+        while probe.poll_output().is_some() {}
+        common.borrow().failure.clone()
+    }
+
+    fn says(message: &WireMessage<'_>) -> Output {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        Output::Send {
+            stream: StreamId::new(0, 0),
+            frame: Frame::Bytes(bytes),
+        }
+    }
+
+    fn serves(torrent: &Torrent, change: u8) -> Output {
+        let mut block = crate::buffer::Block::new();
+        let truth = torrent.bytes(0, 0, 100).unwrap();
+        block[..100].copy_from_slice(truth);
+        block[7] ^= change;
+        let head = wire::encode_piece_head(0, 0, 100);
+        Output::Send {
+            stream: StreamId::new(0, 0),
+            frame: Frame::Block {
+                head,
+                block,
+                length: 100,
+            },
+        }
+    }
+
+    fn saves(torrent: &Torrent) -> Output {
+        let count = torrent.layout.geometry.piece_count() as usize;
+        let progress = Progress {
+            info_hash: Some(InfoHash([0; 20])),
+            have: Bitfield::full(count).to_wire(),
+            ..Progress::default()
+        };
+        Output::Store(crate::engine::message::StoreJob {
+            id: JobId(0),
+            session: SessionId::new(0, 0),
+            task: StoreTask::Save(Box::new(progress)),
+        })
+    }
+
+    #[test]
+    fn an_engine_that_promises_too_much_is_caught() {
+        type Says = fn(&Torrent) -> Vec<Output>;
+        #[rustfmt::skip]
+        let table: &[(&str, Says, bool)] = &[
+            ("announces a piece",      |_| vec![says(&WireMessage::Have(0))],             true),
+            ("announces everything",   |_| vec![says(&WireMessage::HaveAll)],             true),
+            ("remembers everything",   |torrent| vec![saves(torrent)],                    true),
+            ("serves what is so",      |torrent| vec![serves(torrent, 0)],                false),
+            ("chokes",                 |_| vec![says(&WireMessage::Choke)],               false),
+        ];
+        for &(name, outputs, needs_data) in table {
+            assert_eq!(verdict(true, outputs), None, "{name}");
+            assert_eq!(verdict(false, outputs).is_some(), needs_data, "{name}");
+        }
+        let wrong = verdict(true, |torrent| vec![serves(torrent, 1)]);
+        assert!(wrong.is_some_and(|text| text.contains("wrong bytes")));
+        let twice = verdict(true, |torrent| vec![saves(torrent), saves(torrent)]);
+        assert!(twice.is_some_and(|text| text.contains("given out twice")));
+    }
+}

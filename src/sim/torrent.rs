@@ -27,7 +27,8 @@ impl Torrent {
     /// One of about `bytes`, in one to five files of odd lengths, some behind padding (BEP 47), some empty.
     #[must_use]
     pub fn draw(bytes: u64, trackers: Vec<Vec<String>>, rng: &mut Rng) -> Self {
-        let piece_length = BLOCK_LENGTH << rng.below(4);
+        // The longest do not fit into a quarter of the simulated pool: they are written in place.
+        let piece_length = BLOCK_LENGTH << rng.below(6);
         let mut files = Vec::new();
         let mut offset = 0;
         let regular = FileKind::Regular { executable: false };

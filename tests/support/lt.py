@@ -92,7 +92,9 @@ def main():
 
     interfaces = ",".join(address if address.rpartition(":")[2].isdigit() and address.count(":") == 1
                           else address_with_any_port(address) for address in listen)
-    session = lt.session({**LIMITS, "listen_interfaces": interfaces})
+    # It dials from where it listens: some clients take one stream per address only.
+    outgoing = listen[0] if len(listen) == 1 else ""
+    session = lt.session({**LIMITS, "listen_interfaces": interfaces, "outgoing_interfaces": outgoing})
     if args.up:
         # Peers on loopback are exempt from limits unless all are put into the global class.
         everyone = lt.ip_filter()

@@ -238,7 +238,7 @@ mod tests {
             .iter()
             .enumerate()
         {
-            let bytes: Vec<u8> = (0..*length).map(|_| rng.next().to_le_bytes()[0]).collect();
+            let bytes: Vec<u8> = (0..*length).map(|_| rng.draw().to_le_bytes()[0]).collect();
             std::fs::write(directory.path().join(format!("{index}")), &bytes).unwrap();
             all.extend_from_slice(&bytes);
         }

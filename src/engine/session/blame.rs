@@ -15,10 +15,13 @@ use super::assembly::Sender;
 /// Wrong copies of one piece that are remembered; beyond it the oldest is forgotten.
 const COPIES_MAX: usize = 4;
 
+/// The blocks of a wrong copy of a piece: who sent each, and its digest.
+type Copy = Vec<(Option<Sender>, Digest)>;
+
 /// The open cases of one torrent.
 #[derive(Debug, Default)]
 pub struct Blame {
-    cases: BTreeMap<PieceIndex, Vec<Vec<(Option<Sender>, Digest)>>>,
+    cases: BTreeMap<PieceIndex, Vec<Copy>>,
 }
 
 impl Blame {

@@ -158,7 +158,7 @@ impl Choker {
 fn by_gift(now: Instant, peers: &[ChokerPeer], rng: &mut Rng) -> Vec<usize> {
     ranked(peers, |peer| {
         let settling = peer.unchoked && now.since(peer.since) < OPTIMISTIC_EVERY;
-        let key = (peer.snubbed, Reverse(peer.rate_from), !settling, rng.next());
+        let key = (peer.snubbed, Reverse(peer.rate_from), !settling, rng.draw());
         peer.interested.then_some(key)
     })
 }
@@ -167,9 +167,9 @@ fn by_gift(now: Instant, peers: &[ChokerPeer], rng: &mut Rng) -> Vec<usize> {
 fn by_turns(now: Instant, peers: &[ChokerPeer], rng: &mut Rng) -> Vec<usize> {
     ranked(peers, |peer| {
         let key = match (peer.unchoked, now.since(peer.since) < TURN) {
-            (true, true) => (0, peer.since.as_micros(), rng.next()),
-            (false, _) => (1, peer.since.as_micros(), rng.next()),
-            (true, false) => (2, u64::MAX - peer.rate_to, rng.next()),
+            (true, true) => (0, peer.since.as_micros(), rng.draw()),
+            (false, _) => (1, peer.since.as_micros(), rng.draw()),
+            (true, false) => (2, u64::MAX - peer.rate_to, rng.draw()),
         };
         peer.interested.then_some(key)
     })

@@ -79,6 +79,7 @@ fn ask_for_more(shared: &mut Shared, session: &mut Session, stream: &mut Stream)
             begin: block.begin(),
             length,
         };
+        shared.counters.requests_sent += 1;
         send(shared, stream, &Message::Request(request));
     }
 }

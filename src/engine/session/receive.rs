@@ -409,6 +409,7 @@ fn on_request(
         return Ok(());
     }
     peer.requests.push_back(request);
+    shared.counters.requests_received += 1;
     heard.serve = true;
     Ok(())
 }

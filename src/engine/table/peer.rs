@@ -191,7 +191,7 @@ impl Peer {
             } else {
                 by_rate.max(self.asked_target - self.asked_target / 64)
             };
-        self.asked_target = target.max(2).min(REQUESTS_OUT_MAX);
+        self.asked_target = target.clamp(2, REQUESTS_OUT_MAX);
     }
 
     /// How many more requests it may be given now. A snubbed peer keeps one, so that it can show that it is back.

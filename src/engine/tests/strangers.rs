@@ -234,7 +234,7 @@ fn interest_ends_with_the_download() {
 
 #[test]
 fn a_choke_leaves_the_piece_to_others() {
-    let mut world = leecher(131_072, 65_536);
+    let mut world = leecher(2 << 20, 1 << 20);
     let guest = world.guest(0, 1, &[Wire::HaveAll, Wire::Unchoke]);
     let asked = world.asked(0, guest);
     world.give(0, guest, asked[0], false);
@@ -260,7 +260,7 @@ fn picker_counts_survive_whatever_is_said_of_pieces() {
         let guests: Vec<StreamId> = (1..4).map(|last| world.guest(0, last, &[])).collect();
         for _ in 0..60 {
             let guest = guests[rng.index(guests.len())];
-            let bits = [rng.next().to_be_bytes()[0] & 0xfe];
+            let bits = [rng.draw().to_be_bytes()[0] & 0xfe];
             let index = rng.next_u32() % 7;
             let said = match rng.below(9) {
                 0 => Wire::HaveAll,

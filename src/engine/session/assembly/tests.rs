@@ -59,7 +59,7 @@ impl Model {
                 }
             }
             1 if assembly.get(piece).is_none() && rng.chance(1, 3) => {
-                let there = rng.next();
+                let there = rng.draw();
                 let there = |block: u32| there >> (block % 64) & 1 == 1;
                 assembly.reopen(&self.geometry, piece, there, self.now);
             }
@@ -107,11 +107,9 @@ impl Model {
                 pool.put(Share::Receive, buffer);
                 let _ = assembly.written(block, rng.chance(3, 4));
             }
-            17 => {
-                // As the engine does: a piece on its way to disk is not closed before it is there.
-                if !self.writing.iter().any(|(block, _)| block.piece == piece) {
-                    let _ = assembly.close(piece, pool);
-                }
+            // As the engine does: a piece on its way to disk is not closed before it is there.
+            17 if !self.writing.iter().any(|(block, _)| block.piece == piece) => {
+                let _ = assembly.close(piece, pool);
             }
             18 => {
                 let in_memory = assembly
