@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::actor::mailbox::{Doorbell, Options as MailboxOptions};
 use crate::actor::{Loop, Wanted};
+use crate::codec::geometry::PieceIndex;
 use crate::config::{Backpressure, Config};
 use crate::engine::Engine;
 use crate::engine::message::{Answer, Message, Progress, SessionAdd, SessionState};
@@ -176,7 +177,8 @@ impl World {
         if !self.run_until(deadline, Self::all_rest)? {
             return Err(self.who_holds_something());
         }
-        self.check_disks(|disk, path| disk.content(path))?;
+        (0..self.peers.len())
+            .try_for_each(|node| self.check_disk(node, |disk, path| disk.content(path)))?;
         self.ending = true;
         for node in 0..self.peers.len() {
             self.stop(node);
@@ -689,7 +691,6 @@ impl World {
 
     /// Everybody has stopped: what is remembered is everything, and it is on the devices.
     fn check_end(&self) -> Result<(), String> {
-        self.check_disks(|disk, path| disk.flushed(path))?;
         let common = self.common.borrow();
         for (node, peer) in self.peers.iter().enumerate() {
             if self.processes[node].is_some() {
@@ -707,8 +708,11 @@ impl World {
                     .into_iter()
                     .any(|(stamp, file)| stamp.is_none() && file.is_regular())
             };
-            let doubtful = row.as_ref().is_some_and(doubts);
-            if !peer.seeder && !doubtful && row.is_none_or(|row| row.have != full) {
+            if row.as_ref().is_some_and(doubts) {
+                continue;
+            }
+            self.check_disk(node, |disk, path| disk.flushed(path))?;
+            if !peer.seeder && row.is_none_or(|row| row.have != full) {
                 return Err(format!(
                     "node {node} stopped and does not remember all it has"
                 ));
@@ -717,23 +721,23 @@ impl World {
         Ok(())
     }
 
-    fn check_disks(
+    fn check_disk(
         &self,
+        node: NodeIndex,
         read: impl for<'a> Fn(&'a Disk, &std::path::Path) -> Option<&'a [u8]>,
     ) -> Result<(), String> {
         let common = self.common.borrow();
-        for node in 0..self.peers.len() {
-            let disk = &common.nodes[node].disk;
-            for piece in self.torrent.layout.geometry.pieces() {
-                if !self.torrent.has_piece(piece, |path| read(disk, path)) {
-                    return Err(format!(
-                        "node {node} is complete, and piece {} is wrong",
-                        piece.get()
-                    ));
-                }
+        let disk = &common.nodes[node].disk;
+        let wrong = |piece: &PieceIndex| !self.torrent.has_piece(*piece, |path| read(disk, path));
+        match self.torrent.layout.geometry.pieces().find(wrong) {
+            Some(piece) => {
+                let piece = piece.get();
+                Err(format!(
+                    "node {node} is complete, and piece {piece} is wrong"
+                ))
             }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
