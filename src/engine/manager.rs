@@ -110,7 +110,6 @@ impl Engine {
             storage,
             phase: Phase::Loading,
             download: add.download,
-            seed: add.seed,
             paused: false,
             recheck: add.recheck,
             picker,

@@ -104,7 +104,12 @@ impl Engine {
                     self.fail(id, fault);
                 }
             }
-            StoreOutcome::Saved(result) => progress::saved(session, result),
+            StoreOutcome::Saved(result) => {
+                progress::saved(session, result);
+                if !session.is_stopping() {
+                    progress::arm(&mut self.shared, session);
+                }
+            }
             StoreOutcome::Released => {}
         }
         self.advance_stop(id);
@@ -126,6 +131,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
+        session.progress.judged = true;
         if session.paused {
             self.rest(id);
             return;
@@ -322,7 +328,13 @@ impl Engine {
             return;
         };
         // A row held by another process, or a file in the way, is for a person to solve.
-        if fault.kind != FaultKind::InTheWay {
+        if fault.kind == FaultKind::InTheWay {
+            return;
+        }
+        if session.jobs > 0 {
+            // Answers of the time before the fault are not to be taken for those of the time after it.
+            self.shared.arm(TimerKey::DiskRetry(id), DISK_RETRY);
+        } else {
             self.go_on(id);
         }
     }

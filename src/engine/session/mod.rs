@@ -57,8 +57,6 @@ pub struct Session {
     pub phase: Phase,
     /// Whether what is missing is fetched.
     pub download: bool,
-    /// Whether it stays after the last piece.
-    pub seed: bool,
     /// Whether a person wants it to rest; before it trades, that takes effect when it would.
     pub paused: bool,
     /// Hash everything, whatever the store says.

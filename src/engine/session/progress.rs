@@ -22,10 +22,8 @@ pub struct Progress {
     flushed: Bitfield,
     /// Pieces that are ours since the last flush began.
     fresh: Vec<PieceIndex>,
-    /// What the running flush is for.
+    /// Pieces that the running flush is for, and its files.
     flushing: Option<(Vec<PieceIndex>, Vec<FileIndex>)>,
-    /// Files some of whose pieces are not judged yet: recorded without a stamp, so that the next start hashes them.
-    unjudged: BTreeSet<FileIndex>,
     /// Files of which a flush failed. Linux forgets what it could not write, and a later flush says nothing about it: so
     /// nothing of such a file is recorded in this run, and the next start hashes all of it.
     doubtful: BTreeSet<FileIndex>,
@@ -33,6 +31,8 @@ pub struct Progress {
     dirty: BTreeSet<FileIndex>,
     /// Each file as it was after its last flush.
     pub stamps: Vec<Option<FileStamp>>,
+    /// Whether the start's check is over. Until then what is known is a part, which a record would pass off as all there is.
+    pub judged: bool,
     /// Whether there is something to save.
     pub changed: bool,
     /// Whether a save is on its way.
@@ -68,10 +68,10 @@ impl Progress {
             flushed: Bitfield::new(piece_count as usize),
             fresh: Vec::new(),
             flushing: None,
-            unjudged: BTreeSet::new(),
             doubtful: BTreeSet::new(),
             dirty: BTreeSet::new(),
             stamps: Vec::new(),
+            judged: false,
             changed: false,
             saving: false,
             store_works: true,
@@ -111,8 +111,8 @@ impl Progress {
     pub fn lost(&mut self, piece: PieceIndex) {
         self.flushed.clear(piece.index());
         self.fresh.retain(|fresh| *fresh != piece);
-        if let Some((flushing, _)) = &mut self.flushing {
-            flushing.retain(|flushing| *flushing != piece);
+        if let Some((pieces, _)) = &mut self.flushing {
+            pieces.retain(|flushing| *flushing != piece);
         }
         self.changed = true;
     }
@@ -128,22 +128,17 @@ impl Progress {
         pieces.into_iter().collect()
     }
 
-    /// Not all pieces of `files` are judged yet.
-    pub fn doubt(&mut self, files: impl IntoIterator<Item = FileIndex>) {
-        self.unjudged.extend(files);
-    }
-
-    /// Every piece is judged.
-    pub fn judged(&mut self) {
-        self.unjudged.clear();
-    }
-
     fn touch(&mut self, layout: &Layout, offset: u64, length: u64) {
         for range in layout.ranges(offset, length) {
             if layout.files[range.file].is_regular() {
                 self.dirty.insert(range.file);
             }
         }
+    }
+
+    /// Whether something can be saved now.
+    const fn can_save(&self) -> bool {
+        self.changed && self.judged && self.store_works
     }
 
     /// Whether something waits to be flushed or saved.
@@ -174,7 +169,7 @@ pub fn advance(shared: &mut Shared, session: &mut Session) -> bool {
         shared.work(session.id, &session.storage, Job::Sync { files });
         return true;
     }
-    if progress.changed && progress.store_works {
+    if progress.can_save() {
         save(shared, session, Vec::new());
         return true;
     }
@@ -183,7 +178,7 @@ pub fn advance(shared: &mut Shared, session: &mut Session) -> bool {
 
 /// Saves what is flushed, before anything that can hang.
 pub fn save_early(shared: &mut Shared, session: &mut Session) {
-    if session.progress.changed && !session.progress.saving && session.progress.store_works {
+    if session.progress.can_save() && !session.progress.saving {
         save(shared, session, Vec::new());
     }
 }
@@ -194,10 +189,8 @@ fn save(shared: &mut Shared, session: &mut Session, partial: Vec<(u32, Vec<u8>)>
     progress.saving = true;
     let layout = &session.storage.layout;
     let (mut have, mut stamps) = (progress.flushed.clone(), progress.stamps.clone());
-    for &file in progress.unjudged.iter().chain(&progress.doubtful) {
-        if let Some(stamp) = stamps.get_mut(file) {
-            *stamp = None;
-        }
+    for &file in &progress.doubtful {
+        stamps[file] = None;
     }
     for piece in progress.doubtful_pieces(layout) {
         have.clear(piece.index());
@@ -245,10 +238,13 @@ pub fn flushed(
             }
             None
         }
-        // Not recorded, also not by a later flush that succeeds: the system may have dropped what it could not write.
+        // Flushed again with the next round: were they left out, the stamps of that round would say that nothing else is there.
         Err(fault) => {
             progress.doubtful.extend(files);
             progress.changed = true;
+            for piece in pieces {
+                progress.gained(&session.storage.layout, piece);
+            }
             Some(fault)
         }
     }
@@ -258,7 +254,8 @@ pub fn flushed(
 pub fn saved(session: &mut Session, result: Result<(), message::StoreFault>) {
     session.progress.saving = false;
     if let Err(message::StoreFault::Failed(why)) = result {
-        session.progress.store_works = false;
+        // Tried again with the next round: a store that is full or busy once need not stay so.
+        session.progress.changed = true;
         session.notice = format!("progress is not remembered: {why}");
     }
 }
@@ -281,8 +278,8 @@ pub fn advance_stop(shared: &mut Shared, session: &mut Session) -> bool {
             }
             StopStep::Flush => {
                 let partial = download::close_in_place(shared, session);
-                if session.progress.store_works && (session.progress.changed || !partial.is_empty())
-                {
+                session.progress.changed |= !partial.is_empty();
+                if session.progress.can_save() {
                     save(shared, session, partial);
                 }
                 StopStep::Save

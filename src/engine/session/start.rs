@@ -6,7 +6,7 @@
 
 use crate::codec::bitfield::Bitfield;
 use crate::codec::geometry::PieceIndex;
-use crate::codec::layout::{FileEntry, FileIndex};
+use crate::codec::layout::FileEntry;
 use crate::engine::message::{
     Checked, Fault, FaultKind, FileStamp, Job, Progress, StoreFault, StoreTask, Verdict,
 };
@@ -99,7 +99,6 @@ pub fn prepared(shared: &mut Shared, session: &mut Session, stamps: Vec<Option<F
         session.progress.completed_before = known.completed;
     }
     session.progress.stamps = stamps;
-    session.progress.doubt(plan.doubted);
     for &piece in &plan.trusted {
         session.picker.set_have(piece);
         session.progress.known(piece);
@@ -132,8 +131,6 @@ struct Plan {
     trusted: Vec<PieceIndex>,
     to_check: Vec<PieceIndex>,
     partial: Vec<(PieceIndex, Bitfield)>,
-    /// Files that are not as they were recorded.
-    doubted: Vec<FileIndex>,
 }
 
 fn plan(session: &Session, known: Option<&Progress>, stamps: &[Option<FileStamp>]) -> Plan {
@@ -145,7 +142,6 @@ fn plan(session: &Session, known: Option<&Progress>, stamps: &[Option<FileStamp>
     let mut there = Bitfield::new(count);
     let mut doubtful = Bitfield::new(count);
     let mut gone = Bitfield::new(count);
-    let mut plan = Plan::default();
     let mark = |bits: &mut Bitfield, file: &FileEntry, length: u64| {
         for piece in geometry.pieces_of(file.offset, length) {
             bits.set(piece.index());
@@ -163,13 +159,13 @@ fn plan(session: &Session, known: Option<&Progress>, stamps: &[Option<FileStamp>
             Some(stamp) if stamp.length > 0 => {
                 mark(&mut there, file, file.length.min(stamp.length));
                 if before != Some(stamp) {
-                    plan.doubted.push(index);
                     mark(&mut doubtful, file, file.length);
                 }
             }
             _ => mark(&mut gone, file, file.length),
         }
     }
+    let mut plan = Plan::default();
     for piece in geometry.pieces() {
         let index = piece.index();
         if gone.get(index) {
@@ -250,11 +246,7 @@ pub fn give_out(shared: &mut Shared, session: &mut Session) -> bool {
             },
         );
     }
-    let over = check.running == 0 && check.next == check.pieces.len();
-    if over {
-        session.progress.judged();
-    }
-    over
+    check.running == 0 && check.next == check.pieces.len()
 }
 
 /// A run of pieces was hashed. `Ok(true)` when the check is over.

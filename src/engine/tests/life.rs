@@ -20,14 +20,6 @@ fn ones(row: &Progress) -> u32 {
 fn a_check_that_was_stopped_is_done_again() {
     let mut world = World::new(2_000_000, 16_384);
     world.node(true);
-    world.nodes[0].stuck = Some(Vec::new());
-    while world.step() {}
-    let prepare = world.nodes[0].stuck.take().expect("kept");
-    world.nodes[0].stuck = Some(prepare);
-    world.unstick(0);
-    // A second node that looks at the same files and is stopped while it hashes.
-    let mut world = World::new(2_000_000, 16_384);
-    world.node(true);
     while !matches!(world.queue.front(), Some((_, Pending::Done(done))) if matches!(done.outcome, Outcome::Checked(_)))
     {
         assert!(world.step());

@@ -234,7 +234,7 @@ fn interest_ends_with_the_download() {
 
 #[test]
 fn a_choke_leaves_the_piece_to_others() {
-    let mut world = leecher(131_072, 65_536);
+    let mut world = leecher(2 << 20, 1 << 20);
     let guest = world.guest(0, 1, &[Wire::HaveAll, Wire::Unchoke]);
     let asked = world.asked(0, guest);
     world.give(0, guest, asked[0], false);
@@ -314,4 +314,30 @@ fn new_addresses_take_the_place_of_dead_ones() {
     let table = &mut world.nodes[0].engine.table;
     assert!(add(table, 1000).is_ok());
     assert_eq!(table.link_at(at(7)), None, "forgotten");
+}
+
+/// Room in the process comes back without a word to the swarm that waits for it.
+#[test]
+fn a_swarm_that_waits_for_room_in_the_process_dials_when_there_is_some() {
+    let mut config = Config::default();
+    config.peer.max_links = 1;
+    let mut world = World::new(16_384, 16_384);
+    world.node_with(false, 1, &config);
+    while world.step() {}
+    let socket = SocketId(7);
+    world
+        .sockets
+        .insert(socket, (OUTSIDE, StreamId::new(u32::MAX, 0)));
+    let remote = SocketAddr::from(([90, 0, 0, 1], 50_000));
+    world.input(0, Input::Incoming { socket, remote });
+    let session = world.session(0);
+    let address = SocketAddr::from(([91, 0, 0, 1], 1));
+    world.tell(0, Message::PeerAdd { session, address });
+    world.pass(0, Duration::from_secs(5));
+    assert!(world.nodes[0].dialled.is_empty(), "no room");
+    let stream = *world.nodes[0].said.keys().next().expect("accepted");
+    let why = LostReason::HungUp;
+    world.input(0, Input::Lost { stream, why });
+    world.pass(0, Duration::from_secs(5));
+    assert!(!world.nodes[0].dialled.is_empty());
 }
