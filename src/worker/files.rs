@@ -117,6 +117,15 @@ pub trait Files {
     /// The disk's; what was written before may then be lost.
     fn sync(&mut self, handle: &Self::Handle) -> io::Result<()>;
 
+    /// Flushes at once all of the device that holds an open file, unless it is in `done`, where it is put. A disk that knows
+    /// no devices flushes the file.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn sync_device(&mut self, handle: &Self::Handle, _done: &mut Vec<u64>) -> io::Result<()> {
+        self.sync(handle)
+    }
+
     /// Makes the file's parent directories, and the root, where they are missing.
     ///
     /// # Errors
