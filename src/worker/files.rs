@@ -157,8 +157,16 @@ pub fn fault(path: &Path, tried: &str, error: &io::Error) -> Fault {
     Fault {
         kind: fault_kind(error),
         path: path.to_owned(),
-        message: format!("cannot {tried} {}: {error}", path.display()),
+        message: format!("cannot {tried} {}: {}", path.display(), reason(error)),
     }
+}
+
+/// What the system says; not of links, since its own words for them ("cross-device link") mislead.
+fn reason(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::CrossesDevices {
+        return "a symbolic link on the way leads out of the download directory".to_owned();
+    }
+    error.to_string()
 }
 
 /// What an error means for the torrent.
@@ -189,6 +197,14 @@ pub fn fault_kind(error: &io::Error) -> FaultKind {
 mod tests {
     use super::*;
     use rustix::io::Errno;
+
+    #[test]
+    fn a_link_that_leads_out_is_called_so() {
+        let fault = fault(Path::new("/a/b"), "write", &Errno::XDEV.into());
+        let want =
+            "cannot write /a/b: a symbolic link on the way leads out of the download directory";
+        assert_eq!(fault.message, want);
+    }
 
     #[test]
     fn every_error_of_the_system_has_a_meaning() {
