@@ -85,6 +85,7 @@ impl What<'_> {
         let failed = |fault: std::io::Error| {
             let why = match fault.kind() {
                 std::io::ErrorKind::NotFound => "no such directory".to_owned(),
+                std::io::ErrorKind::AlreadyExists => "not a directory".to_owned(),
                 _ => source::reason(&fault),
             };
             Failure::failed(format!("{}: {why}", self.directory.display()))

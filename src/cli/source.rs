@@ -4,6 +4,8 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
+use crossbeam_channel as channel;
+
 use crate::codec::metainfo::Metainfo;
 use crate::gateway::Gateway;
 use crate::gateway::client::masked;
@@ -65,7 +67,7 @@ pub(super) fn read_all(
     let mut torrents = Vec::new();
     for source in sources {
         torrents.push(match Source::of(source) {
-            Source::Path(path) => read(path)?,
+            Source::Path(path) => read_interruptibly(path, signals)?,
             Source::Url(url) => {
                 let gateway = gateway.get_or_insert_with(|| Gateway::start(|| {}));
                 fetch(url, gateway, signals)?
@@ -80,13 +82,25 @@ pub(super) fn read_all(
     Ok(torrents)
 }
 
-fn fetch(url: &str, gateway: &Gateway, signals: &mut dyn Signals) -> Result<Metainfo, Failure> {
-    let pending = gateway.get(url, TORRENT_BYTES_MAX, FETCH_TIME_MAX);
-    let shown = masked(url);
+/// Reads like [`read`]: a pipe whose other end never comes does not keep a signal waiting.
+fn read_interruptibly(path: &Path, signals: &mut dyn Signals) -> Result<Metainfo, Failure> {
+    let (send, received) = channel::bounded(1);
+    let owned = path.to_owned();
+    std::thread::Builder::new()
+        .name("source".to_owned())
+        .spawn(move || {
+            // Nobody may wait for it any more.
+            let _ = send.send(read(&owned));
+        })
+        .map_err(|fault| Failure::failed(format!("{}: {}", path.display(), reason(&fault))))?;
+    wait(signals, |latency| received.recv_timeout(latency).ok())?
+}
+
+/// Waits for what `look` finds, or for a signal that ends.
+fn wait<T>(signals: &mut dyn Signals, look: impl Fn(Duration) -> Option<T>) -> Result<T, Failure> {
     loop {
-        if let Some(result) = pending.wait(SIGNAL_LATENCY) {
-            let bytes = result.map_err(|fault| Failure::failed(format!("{shown}: {fault}")))?;
-            return decode(&shown, &bytes);
+        if let Some(found) = look(SIGNAL_LATENCY) {
+            return Ok(found);
         }
         while let Some(signal) = signals.next() {
             if signal == Signal::Stop {
@@ -94,6 +108,14 @@ fn fetch(url: &str, gateway: &Gateway, signals: &mut dyn Signals) -> Result<Meta
             }
         }
     }
+}
+
+fn fetch(url: &str, gateway: &Gateway, signals: &mut dyn Signals) -> Result<Metainfo, Failure> {
+    let pending = gateway.get(url, TORRENT_BYTES_MAX, FETCH_TIME_MAX);
+    let shown = masked(url);
+    let result = wait(signals, |latency| pending.wait(latency))?;
+    let bytes = result.map_err(|fault| Failure::failed(format!("{shown}: {fault}")))?;
+    decode(&shown, &bytes)
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
@@ -135,6 +157,31 @@ fn magnet() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Ctrl-C, from the beginning.
+    struct Stops;
+
+    impl Signals for Stops {
+        fn next(&mut self) -> Option<Signal> {
+            Some(Signal::Stop)
+        }
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_writes_to_keeps_no_signal_waiting() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        let result = read_all(&[path.display().to_string()], &mut Stops);
+        assert_eq!(result, Err(Failure::Silent(EXIT_INTERRUPTED)));
+    }
 
     #[test]
     fn a_source_is_told_by_its_beginning() {

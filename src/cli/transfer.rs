@@ -397,7 +397,9 @@ impl Transfer<'_> {
 
     /// Ends the engine within its budget, and says how it all went.
     fn end(&mut self, result: Result<Ending, Failure>) -> Result<u8, Failure> {
-        if matches!(result, Ok(Ending::Stopped)) {
+        // The first signal asks for what is under way here already; only one behind it asks for more.
+        let mut stops = u32::from(matches!(result, Ok(Ending::Stopped)));
+        if stops > 0 {
             self.look(self.engine.now());
         }
         self.engine.begin_shutdown(self.budget);
@@ -411,6 +413,7 @@ impl Transfer<'_> {
             }
             while let Some(signal) = self.signals.next() {
                 match signal {
+                    Signal::Stop if stops == 0 => stops += 1,
                     Signal::Stop => {
                         self.console.note("linnet: stopped at once");
                         return Ok(EXIT_FAILED);

@@ -163,7 +163,7 @@ fn check(
                 pieces.push(piece);
             }
             if let Verdict::Failed(fault) = verdict {
-                faults.insert(format!("{}: {}", fault.path.display(), fault.message));
+                faults.insert(fault.message);
             }
         },
     );

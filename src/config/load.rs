@@ -9,7 +9,7 @@
 )]
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeArray, DeTable, DeValue};
@@ -176,10 +176,14 @@ impl Config {
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    if path.metadata()?.len() > FILE_BYTES_MAX {
+    // By what comes, not by what the file says of itself: a device or a pipe has no length.
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
         return Err(io::Error::other("larger than 1 MiB"));
     }
-    std::fs::read_to_string(path)
+    Ok(text)
 }
 
 /// A configuration on its way.

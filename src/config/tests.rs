@@ -209,3 +209,11 @@ fn the_file_is_looked_for_in_order() {
             .starts_with("/no/such: cannot be read: ")
     );
 }
+
+/// A device says that it is empty, and never ends.
+#[test]
+fn a_file_without_end_is_refused() {
+    let error = Config::load(Some(Path::new("/dev/zero")), &[], &environment()).unwrap_err();
+    let want = "/dev/zero: cannot be read: larger than 1 MiB";
+    assert_eq!(error.to_string(), want);
+}

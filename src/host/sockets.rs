@@ -121,8 +121,9 @@ impl Sockets {
                     first_error.get_or_insert(error);
                 }
                 Err(error) => {
-                    notices.push(format!("cannot listen on {address}: {error}"));
-                    first_error.get_or_insert(error);
+                    let text = format!("cannot listen on {address}: {error}");
+                    first_error.get_or_insert(io::Error::new(error.kind(), text.clone()));
+                    notices.push(text);
                 }
             }
         }

@@ -179,6 +179,10 @@ fn read<F: Files>(
     span::read(files, session, &storage.layout, run.offset, length, buffers)
 }
 
+/// More files than these are flushed with all else on their device: each flush of its own costs a turn of the disk, and
+/// thousands of small files take longer than any end may.
+const SYNC_EACH_MAX: usize = 64;
+
 /// Flushes, then looks at the file by its name: what was moved away is not ours any more.
 fn sync<F: Files>(
     files: &mut F,
@@ -188,6 +192,7 @@ fn sync<F: Files>(
 ) -> Result<Vec<(FileIndex, FileStamp)>, Fault> {
     let layout = &storage.layout;
     let mut stamps = Vec::with_capacity(list.len());
+    let mut devices = Vec::new();
     for &file in list {
         if !layout.files[file].is_regular() {
             continue;
@@ -199,7 +204,13 @@ fn sync<F: Files>(
         };
         files
             .open(place, Access::Read)
-            .and_then(|handle| files.sync(&handle))
+            .and_then(|handle| {
+                if list.len() > SYNC_EACH_MAX {
+                    files.sync_device(&handle, &mut devices)
+                } else {
+                    files.sync(&handle)
+                }
+            })
             .map_err(|error| place.fault("flush", &error))?;
         let stamp = files
             .stat(place)

@@ -117,6 +117,15 @@ pub trait Files {
     /// The disk's; what was written before may then be lost.
     fn sync(&mut self, handle: &Self::Handle) -> io::Result<()>;
 
+    /// Flushes at once all of the device that holds an open file, unless it is in `done`, where it is put. A disk that knows
+    /// no devices flushes the file.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn sync_device(&mut self, handle: &Self::Handle, _done: &mut Vec<u64>) -> io::Result<()> {
+        self.sync(handle)
+    }
+
     /// Makes the file's parent directories, and the root, where they are missing.
     ///
     /// # Errors
@@ -148,8 +157,16 @@ pub fn fault(path: &Path, tried: &str, error: &io::Error) -> Fault {
     Fault {
         kind: fault_kind(error),
         path: path.to_owned(),
-        message: format!("cannot {tried} {}: {error}", path.display()),
+        message: format!("cannot {tried} {}: {}", path.display(), reason(error)),
     }
+}
+
+/// What the system says; not of links, since its own words for them ("cross-device link") mislead.
+fn reason(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::CrossesDevices {
+        return "a symbolic link on the way leads out of the download directory".to_owned();
+    }
+    error.to_string()
 }
 
 /// What an error means for the torrent.
@@ -180,6 +197,14 @@ pub fn fault_kind(error: &io::Error) -> FaultKind {
 mod tests {
     use super::*;
     use rustix::io::Errno;
+
+    #[test]
+    fn a_link_that_leads_out_is_called_so() {
+        let fault = fault(Path::new("/a/b"), "write", &Errno::XDEV.into());
+        let want =
+            "cannot write /a/b: a symbolic link on the way leads out of the download directory";
+        assert_eq!(fault.message, want);
+    }
 
     #[test]
     fn every_error_of_the_system_has_a_meaning() {

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{Mode, OFlags, SeekFrom, fchmod, fdatasync, fstatfs, seek};
+use rustix::fs::{Mode, OFlags, SeekFrom, fchmod, fdatasync, fstatfs, seek, syncfs};
 use rustix::io::{Errno, preadv, pwritev, retry_on_intr};
 
 use crate::codec::layout::FileIndex;
@@ -376,6 +376,15 @@ impl Files for DiskFiles {
 
     fn sync(&mut self, handle: &Handle) -> io::Result<()> {
         Ok(retry_on_intr(|| fdatasync(&handle.file))?)
+    }
+
+    fn sync_device(&mut self, handle: &Handle, done: &mut Vec<u64>) -> io::Result<()> {
+        let device = handle.file.metadata()?.dev();
+        if !done.contains(&device) {
+            retry_on_intr(|| syncfs(&handle.file))?;
+            done.push(device);
+        }
+        Ok(())
     }
 
     fn make_parents(&mut self, place: Place<'_>) -> io::Result<()> {

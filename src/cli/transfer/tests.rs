@@ -280,6 +280,19 @@ fn a_second_signal_ends_at_once() {
     assert!(fake.now < Instant::ZERO + Duration::from_secs(2));
 }
 
+/// A script that ends a download which has just become complete gets no failure for it.
+#[test]
+fn the_first_signal_during_an_end_of_its_own_changes_nothing() {
+    for (stops, want) in [(1, EXIT_OK), (2, EXIT_FAILED)] {
+        let mut fake = Fake::of(&[&[Scene(0, Seeding, 100, "")]]);
+        fake.ends_after = Duration::from_secs(1);
+        let signals = vec![(1, Signal::Stop); stops];
+        let (code, _, notes) = transfer(Case { signals, ..GET }, &mut fake);
+        assert_eq!(code, Ok(want), "{notes}");
+        assert_eq!(notes.contains("stopped at once"), want == EXIT_FAILED);
+    }
+}
+
 #[test]
 fn an_end_that_hangs_or_leaves_work_is_a_failure() {
     let mut hanging = Fake::of(&[&[Scene(0, Seeding, 100, "")]]);

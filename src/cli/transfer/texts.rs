@@ -4,6 +4,9 @@ use crate::cli::units;
 use crate::engine::message::{Refusal, SessionSnapshot, SessionState};
 use crate::time::Duration;
 
+/// A download that took less has no rate: its beginning is known no better than to one look at it.
+const MEASURED_MIN: Duration = Duration::from_millis(500);
+
 /// How far a torrent is, for its bar: what is done, of what, and the words behind it.
 pub(super) fn progress(latest: &SessionSnapshot) -> (u64, u64, String) {
     let peers = units::counted(latest.peers.len() as u64, "peer");
@@ -46,6 +49,8 @@ pub(super) fn complete(name: &str, latest: &SessionSnapshot, took: Duration) -> 
         let missing = latest.pieces_total.saturating_sub(latest.pieces_have);
         let all = units::counted(u64::from(latest.pieces_total), "piece");
         format!("{name}: seeding without {missing} of {all}: missing or damaged")
+    } else if latest.downloaded > 0 && took < MEASURED_MIN {
+        format!("{name}: complete, {size} in {}", units::time(took))
     } else if latest.downloaded > 0 {
         let rate = units::rate(units::per_second(latest.downloaded, took));
         format!("{name}: complete, {size} in {}, {rate}", units::time(took))

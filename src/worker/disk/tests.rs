@@ -338,6 +338,34 @@ fn one_broken_file_fails_its_own_pieces_alone() {
 }
 
 #[test]
+fn many_files_are_flushed_by_their_device() {
+    let names: Vec<String> = (0..=SYNC_EACH_MAX).map(|i| format!("d/{i}")).collect();
+    let list: Vec<_> = names.iter().map(|name| (name.as_str(), 3, PLAIN)).collect();
+    let directory = tempfile::tempdir().unwrap();
+    let fixture = Fixture::new(directory.path(), 16_384, &list);
+    let mut files = DiskFiles::new();
+    commit_all(&fixture, &mut files);
+    let all: Vec<_> = (0..list.len()).collect();
+    let done = fixture.do_job(&mut files, Job::Sync { files: all.clone() });
+    let Outcome::Synced(Ok(synced)) = done.outcome else {
+        panic!("{done:?}");
+    };
+    assert_eq!(synced.iter().map(|one| one.0).collect::<Vec<_>>(), all);
+
+    let mut devices = Vec::new();
+    for file in all {
+        let place = Place {
+            session: SessionId::new(0, 0),
+            layout: fixture.layout(),
+            file,
+        };
+        let handle = files.open(place, Access::Read).unwrap();
+        files.sync_device(&handle, &mut devices).unwrap();
+    }
+    assert_eq!(devices.len(), 1, "each device once");
+}
+
+#[test]
 fn joined_pieces_are_one_write() {
     let fixture = Fixture::new(Path::new("/root"), 65_536, &[("a", 10 * 65_536, PLAIN)]);
     let mut files = MemoryFiles::default();
