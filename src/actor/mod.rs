@@ -558,11 +558,6 @@ impl<H: Host, C: Core> Loop<H, C> {
         self.core
             .handle(self.now, Input::Received { stream, bytes });
         self.settle();
-        if self.streams.holds_blocks(stream) {
-            // What was asked for is read already. Written at once it is still in the processor's cache, and its blocks serve the
-            // next stream while they are; at the end of the turn those of hundreds of streams would have pushed each other out.
-            self.write(stream);
-        }
         length
     }
 
@@ -590,32 +585,27 @@ impl<H: Host, C: Core> Loop<H, C> {
         let mut dirty = mem::take(&mut self.dirty);
         self.streams.take_dirty(&mut dirty);
         for stream in dirty.drain(..) {
-            self.write(stream);
-        }
-        self.dirty = dirty;
-    }
-
-    /// Writes once what `stream` has queued.
-    fn write(&mut self, stream: StreamId) {
-        match self.streams.write(&mut self.host, stream, &mut self.blocks) {
-            Written::Nothing => {}
-            Written::Failed(error) => self.lose(stream, reason_of(&error)),
-            Written::Bytes(bytes, offered) => {
-                self.figures.note_write(bytes, offered);
-                self.figures.turns.inputs += 1;
-                let blocks = &mut self.blocks;
-                self.core.handle(
-                    self.now,
-                    Input::Sent {
-                        stream,
-                        bytes,
-                        blocks,
-                    },
-                );
-                assert!(self.blocks.is_empty(), "the core takes its blocks back");
-                self.settle();
+            match self.streams.write(&mut self.host, stream, &mut self.blocks) {
+                Written::Nothing => {}
+                Written::Failed(error) => self.lose(stream, reason_of(&error)),
+                Written::Bytes(bytes, offered) => {
+                    self.figures.note_write(bytes, offered);
+                    self.figures.turns.inputs += 1;
+                    let blocks = &mut self.blocks;
+                    self.core.handle(
+                        self.now,
+                        Input::Sent {
+                            stream,
+                            bytes,
+                            blocks,
+                        },
+                    );
+                    assert!(self.blocks.is_empty(), "the core takes its blocks back");
+                    self.settle();
+                }
             }
         }
+        self.dirty = dirty;
     }
 
     // -------------------------------------------------------------------------------------- inputs and their outputs

@@ -270,12 +270,6 @@ impl Streams {
         None
     }
 
-    /// Whether a stream has payload queued.
-    pub(super) fn holds_blocks(&mut self, id: StreamId) -> bool {
-        let outbox = self.get(id).and_then(|stream| stream.outbox.as_ref());
-        outbox.is_some_and(|outbox| matches!(outbox.segments.back(), Some(Segment::Block(..))))
-    }
-
     /// Whether a stream waits to be written that can be.
     pub(super) fn any_dirty(&self) -> bool {
         !self.dirty.is_empty()
