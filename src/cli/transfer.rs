@@ -317,6 +317,7 @@ impl Transfer<'_> {
                     Fate::Ailing(since)
                 }
             }
+            (_, SessionState::Error) if snapshot.error_lasts => Fate::Failed,
             (_, SessionState::Error) => Fate::Ailing(now),
             // Whoever seeds a torrent from an empty directory has named the wrong one.
             (_, SessionState::Seeding) if !self.download && has_nothing(&snapshot) => Fate::Failed,
@@ -330,12 +331,14 @@ impl Transfer<'_> {
                 Fate::Underway
             }
         };
-        let notice = snapshot.notice.clone();
+        let notices = snapshot.notices.clone();
         let error = snapshot.error.clone();
         let is_new = before != followed.fate;
         let fate = followed.fate;
         followed.latest = Some(snapshot);
-        self.tell_once(index, &notice);
+        for notice in &notices {
+            self.tell_once(index, notice);
+        }
         match fate {
             Fate::Failed if error.is_empty() => self.tell_once(index, "nothing of it is there"),
             Fate::Ailing(_) | Fate::Failed => self.tell_once(index, &error),

@@ -10,7 +10,7 @@ use crate::ids::{ReplyId, SessionId};
 
 use super::Engine;
 use super::message::{
-    Answer, Message, PeerSnapshot, Refusal, SessionAdd, SessionSnapshot, Storage,
+    Answer, FaultKind, Message, PeerSnapshot, Refusal, SessionAdd, SessionSnapshot, Storage,
 };
 use super::rate::Rate;
 use super::session::assembly::Assembly;
@@ -395,6 +395,12 @@ impl Engine {
                 Phase::Failed { fault, .. } => fault.message.clone(),
                 _ => String::new(),
             },
+            error_lasts: match &session.phase {
+                Phase::Failed { fault, .. } => {
+                    matches!(fault.kind, FaultKind::Denied | FaultKind::InTheWay)
+                }
+                _ => false,
+            },
             pieces_have: count(session.picker.have().count()),
             pieces_total: session.geometry().piece_count(),
             pieces_checked: count(pieces_checked),
@@ -408,7 +414,11 @@ impl Engine {
             upload_rate,
             candidates: count(swarm.candidates.len()),
             peers,
-            notice: session.notice.clone(),
+            notices: [&session.progress.complaint, &session.notice]
+                .into_iter()
+                .filter(|notice| !notice.is_empty())
+                .cloned()
+                .collect(),
         })
     }
 

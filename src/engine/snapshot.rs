@@ -55,6 +55,8 @@ pub struct SessionSnapshot {
     pub state: SessionState,
     /// What is wrong, for a person; empty when nothing is.
     pub error: String,
+    /// Whether it will not go away by itself: no permission, or something in the way.
+    pub error_lasts: bool,
     /// Pieces we have, verified.
     pub pieces_have: u32,
     /// Pieces of the torrent.
@@ -81,8 +83,8 @@ pub struct SessionSnapshot {
     pub peers: Vec<PeerSnapshot>,
     /// Addresses known and not connected.
     pub candidates: u32,
-    /// The last failure of a tracker or of a name, for a person; empty when none.
-    pub notice: String,
+    /// What a person should know and that stops nothing: a tracker that fails, a store that does not work.
+    pub notices: Vec<String>,
 }
 
 /// How one peer stands.

@@ -137,7 +137,6 @@ impl Engine {
             return;
         }
         session.enter(&mut self.shared, Phase::Trading, cause);
-        session.notice.clear();
         progress::arm(&mut self.shared, session);
         // Pieces in place that an earlier run left whole are judged at once.
         let whole: Vec<PieceIndex> = session
@@ -305,7 +304,8 @@ impl Engine {
         if session.is_stopping() || matches!(session.phase, Phase::Failed { .. }) {
             return;
         }
-        log::error!("torrent {}: {}", session.info_hash(), fault.message);
+        // Told as an event too, so whoever follows the session tells a person; the log has it for later.
+        log::warn!("torrent {}: {}", session.info_hash(), fault.message);
         self.shared.counters.disk_faults += 1;
         let then = match &mut session.phase {
             Phase::Loading => Then::Load,

@@ -146,7 +146,8 @@ impl Fake {
             upload_rate: 0,
             peers: Vec::new(),
             candidates: 0,
-            notice: said(!is_error),
+            notices: vec![said(!is_error)],
+            error_lasts: false,
         }
     }
 }

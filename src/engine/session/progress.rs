@@ -37,6 +37,8 @@ pub struct Progress {
     pub changed: bool,
     /// Whether a save is on its way.
     saving: bool,
+    /// What the store last said when it could not, for a person.
+    pub complaint: String,
     /// Whether the store takes what we save.
     pub store_works: bool,
     /// Whether a tracker was told `completed` in an earlier run.
@@ -74,6 +76,7 @@ impl Progress {
             judged: false,
             changed: false,
             saving: false,
+            complaint: String::new(),
             store_works: true,
             completed_before: false,
             uploaded_before: 0,
@@ -253,10 +256,11 @@ pub fn flushed(
 /// A save is over.
 pub fn saved(session: &mut Session, result: Result<(), message::StoreFault>) {
     session.progress.saving = false;
+    session.progress.complaint.clear();
     if let Err(message::StoreFault::Failed(why)) = result {
         // Tried again with the next round: a store that is full or busy once need not stay so.
         session.progress.changed = true;
-        session.notice = format!("progress is not remembered: {why}");
+        session.progress.complaint = format!("progress is not remembered: {why}");
     }
 }
 

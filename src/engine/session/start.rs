@@ -64,7 +64,7 @@ pub fn loaded(
         }
         Err(StoreFault::Failed(why)) => {
             // Trading works without a record; only the next start will have to hash what is there.
-            session.notice = format!("progress will not be remembered: {why}");
+            session.progress.complaint = format!("progress will not be remembered: {why}");
             session.progress.store_works = false;
             None
         }
