@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// which all may name each other. `lib.rs` is free.
 const LAYERS: &[&[&str]] = &[
     &[
-        "ids", "time", "rng", "metrics", "events", "config", "buffer",
+        "ids", "time", "rng", "metrics", "events", "config", "aligned", "buffer",
     ],
     &["hash"],
     &["codec"],

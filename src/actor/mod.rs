@@ -36,6 +36,7 @@ use self::mailbox::{Body, Doorbell, Envelope, Inbox, Lane, Options};
 use self::ready::ReadyQueue;
 use self::reply::{AskError, Reply, Response};
 use self::streams::{Streams, Written};
+use crate::aligned::Aligned;
 use crate::buffer::Block;
 use crate::engine::Engine;
 use crate::engine::message::{Done, Input, Job, LostReason, Message, Output, ShutdownReport, Work};
@@ -190,7 +191,7 @@ pub struct Loop<H, C> {
     figures: Figures,
     // Kept from turn to turn so that nothing is allocated.
     found: Vec<Ready>,
-    scratch: Box<[u8]>,
+    scratch: Aligned,
     blocks: Vec<Block>,
     dirty: Vec<StreamId>,
 }
@@ -225,7 +226,7 @@ impl<H: Host, C: Core> Loop<H, C> {
             stopped: None,
             figures: Figures::default(),
             found: Vec::new(),
-            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            scratch: Aligned::new(SCRATCH_BYTES),
             blocks: Vec::new(),
             dirty: Vec::new(),
         };

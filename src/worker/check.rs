@@ -3,6 +3,7 @@
 //! A piece of nothing but zeros that should be something else is missing, not bad: nobody has written it. Holes are known to
 //! be zeros without reading them.
 
+use crate::aligned::Aligned;
 use crate::buffer::BLOCK_BYTES;
 use crate::codec::geometry::PieceIndex;
 use crate::codec::layout::Layout;
@@ -31,7 +32,7 @@ const _: () = assert!(
 /// A worker's own memory, kept between jobs.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    strips: Vec<u8>,
+    strips: Aligned,
     /// The last size whose zeros were hashed, with their hash.
     zeros: Option<(u32, Digest)>,
 }
@@ -117,7 +118,9 @@ fn hash_together<F: Files>(
     let length = size as usize;
     let mut failed: [Option<Fault>; LANES_MAX] = std::array::from_fn(|_| None);
     let mut lanes = hash::Group::new(group.len());
-    scratch.strips.resize(STRIP_BYTES * LANES_MAX, 0);
+    if scratch.strips.is_empty() {
+        scratch.strips = Aligned::new(STRIP_BYTES * LANES_MAX);
+    }
     for begin in (0..length).step_by(STRIP_BYTES) {
         let length = STRIP_BYTES.min(length - begin);
         let strips = scratch.strips.chunks_exact_mut(STRIP_BYTES);
