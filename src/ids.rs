@@ -94,6 +94,12 @@ macro_rules! slot_id {
                 self.slot as usize
             }
 
+            /// The same, as it is stored: tables of many name their neighbours by slot alone.
+            #[must_use]
+            pub const fn slot32(self) -> u32 {
+                self.slot
+            }
+
             /// Which tenant of the slot.
             #[must_use]
             pub const fn generation(self) -> u32 {
@@ -170,6 +176,10 @@ number_id!(
 number_id!(
     /// A socket that was accepted or adopted and has no stream yet.
     SocketId
+);
+number_id!(
+    /// A byte stream that a caller carries itself; the caller chose the number and keeps it unique.
+    ConnectionId
 );
 
 #[cfg(test)]
