@@ -34,6 +34,7 @@ mod cycle;
 mod desk;
 mod ignore_list;
 mod life;
+mod model;
 mod refusals;
 mod strangers;
 
