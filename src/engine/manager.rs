@@ -129,6 +129,8 @@ impl Engine {
             up: Rate::new(),
             wasted: 0,
             completed: false,
+            completed_told: false,
+            fetched: false,
             notice: String::new(),
             told: (0, 0, 0, 0),
         });

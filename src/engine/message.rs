@@ -691,6 +691,20 @@ pub struct ReadRun {
     pub offset: u64,
     /// One part a request, one behind the other.
     pub parts: Vec<ReadPart>,
+    /// Files among these bytes that nobody may have changed: what was read counts only if they look so after the read.
+    /// Others of its files are not looked at.
+    pub expected: Vec<Expected>,
+}
+
+/// How a file must look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Which.
+    pub file: FileIndex,
+    /// As it was when its pieces were last known to be right.
+    pub stamp: FileStamp,
+    /// How it looked instead, when that failed the read with [`FaultKind::Changed`].
+    pub found: Option<FileStamp>,
 }
 
 /// One request's part of a run.
@@ -811,6 +825,8 @@ pub enum FaultKind {
     InTheWay,
     /// A file is shorter than it should be, or gone.
     Gone,
+    /// Another program has written to a file.
+    Changed,
     /// Too many open files on our side.
     NoResources,
     /// The device failed, or anything else.

@@ -3,11 +3,12 @@
 //! in the simulator.
 //!
 //! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `connect` the streams,
-//! `announce` the trackers, `work` the finished jobs, `ending` the shutdown; `session/` and `table/` hold what they act on.
+//! `announce` the trackers, `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown; `session/` and `table/` hold what they act on.
 
 mod announce;
 mod choke;
 mod connect;
+mod doubt;
 mod ending;
 mod links;
 mod manager;

@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::message::{
-    Answer, Checked, Committed, Done, FileStamp, Frame, Input, Job, LostReason, Message, Outcome,
-    Output, Progress, Refusal, SessionAdd, SessionState, StoreOutcome, StoreTask, Stored, Verdict,
+    Answer, Checked, Committed, Done, Fault, FaultKind, FileStamp, Frame, Input, Job, LostReason,
+    Message, Outcome, Output, Progress, Refusal, SessionAdd, SessionState, StoreOutcome, StoreTask,
+    Stored, Verdict,
 };
 use super::settings::Settings;
 use crate::codec::geometry::{BLOCK_LENGTH, Geometry, PieceIndex};
@@ -30,6 +31,7 @@ use crate::ids::{InfoHash, PeerId, ReplyId, SessionId, SocketId, StreamId};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
+mod changed;
 mod life;
 mod strangers;
 
@@ -70,6 +72,8 @@ struct Node {
     address: SocketAddr,
     disk: Vec<u8>,
     there: bool,
+    /// The time of its file: it moves with every write.
+    modified: i64,
     row: Option<Progress>,
     events: Vec<Event>,
     replies: Vec<(ReplyId, Answer)>,
@@ -162,6 +166,7 @@ impl World {
             address,
             disk,
             there: whole,
+            modified: 1,
             row: None,
             events: Vec::new(),
             replies: Vec::new(),
@@ -490,7 +495,7 @@ impl World {
         let node = &mut self.nodes[at];
         let stamp = FileStamp {
             length: node.disk.len() as u64,
-            modified_nanos: 1,
+            modified_nanos: node.modified,
         };
         match job {
             Job::Prepare { .. } => Outcome::Prepared(Ok(vec![node.there.then_some(stamp)])),
@@ -530,6 +535,7 @@ impl World {
                         let good = sha1(&bytes) == hashes[commit.piece.index()];
                         if good {
                             node.there = true;
+                            node.modified += 1;
                             node.disk[range(commit.piece)].copy_from_slice(&bytes);
                         }
                         Committed {
@@ -547,6 +553,7 @@ impl World {
             ),
             Job::Write { blocks } => {
                 node.there = true;
+                node.modified += 1;
                 let mut refs = Vec::new();
                 let mut buffers = Vec::new();
                 for (block, buffer) in blocks {
@@ -569,7 +576,18 @@ impl World {
                     part.block[..length].copy_from_slice(&node.disk[from..from + length]);
                     from += length;
                 }
-                Outcome::Read(run, Ok(()))
+                let mut result = Ok(());
+                for expected in &mut run.expected {
+                    if expected.stamp != stamp {
+                        expected.found = Some(stamp);
+                        result = Err(Fault {
+                            kind: FaultKind::Changed,
+                            path: PathBuf::from("/r/file"),
+                            message: "changed".to_owned(),
+                        });
+                    }
+                }
+                Outcome::Read(run, result)
             }
             Job::Sync { files } => {
                 Outcome::Synced(Ok(files.into_iter().map(|file| (file, stamp)).collect()))

@@ -6,8 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::codec::layout::{FileIndex, FileKind};
+use crate::codec::shown::shown;
 use crate::engine::message::{
-    Done, Fault, FaultKind, FileStamp, Job, Outcome, ReadRun, Storage, Work,
+    Done, Expected, Fault, FaultKind, FileStamp, Job, Outcome, ReadRun, Storage, Work,
 };
 use crate::ids::SessionId;
 
@@ -176,7 +177,40 @@ fn read<F: Files>(
         .parts
         .iter_mut()
         .map(|part| &mut part.block[..part.length as usize]);
-    span::read(files, session, &storage.layout, run.offset, length, buffers)
+    span::read(files, session, &storage.layout, run.offset, length, buffers)?;
+    changed(files, session, storage, &mut run.expected)
+}
+
+/// Looks, after the read, whether a file is as it was when its pieces were right. After, because a write changes the time of
+/// its file before it changes the bytes: what was read from a file that still looks the same is what was there then.
+fn changed<F: Files>(
+    files: &mut F,
+    session: SessionId,
+    storage: &Storage,
+    expected: &mut [Expected],
+) -> Result<(), Fault> {
+    let mut result = Ok(());
+    for expected in expected {
+        let place = Place {
+            session,
+            layout: &storage.layout,
+            file: expected.file,
+        };
+        let found = files
+            .open(place, Access::Read)
+            .and_then(|handle| files.stamp(&handle))
+            .map_err(|error| place.fault("look at", &error))?;
+        if found != expected.stamp {
+            expected.found = Some(found);
+            let path = storage.layout.path(expected.file);
+            result = Err(Fault {
+                kind: FaultKind::Changed,
+                message: format!("{} was changed by another program", shown(&path)),
+                path,
+            });
+        }
+    }
+    result
 }
 
 /// More files than these are flushed with all else on their device: each flush of its own costs a turn of the disk, and

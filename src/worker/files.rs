@@ -8,6 +8,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::path::Path;
 
 use crate::codec::layout::{FileEntry, FileIndex, FileKind, Layout};
+use crate::codec::shown::shown;
 use crate::engine::message::{Fault, FaultKind, FileStamp};
 use crate::ids::SessionId;
 
@@ -157,7 +158,7 @@ pub fn fault(path: &Path, tried: &str, error: &io::Error) -> Fault {
     Fault {
         kind: fault_kind(error),
         path: path.to_owned(),
-        message: format!("cannot {tried} {}: {}", path.display(), reason(error)),
+        message: format!("cannot {tried} {}: {}", shown(path), reason(error)),
     }
 }
 

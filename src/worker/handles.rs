@@ -20,7 +20,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{Mode, OFlags, SeekFrom, fchmod, fdatasync, fstatfs, seek, syncfs};
+use rustix::fs::{
+    FileType, Mode, OFlags, SeekFrom, fchmod, fdatasync, fstat, fstatfs, seek, syncfs,
+};
 use rustix::io::{Errno, preadv, pwritev, retry_on_intr};
 
 use crate::codec::layout::FileIndex;
@@ -293,17 +295,18 @@ fn not_regular() -> io::Error {
 }
 
 /// Length and time.
-fn stamp_of(file: &File) -> io::Result<FileStamp> {
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
+pub(super) fn stamp_of(file: &File) -> io::Result<FileStamp> {
+    // `fstat` takes half the time of the `statx` that the standard library asks with, and every read ends with one.
+    let stat = fstat(file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(not_regular());
     }
     Ok(FileStamp {
-        length: metadata.len(),
-        modified_nanos: metadata
-            .mtime()
+        length: u64::try_from(stat.st_size).unwrap_or(0),
+        modified_nanos: stat
+            .st_mtime
             .saturating_mul(1_000_000_000)
-            .saturating_add(metadata.mtime_nsec()),
+            .saturating_add(i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
     })
 }
 

@@ -18,6 +18,7 @@ pub mod receive;
 pub mod start;
 pub mod trackers;
 pub mod upload;
+pub mod writes;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -91,8 +92,12 @@ pub struct Session {
     pub up: Rate,
     /// Payload received that was wrong or not needed.
     pub wasted: u64,
-    /// Whether `session.completed` was told.
+    /// Whether what follows from everything being there was done.
     pub completed: bool,
+    /// Whether `session.completed` was told, in this run or an earlier one.
+    pub completed_told: bool,
+    /// Whether a piece was fetched since: completing once more is news then.
+    pub fetched: bool,
     /// What a person should know, until it is better.
     pub notice: String,
     /// Totals when rates were last told.
@@ -313,6 +318,7 @@ const fn code_of(kind: super::message::FaultKind) -> &'static str {
         FaultKind::Denied => "denied",
         FaultKind::InTheWay => "in_the_way",
         FaultKind::Gone => "gone",
+        FaultKind::Changed => "changed",
         FaultKind::NoResources => "no_resources",
         FaultKind::Failed => "disk_failed",
     }

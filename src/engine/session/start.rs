@@ -28,6 +28,17 @@ pub struct Check {
     pub done: usize,
 }
 
+impl Check {
+    /// None of these is judged yet.
+    #[must_use]
+    pub fn of(pieces: Vec<PieceIndex>) -> Self {
+        Self {
+            pieces,
+            ..Self::default()
+        }
+    }
+}
+
 /// Asks the store what is known.
 pub fn load(shared: &mut Shared, session: &mut Session) {
     session.jobs += 1;
@@ -94,6 +105,7 @@ pub fn prepared(shared: &mut Shared, session: &mut Session, stamps: Vec<Option<F
     let known = known.take();
     let plan = plan(session, known.as_deref(), &stamps);
     if let Some(known) = known {
+        session.completed_told |= was_whole(session, &known);
         session.progress.uploaded_before = known.uploaded;
         session.progress.downloaded_before = known.downloaded;
         session.progress.completed_before = known.completed;
@@ -114,15 +126,18 @@ pub fn prepared(shared: &mut Shared, session: &mut Session, stamps: Vec<Option<F
         }
     }
     session.progress.changed = true;
-    session.enter(
-        shared,
-        Phase::Checking(Check {
-            pieces: plan.to_check,
-            ..Check::default()
-        }),
-        "user",
-    );
+    session.enter(shared, Phase::Checking(Check::of(plan.to_check)), "user");
     give_out(shared, session);
+}
+
+/// Whether an earlier run had all that is wanted, and so has told it.
+fn was_whole(session: &Session, known: &Progress) -> bool {
+    let count = session.metainfo.geometry.piece_count() as usize;
+    let have = Bitfield::from_wire(&known.have, count);
+    have.is_some_and(|have| {
+        let mut wanted = session.picker.wanted().iter_ones();
+        wanted.all(|piece| have.get(piece))
+    })
 }
 
 /// What is to be done with each piece at the start.
@@ -207,11 +222,7 @@ pub fn check_doubtful(shared: &mut Shared, session: &mut Session) -> bool {
         session.progress.lost(piece);
     }
     session.completed = false;
-    let check = Check {
-        pieces,
-        ..Check::default()
-    };
-    session.enter(shared, Phase::Checking(check), "error");
+    session.enter(shared, Phase::Checking(Check::of(pieces)), "error");
     true
 }
 

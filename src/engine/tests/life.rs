@@ -1,7 +1,6 @@
 //! The life of a session: paused, stopped and failing at every moment, and what is remembered of it.
 
 use super::*;
-use crate::engine::message::{Fault, FaultKind};
 
 fn fault(kind: FaultKind) -> Fault {
     Fault {
