@@ -39,7 +39,7 @@ use self::streams::{Streams, Written};
 use crate::buffer::Block;
 use crate::engine::Engine;
 use crate::engine::message::{Done, Input, Job, LostReason, Message, Output, ShutdownReport, Work};
-use crate::ids::{ReplyId, StreamId};
+use crate::ids::{ReplyId, SessionId, StreamId};
 use crate::metrics::{EngineCounters, Metrics};
 use crate::time::{Duration, Instant};
 
@@ -705,6 +705,7 @@ impl<H: Host, C: Core> Loop<H, C> {
                 self.figures.note_work(&work.job);
                 self.start(work);
             }
+            Output::Cancel { session } => self.cancel(session),
             Output::Store(job) => {
                 self.figures.note_store();
                 self.host.store(job);
@@ -739,6 +740,22 @@ impl<H: Host, C: Core> Loop<H, C> {
         if let Some(done) = self.host.work(work) {
             self.figures.note_done(&done.outcome);
             self.figures.turns.jobs_immediate += 1;
+            self.followups.push_back(Followup::Done(done));
+        }
+    }
+
+    /// Takes back what waits of the session's jobs and can be cancelled.
+    fn cancel(&mut self, session: SessionId) {
+        self.host.cancel(session);
+        // All of them are reads.
+        let waiting = mem::take(&mut self.deferred);
+        let (gone, kept): (VecDeque<_>, _) = waiting
+            .into_iter()
+            .partition(|work| work.session == session);
+        self.deferred = kept;
+        for work in gone {
+            let done = work.cancelled();
+            self.figures.note_done(&done.outcome);
             self.followups.push_back(Followup::Done(done));
         }
     }

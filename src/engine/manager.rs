@@ -10,7 +10,7 @@ use crate::ids::{ReplyId, SessionId};
 
 use super::Engine;
 use super::message::{
-    Answer, FaultKind, Message, PeerSnapshot, Refusal, SessionAdd, SessionSnapshot, Storage,
+    Answer, FaultKind, Message, Output, PeerSnapshot, Refusal, SessionAdd, SessionSnapshot, Storage,
 };
 use super::rate::Rate;
 use super::session::assembly::Assembly;
@@ -238,6 +238,9 @@ impl Engine {
         );
         if let Some(trackers) = &mut session.trackers {
             trackers.stop(now);
+        }
+        if session.jobs > 0 {
+            self.shared.push(Output::Cancel { session: id });
         }
         let swarm = session.swarm;
         self.quiet(id, swarm);

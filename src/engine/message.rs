@@ -141,6 +141,13 @@ pub enum Output {
     },
     /// A job for the workers.
     Work(Work),
+    /// Nobody wants to know any more what the jobs of a session find that only look and read: those that no worker has begun
+    /// come back at once as [`Outcome::Cancelled`], those at a worker may, and all are answered once, as ever. Jobs that
+    /// write, flush or close are done.
+    Cancel {
+        /// Whose.
+        session: SessionId,
+    },
     /// A job for the store.
     Store(StoreJob),
     /// A job for the gateway.
@@ -619,6 +626,18 @@ pub struct Work {
     pub job: Job,
 }
 
+impl Work {
+    /// The answer to a job that was not done.
+    #[must_use]
+    pub fn cancelled(self) -> Done {
+        Done {
+            id: self.id,
+            session: self.session,
+            outcome: Outcome::Cancelled(self.job),
+        }
+    }
+}
+
 /// What a worker can do.
 #[derive(Debug)]
 pub enum Job {
@@ -656,6 +675,15 @@ pub enum Job {
 }
 
 impl Job {
+    /// Whether [`Output::Cancel`] is for it: it changes no byte of a file.
+    #[must_use]
+    pub const fn is_cancellable(&self) -> bool {
+        match self {
+            Self::Prepare { .. } | Self::Check { .. } | Self::Read(_) => true,
+            Self::Commit { .. } | Self::Write { .. } | Self::Sync { .. } | Self::Close => false,
+        }
+    }
+
     /// Short name, for metrics and logs.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -755,6 +783,8 @@ pub enum Outcome {
     Synced(Result<Vec<(FileIndex, FileStamp)>, Fault>),
     /// Of [`Job::Close`].
     Closed,
+    /// Of a job that was not done, or not to its end, because of [`Output::Cancel`]: as it was given out.
+    Cancelled(Job),
 }
 
 /// What a check found.

@@ -452,6 +452,19 @@ impl World {
                     };
                     self.queue.push_back((at, Pending::Done(done)));
                 }
+                Output::Cancel { session } => {
+                    let is_its = |work: &super::message::Work| {
+                        work.session == session && work.job.is_cancellable()
+                    };
+                    let Some(stuck) = &mut node.stuck else {
+                        continue;
+                    };
+                    let (gone, kept) = stuck.drain(..).partition::<Vec<_>, _>(is_its);
+                    *stuck = kept;
+                    for work in gone {
+                        self.queue.push_back((at, Pending::Done(work.cancelled())));
+                    }
+                }
                 Output::Store(job) => {
                     let outcome = match job.task {
                         StoreTask::Load { .. } => {

@@ -83,6 +83,7 @@ impl Engine {
                 }
             }
             Outcome::Closed => {}
+            Outcome::Cancelled(job) => session.cancelled(shared, done.id, job),
         }
         self.advance_stop(id);
     }

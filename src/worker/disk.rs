@@ -1,6 +1,7 @@
 //! The workers' jobs, as plain functions over [`Files`]: the same code runs on a real disk and on a simulated one.
 //!
-//! A job never panics and gives back every block that went into it.
+//! A job never panics and gives back every block that went into it. Those that take long look now and then whether anybody
+//! still wants to know ([`Scratch::with`]).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,10 +27,16 @@ pub fn run<F: Files>(files: &mut F, scratch: &mut Scratch, work: Work) -> Done {
     } = work;
     let storage = &*storage;
     let outcome = match job {
-        Job::Prepare { create } => Outcome::Prepared(prepare(files, session, storage, create)),
-        Job::Check { pieces, digests } => Outcome::Checked(check::check(
-            files, scratch, session, storage, &pieces, digests,
-        )),
+        Job::Prepare { create } => match prepare(files, scratch, session, storage, create) {
+            Some(result) => Outcome::Prepared(result),
+            None => Outcome::Cancelled(Job::Prepare { create }),
+        },
+        Job::Check { pieces, digests } => {
+            match check::check(files, scratch, session, storage, &pieces, digests) {
+                Some(checked) => Outcome::Checked(checked),
+                None => Outcome::Cancelled(Job::Check { pieces, digests }),
+            }
+        }
         Job::Commit { pieces } => {
             Outcome::Committed(commit::commit(files, session, storage, pieces))
         }
@@ -69,59 +76,79 @@ pub fn has_fault(outcome: &Outcome) -> bool {
         Outcome::Committed(pieces) => pieces.iter().any(|piece| failed(&piece.verdict)),
         Outcome::Written { result, .. } | Outcome::Read(_, result) => result.is_err(),
         Outcome::Synced(result) => result.is_err(),
-        Outcome::Closed => false,
+        Outcome::Closed | Outcome::Cancelled(_) => false,
     }
 }
 
 /// Looks at every file, and makes what has no bytes. Handles that are open are closed first: what they were opened on may
-/// have been moved away.
+/// have been moved away. `None` when it was told to stop: a torrent may have hundreds of thousands of files.
 fn prepare<F: Files>(
     files: &mut F,
+    scratch: &Scratch,
     session: SessionId,
     storage: &Storage,
     create: bool,
-) -> Result<Vec<Option<FileStamp>>, Fault> {
+) -> Option<Result<Vec<Option<FileStamp>>, Fault>> {
     files.close(session);
-    let layout = &storage.layout;
-    let mut made: Option<&Path> = None;
-    let mut stamps = Vec::with_capacity(layout.files.len());
-    for (file, entry) in layout.files.iter().enumerate() {
-        let place = Place {
-            session,
-            layout,
-            file,
-        };
-        stamps.push(match &entry.kind {
-            FileKind::Pad => None,
-            FileKind::Symlink { target } => {
-                if create {
-                    let text = link_text(&entry.path, target);
-                    tolerate(place, "link", files.make_link(place, &text))?;
-                }
-                None
-            }
-            FileKind::Regular { executable } => {
-                if create && made != entry.path.parent() {
-                    files
-                        .make_parents(place)
-                        .map_err(|error| place.fault("make the directory of", &error))?;
-                    made = entry.path.parent();
-                }
-                let mut stamp = stat(files, place)?;
-                if create && entry.length == 0 && stamp.is_none() {
-                    files
-                        .open(place, Access::Write)
-                        .map_err(|error| place.fault("create", &error))?;
-                    stamp = stat(files, place)?;
-                }
-                if create && *executable && stamp.is_some() {
-                    tolerate(place, "make executable", files.set_executable(place))?;
-                }
-                stamp
-            }
-        });
+    let mut stamps = Vec::with_capacity(storage.layout.files.len());
+    let mut made = None;
+    for file in 0..storage.layout.files.len() {
+        if scratch.is_stopped() {
+            return None;
+        }
+        match prepare_file(files, session, storage, create, file, &mut made) {
+            Ok(stamp) => stamps.push(stamp),
+            Err(fault) => return Some(Err(fault)),
+        }
     }
-    Ok(stamps)
+    Some(Ok(stamps))
+}
+
+/// `made` is the directory that was made last.
+fn prepare_file<'a, F: Files>(
+    files: &mut F,
+    session: SessionId,
+    storage: &'a Storage,
+    create: bool,
+    file: FileIndex,
+    made: &mut Option<&'a Path>,
+) -> Result<Option<FileStamp>, Fault> {
+    let layout = &storage.layout;
+    let entry = &layout.files[file];
+    let place = Place {
+        session,
+        layout,
+        file,
+    };
+    match &entry.kind {
+        FileKind::Pad => Ok(None),
+        FileKind::Symlink { target } => {
+            if create {
+                let text = link_text(&entry.path, target);
+                tolerate(place, "link", files.make_link(place, &text))?;
+            }
+            Ok(None)
+        }
+        FileKind::Regular { executable } => {
+            if create && *made != entry.path.parent() {
+                files
+                    .make_parents(place)
+                    .map_err(|error| place.fault("make the directory of", &error))?;
+                *made = entry.path.parent();
+            }
+            let mut stamp = stat(files, place)?;
+            if create && entry.length == 0 && stamp.is_none() {
+                files
+                    .open(place, Access::Write)
+                    .map_err(|error| place.fault("create", &error))?;
+                stamp = stat(files, place)?;
+            }
+            if create && *executable && stamp.is_some() {
+                tolerate(place, "make executable", files.set_executable(place))?;
+            }
+            Ok(stamp)
+        }
+    }
 }
 
 /// `None` when nothing is there.

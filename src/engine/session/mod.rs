@@ -32,7 +32,7 @@ use crate::events::{self, Event};
 use crate::ids::{InfoHash, JobId, ReplyId, SessionId, StreamId, SwarmId};
 use crate::time::Instant;
 
-use super::message::{Fault, SessionState, Storage};
+use super::message::{Fault, Job, SessionState, Storage};
 use super::rate::Rate;
 use super::shared::Shared;
 use assembly::{Assembly, Sender};
@@ -222,6 +222,25 @@ impl Session {
             Phase::Paused => SessionState::Paused,
             Phase::Failed { .. } => SessionState::Error,
             Phase::Stopping { .. } => SessionState::Stopped,
+        }
+    }
+
+    /// A job of a session on its way out was not done: its buffers are free again.
+    pub fn cancelled(&mut self, shared: &mut Shared, id: JobId, job: Job) {
+        match job {
+            Job::Check { .. } => {
+                // A piece in place stays as it is, to be hashed at the next start.
+                self.proving.remove(&id);
+            }
+            Job::Read(run) => upload::give_back(shared, run),
+            Job::Prepare { .. }
+            | Job::Commit { .. }
+            | Job::Write { .. }
+            | Job::Sync { .. }
+            | Job::Close => debug_assert!(
+                matches!(job, Job::Prepare { .. }),
+                "a job that writes is always done"
+            ),
         }
     }
 

@@ -195,7 +195,8 @@ const fn request_of(part: &ReadPart) -> Request {
     }
 }
 
-fn give_back(shared: &mut Shared, run: ReadRun) {
+/// A run that was not read, or is not wanted any more.
+pub fn give_back(shared: &mut Shared, run: ReadRun) {
     for part in run.parts {
         shared.pool.put(Share::Send, part.block);
     }

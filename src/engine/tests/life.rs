@@ -283,3 +283,55 @@ fn every_message_is_answered_once_at_any_end() {
         }
     }
 }
+
+/// Jobs that only look and read come back at once; what was received and is whole is written all the same.
+#[test]
+fn a_removed_torrent_waits_for_no_check() {
+    let mut world = World::new(300 * 16_384, 16_384);
+    world.node(true);
+    while !matches!(world.queue.front(), Some((_, Pending::Done(done))) if matches!(done.outcome, Outcome::Prepared(_)))
+    {
+        assert!(world.step());
+    }
+    world.nodes[0].stuck = Some(Vec::new());
+    while world.step() {}
+    let session = world.session(0);
+    let waiting = |world: &World| world.nodes[0].stuck.as_ref().map_or(0, Vec::len);
+    assert!(waiting(&world) > 0 && world.state(0) == Some(SessionState::Checking));
+    world.tell(0, Message::SessionRemove { session });
+    while world.step() {}
+    // What is left is the close of its files.
+    assert_eq!(waiting(&world), 1);
+    world.unstick(0);
+    assert!(matches!(
+        world.nodes[0].replies.last(),
+        Some((_, Answer::Done))
+    ));
+    assert_eq!(world.state(0), None);
+    world.check();
+}
+
+#[test]
+fn reads_of_a_removed_torrent_give_their_blocks_back() {
+    let mut world = World::new(300 * 16_384, 16_384);
+    world.node(true);
+    world.pass(0, MINUTE);
+    let guest = world.guest(0, 1, &[Wire::HaveNone, Wire::Interested]);
+    world.pass(0, MINUTE);
+    world.nodes[0].stuck = Some(Vec::new());
+    for index in 0..20 {
+        let request = Request {
+            index,
+            begin: 0,
+            length: 16_384,
+        };
+        world.say(0, guest, &[Wire::Request(request)]);
+    }
+    assert!(world.nodes[0].engine.shared.pool.taken() > 0);
+    let session = world.session(0);
+    world.tell(0, Message::SessionRemove { session });
+    while world.step() {}
+    assert_eq!(world.nodes[0].engine.shared.pool.taken(), 0);
+    world.unstick(0);
+    assert_eq!(world.state(0), None);
+}

@@ -724,3 +724,44 @@ fn bytes_at_hand_are_read_at_once() {
         );
     }
 }
+
+/// A torrent may have hundreds of thousands of files, and a piece thousands of blocks: neither is looked at to the end when
+/// nobody wants to know any more.
+#[test]
+fn a_job_that_is_told_to_stop_breaks_off_at_the_next_file_or_strip() {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    let names: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+    let many: Vec<_> = names.iter().map(|name| (&**name, 10, PLAIN)).collect();
+    let many = Fixture::new(Path::new("/root"), 16_384, &many);
+    let large = Fixture::new(Path::new("/root"), 4 << 20, &[("a", 8 << 20, PLAIN)]);
+    let cases = [
+        (&many, Job::Prepare { create: true }),
+        (
+            &large,
+            Job::Check {
+                pieces: large.pieces(),
+                digests: true,
+            },
+        ),
+    ];
+    for (fixture, job) in cases {
+        let kind = job.kind();
+        let mut files = MemoryFiles::default();
+        commit_all(fixture, &mut files);
+        let stop = Arc::new(AtomicBool::new(false));
+        files.looks = 0;
+        files.stop = Some((7, Arc::clone(&stop)));
+        let mut scratch = Scratch::with(stop);
+        let done = run(&mut files, &mut scratch, fixture.work(job));
+        let same = |job: &Job| job.kind() == kind;
+        assert!(
+            matches!(&done.outcome, Outcome::Cancelled(job) if same(job)),
+            "{kind}: {:?}",
+            done.outcome
+        );
+        // A round of strips is begun together.
+        assert!(files.looks <= 8, "{kind}: {} looks", files.looks);
+    }
+}
