@@ -261,11 +261,8 @@ impl Engine {
         if !progress::advance_stop(&mut self.shared, session) {
             return;
         }
-        if session
-            .trackers
-            .as_ref()
-            .is_some_and(|trackers| !trackers.is_stopped())
-        {
+        let is_told = session.trackers.as_ref().is_none_or(Trackers::is_stopped);
+        if !is_told && !self.farewells_are_over() {
             return;
         }
         let Some(session) = self.sessions.remove(id) else {

@@ -31,6 +31,7 @@ use crate::metrics::EngineCounters;
 use crate::rng::Rng;
 use crate::time::Instant;
 
+use announce::Transactions;
 use ending::Ending;
 use message::{Input, Output};
 use session::Session;
@@ -46,6 +47,7 @@ pub struct Engine {
     table: Table,
     sessions: Slots<SessionId, Session>,
     ending: Option<Ending>,
+    transactions: Transactions,
 }
 
 impl Engine {
@@ -57,6 +59,7 @@ impl Engine {
             table: Table::default(),
             sessions: Slots::default(),
             ending: None,
+            transactions: Transactions::default(),
         }
     }
 
@@ -159,6 +162,7 @@ impl Engine {
             TimerKey::Save(session) => self.on_save_timer(session),
             TimerKey::Stats(session) => self.on_stats_timer(session),
             TimerKey::DiskRetry(session) => self.on_disk_retry(session),
+            TimerKey::Farewell => self.on_farewell_over(),
             TimerKey::Shutdown => self.on_budget_spent(),
         }
     }

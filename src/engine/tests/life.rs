@@ -335,3 +335,22 @@ fn reads_of_a_removed_torrent_give_their_blocks_back() {
     world.unstick(0);
     assert_eq!(world.state(0), None);
 }
+
+/// A person waits for the prompt: a tracker that never answers has a quarter of the budget, and is no failure.
+#[test]
+fn a_silent_tracker_holds_up_the_end_for_a_quarter_of_the_budget() {
+    let mut world = World::new(100_000, 16_384);
+    let mut metainfo = Metainfo::clone(&world.metainfo);
+    metainfo.trackers = vec![vec!["http://t.example/announce".to_owned()]];
+    world.metainfo = Arc::new(metainfo);
+    world.node(true);
+    world.pass(0, Duration::from_secs(10));
+    let began = world.now;
+    let budget = Duration::from_secs(2);
+    world.tell(0, Message::Shutdown { budget });
+    assert!(!world.nodes[0].stopped);
+    world.until("the end", MINUTE, |world| world.nodes[0].stopped);
+    assert_eq!(world.now.since(began), budget / 4);
+    let row = world.nodes[0].row.as_ref().expect("saved");
+    assert!(row.stamps[0].is_some());
+}
