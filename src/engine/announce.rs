@@ -33,6 +33,14 @@ pub(super) struct Transactions {
     sweep_at: usize,
 }
 
+impl Transactions {
+    /// How many are remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+}
+
 impl Default for Transactions {
     fn default() -> Self {
         Self {

@@ -93,6 +93,7 @@ struct Node {
     /// All that was saved, in order.
     rows: Vec<Progress>,
     dialled: Vec<SocketAddr>,
+    datagrams: Vec<(SocketAddr, Vec<u8>)>,
 }
 
 #[derive(Debug)]
@@ -181,6 +182,7 @@ impl World {
             deaf: None,
             rows: Vec::new(),
             dialled: Vec::new(),
+            datagrams: Vec::new(),
         });
         let add = SessionAdd {
             metainfo: Arc::clone(&self.metainfo),
@@ -487,7 +489,8 @@ impl World {
                 Output::Reply { reply, answer } => node.replies.push((reply, answer)),
                 Output::Event(event) => node.events.push(event),
                 Output::Stopped(_) => node.stopped = true,
-                Output::Datagram { .. } | Output::Fetch(_) => {}
+                Output::Datagram { to, bytes } => node.datagrams.push((to, bytes)),
+                Output::Fetch(_) => {}
             }
         }
     }

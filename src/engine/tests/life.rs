@@ -354,3 +354,52 @@ fn a_silent_tracker_holds_up_the_end_for_a_quarter_of_the_budget() {
     let row = world.nodes[0].row.as_ref().expect("saved");
     assert!(row.stamps[0].is_some());
 }
+
+/// Answers find their session by number alone, and numbers that are never answered are not kept.
+#[test]
+fn answers_of_udp_trackers_find_their_session_whatever_was_lost() {
+    use crate::codec::announce::udp::{UdpAnswer, UdpBody, decode_request, encode_answer};
+
+    let mut world = World::new(100_000, 16_384);
+    let mut metainfo = Metainfo::clone(&world.metainfo);
+    let tier = |last| vec![format!("udp://10.9.9.{last}:6969")];
+    metainfo.trackers = (1..=40).map(tier).collect();
+    world.metainfo = Arc::new(metainfo);
+    world.node(true);
+    for _ in 0..50 {
+        world.pass(0, 10 * MINUTE);
+        let engine = &world.nodes[0].engine;
+        let open = engine
+            .sessions
+            .iter()
+            .filter_map(|(_, session)| session.trackers.as_ref());
+        let open: usize = open.map(|trackers| trackers.status().count()).sum();
+        assert!(engine.transactions.len() <= 64.max(2 * open));
+    }
+    assert!(
+        world.nodes[0].datagrams.len() > 500,
+        "numbers enough to be swept"
+    );
+    // The one that was asked last answers.
+    while world.nodes[0].datagrams.is_empty() || {
+        let next = world.nodes[0].engine.next_deadline().expect("timers");
+        let before = world.nodes[0].datagrams.len();
+        world.now = next.max(world.now);
+        world.input(0, Input::Tick);
+        world.nodes[0].datagrams.len() == before
+    } {}
+    let (from, request) = world.nodes[0].datagrams.last().expect("asked").clone();
+    let asked = decode_request(&request).expect("ours");
+    assert_eq!(asked.announce, None, "for a connection");
+    let body = UdpBody::Connect { connection: 5 };
+    let answer = UdpAnswer {
+        transaction: asked.transaction,
+        body,
+    };
+    let bytes = &mut encode_answer(&answer, false)[..];
+    let before = world.nodes[0].datagrams.len();
+    world.input(0, Input::Datagram { from, bytes });
+    let (to, announce) = &world.nodes[0].datagrams[before];
+    assert_eq!(*to, from);
+    assert!(decode_request(announce).expect("ours").announce.is_some());
+}

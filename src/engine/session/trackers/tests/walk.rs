@@ -517,7 +517,11 @@ fn completed_is_not_said_twice_because_a_tracker_is_silent() {
     let b = scene.one();
     assert_eq!((b.host.as_str(), b.event), ("b.example", COMPLETED));
     scene.now += PATIENCE;
-    assert_eq!(scene.asked(), [], "its silence is no reason to tell another");
+    assert_eq!(
+        scene.asked(),
+        [],
+        "its silence is no reason to tell another"
+    );
     scene.answer(&b, 900);
     assert!(scene.trackers.completed_told());
     assert_eq!(scene.asked(), []);
