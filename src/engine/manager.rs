@@ -131,6 +131,7 @@ impl Engine {
             completed: false,
             completed_told: false,
             fetched: false,
+            device: None,
             notice: String::new(),
             told: (0, 0, 0, 0),
         });

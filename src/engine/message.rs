@@ -762,8 +762,8 @@ pub struct Done {
 /// How a job went. Every buffer that went into the job comes back here, whatever happened.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Of [`Job::Prepare`]: a stamp for each file of the layout, `None` where none is there (or it has no bytes of its own).
-    Prepared(Result<Vec<Option<FileStamp>>, Fault>),
+    /// Of [`Job::Prepare`].
+    Prepared(Result<Prepared, Fault>),
     /// Of [`Job::Check`]: one for each piece, in order.
     Checked(Vec<Checked>),
     /// Of [`Job::Commit`]: one for each piece, in order.
@@ -822,6 +822,26 @@ pub enum Verdict {
     Missing,
     /// The disk failed.
     Failed(Fault),
+}
+
+/// What a look at a torrent's files has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// One for each file of the layout, `None` where none is there (or it has no bytes of its own).
+    pub stamps: Vec<Option<FileStamp>>,
+    /// How much room there is, where the file system says.
+    pub space: Option<Space>,
+}
+
+/// Room on the file system that holds a torrent's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Which file system.
+    pub device: u64,
+    /// Bytes that we may still take.
+    pub free: u64,
+    /// Bytes of the torrent's files that no room was taken for yet.
+    pub unallocated: u64,
 }
 
 /// What identifies a file's content without reading it.

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use super::Engine;
 use super::message::{
     Answer, Checked, Committed, Done, Fault, FaultKind, FileStamp, Frame, Input, Job, LostReason,
-    Message, Outcome, Output, Progress, Refusal, SessionAdd, SessionState, StoreOutcome, StoreTask,
-    Stored, Verdict,
+    Message, Outcome, Output, Prepared, Progress, Refusal, SessionAdd, SessionState, Space,
+    StoreOutcome, StoreTask, Stored, Verdict,
 };
 use super::settings::Settings;
 use crate::codec::geometry::{BLOCK_LENGTH, Geometry, PieceIndex};
@@ -94,6 +94,8 @@ struct Node {
     rows: Vec<Progress>,
     dialled: Vec<SocketAddr>,
     datagrams: Vec<(SocketAddr, Vec<u8>)>,
+    /// What the file system says of itself.
+    space: Option<Space>,
 }
 
 #[derive(Debug)]
@@ -183,6 +185,7 @@ impl World {
             rows: Vec::new(),
             dialled: Vec::new(),
             datagrams: Vec::new(),
+            space: None,
         });
         let add = SessionAdd {
             metainfo: Arc::clone(&self.metainfo),
@@ -514,7 +517,10 @@ impl World {
             modified_nanos: node.modified,
         };
         match job {
-            Job::Prepare { .. } => Outcome::Prepared(Ok(vec![node.there.then_some(stamp)])),
+            Job::Prepare { .. } => Outcome::Prepared(Ok(Prepared {
+                stamps: vec![node.there.then_some(stamp)],
+                space: node.space,
+            })),
             Job::Check { pieces, digests } => Outcome::Checked(
                 pieces
                     .into_iter()

@@ -8,7 +8,7 @@ use crate::ids::SessionId;
 use crate::buffer::Share;
 
 use super::Engine;
-use super::message::{Done, Fault, FaultKind, Outcome, StoreOutcome, Stored};
+use super::message::{Done, Fault, FaultKind, Outcome, Prepared, StoreOutcome, Stored};
 use super::session::assembly::Sender;
 use super::session::choker::RECHOKE_EVERY;
 use super::session::download::{self, Proven};
@@ -29,10 +29,7 @@ impl Engine {
         session.jobs -= 1;
         let shared = &mut self.shared;
         match done.outcome {
-            Outcome::Prepared(Ok(stamps)) => {
-                start::prepared(shared, session, stamps);
-                self.check_over(id);
-            }
+            Outcome::Prepared(Ok(prepared)) => self.on_prepared(id, prepared),
             Outcome::Prepared(Err(fault)) => self.fail(id, fault),
             Outcome::Checked(mut checked) => match session.proving.remove(&done.id) {
                 Some(piece) => {
@@ -86,6 +83,29 @@ impl Engine {
             Outcome::Cancelled(job) => session.cancelled(shared, done.id, job),
         }
         self.advance_stop(id);
+    }
+
+    fn on_prepared(&mut self, id: SessionId, prepared: Prepared) {
+        let device = prepared.space.map(|space| space.device);
+        // What others still fetch to the same disk has no room there yet.
+        let promised = self
+            .sessions
+            .iter()
+            .filter(|(other, session)| {
+                *other != id && session.device == device && session.is_downloading()
+            })
+            .map(|(_, session)| {
+                let (wanted, there) = session.bytes();
+                wanted - there
+            })
+            .sum();
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        match start::prepared(&mut self.shared, session, prepared, promised) {
+            Ok(()) => self.check_over(id),
+            Err(fault) => self.fail(id, fault),
+        }
     }
 
     pub(super) fn on_stored(&mut self, stored: Stored) {

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use crate::codec::layout::{FileIndex, FileKind};
 use crate::codec::shown::shown;
 use crate::engine::message::{
-    Done, Expected, Fault, FaultKind, FileStamp, Job, Outcome, ReadRun, Storage, Work,
+    Done, Expected, Fault, FaultKind, FileStamp, Job, Outcome, Prepared, ReadRun, Space, Storage,
+    Work,
 };
 use crate::ids::SessionId;
 
@@ -88,20 +89,34 @@ fn prepare<F: Files>(
     session: SessionId,
     storage: &Storage,
     create: bool,
-) -> Option<Result<Vec<Option<FileStamp>>, Fault>> {
+) -> Option<Result<Prepared, Fault>> {
     files.close(session);
-    let mut stamps = Vec::with_capacity(storage.layout.files.len());
-    let mut made = None;
-    for file in 0..storage.layout.files.len() {
+    let layout = &storage.layout;
+    let mut stamps = Vec::with_capacity(layout.files.len());
+    let (mut made, mut unallocated) = (None, 0_u64);
+    for (file, entry) in layout.files.iter().enumerate() {
         if scratch.is_stopped() {
             return None;
         }
         match prepare_file(files, session, storage, create, file, &mut made) {
-            Ok(stamp) => stamps.push(stamp),
+            Ok(found) => {
+                let (stamp, taken) = found.unzip();
+                stamps.push(stamp);
+                if entry.is_regular() {
+                    unallocated += entry.length.saturating_sub(taken.unwrap_or(0));
+                }
+            }
             Err(fault) => return Some(Err(fault)),
         }
     }
-    Some(Ok(stamps))
+    // A root that is not there, or a file system that does not say, is found out by writing.
+    let free = files.free(layout).ok().flatten();
+    let space = free.map(|(device, free)| Space {
+        device,
+        free,
+        unallocated,
+    });
+    Some(Ok(Prepared { stamps, space }))
 }
 
 /// `made` is the directory that was made last.
@@ -112,7 +127,7 @@ fn prepare_file<'a, F: Files>(
     create: bool,
     file: FileIndex,
     made: &mut Option<&'a Path>,
-) -> Result<Option<FileStamp>, Fault> {
+) -> Result<Option<(FileStamp, u64)>, Fault> {
     let layout = &storage.layout;
     let entry = &layout.files[file];
     let place = Place {
@@ -152,9 +167,9 @@ fn prepare_file<'a, F: Files>(
 }
 
 /// `None` when nothing is there.
-fn stat<F: Files>(files: &mut F, place: Place<'_>) -> Result<Option<FileStamp>, Fault> {
-    match files.stat(place) {
-        Ok(stamp) => Ok(Some(stamp)),
+fn stat<F: Files>(files: &mut F, place: Place<'_>) -> Result<Option<(FileStamp, u64)>, Fault> {
+    match files.stat_taken(place) {
+        Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(place.fault("look at", &error)),
     }

@@ -98,6 +98,8 @@ pub struct Session {
     pub completed_told: bool,
     /// Whether a piece was fetched since: completing once more is news then.
     pub fetched: bool,
+    /// The file system that holds its directory, once it was looked at.
+    pub device: Option<u64>,
     /// What a person should know, until it is better.
     pub notice: String,
     /// Totals when rates were last told.

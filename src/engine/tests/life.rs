@@ -403,3 +403,42 @@ fn answers_of_udp_trackers_find_their_session_whatever_was_lost() {
     assert_eq!(*to, from);
     assert!(decode_request(announce).expect("ours").announce.is_some());
 }
+
+/// Told before the first byte is asked for, and over when there is room.
+#[test]
+fn a_download_that_does_not_fit_waits_for_room() {
+    let mut world = World::new(4 << 20, 16_384);
+    let (seeder, leecher) = (world.node(true), world.node(false));
+    let space = |free, unallocated| {
+        Some(Space {
+            device: 1,
+            free,
+            unallocated,
+        })
+    };
+    world.nodes[leecher].space = space((4 << 20) - 1, 4 << 20);
+    while world.step() {}
+    assert_eq!(world.state(leecher), Some(SessionState::Error));
+    let session = world.session(leecher);
+    world.tell(leecher, Message::SessionShow { session });
+    let Some((_, Answer::Snapshot(snapshot))) = world.nodes[leecher].replies.last() else {
+        panic!("a snapshot");
+    };
+    let want = "not enough space in /r: 4 MiB are needed, 3 MiB are free";
+    assert_eq!((&*snapshot.error, snapshot.error_lasts), (want, false));
+    world.meet(leecher, seeder);
+    world.pass(leecher, 5 * MINUTE);
+    assert_eq!(world.state(leecher), Some(SessionState::Error));
+    // Another client has allocated half of it.
+    world.nodes[leecher].space = space(2 << 20, 2 << 20);
+    world.until("a download", 5 * MINUTE, |world| world.has_all(leecher));
+    // It fits exactly; and a seed needs no room at all.
+    let fits = world.node(false);
+    world.nodes[fits].space = space(4 << 20, 4 << 20);
+    world.meet(fits, seeder);
+    let full = world.node(true);
+    world.nodes[full].space = space(0, 4 << 20);
+    world.until("both", 5 * MINUTE, |world| {
+        world.has_all(fits) && world.has_all(full)
+    });
+}
