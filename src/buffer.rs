@@ -167,11 +167,6 @@ impl Pool {
         self.receive.taken + self.send.taken
     }
 
-    /// Gives the memory of unused blocks back to the allocator, but for `keep` of them.
-    pub fn trim(&mut self, keep: usize) {
-        self.free.truncate(keep);
-    }
-
     fn account(&mut self, share: Share) -> &mut Account {
         match share {
             Share::Receive => &mut self.receive,

@@ -117,11 +117,12 @@ figures! {
 }
 
 figures! {
-    /// Jobs of one kind: `submitted = completed + failed + running`.
+    /// Jobs of one kind: `submitted = completed + failed + cancelled + running`.
     JobFigures {
         submitted: Counter, "count", "Jobs given out.";
         completed: Counter, "count", "Jobs that went well.";
         failed: Counter, "count", "Jobs that met a fault.";
+        cancelled: Counter, "count", "Jobs dropped before they were done, because nobody wanted them any more.";
     }
 }
 

@@ -110,6 +110,7 @@ fn outcome_of(outcome: &Outcome) -> (usize, bool) {
         Outcome::Read(_, result) => (4, result.is_ok()),
         Outcome::Synced(result) => (5, result.is_ok()),
         Outcome::Closed => (6, true),
+        Outcome::Cancelled(job) => (kind_of(job), true),
     }
 }
 
@@ -195,7 +196,11 @@ impl Figures {
 
     pub(super) fn note_done(&mut self, outcome: &Outcome) {
         let (kind, well) = outcome_of(outcome);
-        self.note_end(kind, well);
+        if matches!(outcome, Outcome::Cancelled(_)) {
+            self.jobs[kind].cancelled += 1;
+        } else {
+            self.note_end(kind, well);
+        }
     }
 
     pub(super) fn note_stored(&mut self, outcome: &StoreOutcome) {
@@ -270,7 +275,10 @@ impl Figures {
                 .map(|(kind, figures)| JobMetrics {
                     kind,
                     figures,
-                    running: figures.submitted - figures.completed - figures.failed,
+                    running: figures.submitted
+                        - figures.completed
+                        - figures.failed
+                        - figures.cancelled,
                 })
                 .collect(),
             engine,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use crate::engine::message::{Done, Fetch, Fetched, LostReason, StoreJob, Stored, Work};
-use crate::ids::{SocketId, StreamId};
+use crate::ids::{SessionId, SocketId, StreamId};
 use crate::time::{Duration, Instant};
 
 /// The outside, as one thread sees it. Nothing here ever blocks but [`Host::poll`].
@@ -72,6 +72,9 @@ pub trait Host {
 
     /// Takes a job. A read whose bytes are at hand comes back at once; everything else by [`Host::finished`].
     fn work(&mut self, work: Work) -> Option<Done>;
+    /// Drops the session's jobs that nobody has begun and that can be cancelled: each becomes [`Finished::Done`] with
+    /// `Outcome::Cancelled`. A host that does every job soon need not.
+    fn cancel(&mut self, _session: SessionId) {}
     /// Takes a job for the store.
     fn store(&mut self, job: StoreJob);
     /// Takes a job for the gateway.

@@ -1,11 +1,14 @@
 //! Inputs and the outputs that follow: whatever the core asks for is carried out before it hears of anything else.
 
+use std::collections::VecDeque;
+use std::mem;
+
 use super::host::{Host, reason_of};
 use super::streams::Written;
 use super::{Core, Loop};
 use crate::buffer::Block;
 use crate::engine::message::{Done, Input, Job, LostReason, Output, Work};
-use crate::ids::StreamId;
+use crate::ids::{SessionId, StreamId};
 
 /// An input that an output has made.
 #[derive(Debug)]
@@ -112,6 +115,7 @@ impl<H: Host, C: Core> Loop<H, C> {
                 self.figures.note_work(&work.job);
                 self.start(work);
             }
+            Output::Cancel { session } => self.cancel(session),
             Output::Store(job) => {
                 self.figures.note_store();
                 self.host.store(job);
@@ -146,6 +150,22 @@ impl<H: Host, C: Core> Loop<H, C> {
         if let Some(done) = self.host.work(work) {
             self.figures.note_done(&done.outcome);
             self.figures.turns.jobs_immediate += 1;
+            self.followups.push_back(Followup::Done(done));
+        }
+    }
+
+    /// Takes back what waits of the session's jobs and can be cancelled.
+    fn cancel(&mut self, session: SessionId) {
+        self.host.cancel(session);
+        // All of them are reads.
+        let waiting = mem::take(&mut self.deferred);
+        let (gone, kept): (VecDeque<_>, _) = waiting
+            .into_iter()
+            .partition(|work| work.session == session);
+        self.deferred = kept;
+        for work in gone {
+            let done = work.cancelled();
+            self.figures.note_done(&done.outcome);
             self.followups.push_back(Followup::Done(done));
         }
     }

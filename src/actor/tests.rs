@@ -377,6 +377,7 @@ fn read_job() -> Output {
             stream,
             offset: 0,
             parts: Vec::new(),
+            expected: Vec::new(),
         }),
     })
 }

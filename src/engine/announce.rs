@@ -1,5 +1,6 @@
 //! Trackers: what the sessions want to know is asked of the gateway or by datagram, and the answers become candidates.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::codec::address;
@@ -18,6 +19,37 @@ use super::table::Source;
 /// Peers asked of a tracker at a time.
 const WANT: u32 = 100;
 
+/// The fewest numbers of which those that nobody waits for any more are swept out.
+const SWEEP_MIN: usize = 64;
+
+/// The sessions that wait for datagrams of trackers, by the number that the answer will carry: found without asking every
+/// session, however many there are.
+///
+/// Numbers whose answers never came stay until there are twice as many as at the last sweep, so the map is bounded by twice
+/// the questions that are open: two for each UDP tracker of each session.
+#[derive(Debug)]
+pub(super) struct Transactions {
+    sessions: BTreeMap<u32, SessionId>,
+    sweep_at: usize,
+}
+
+impl Transactions {
+    /// How many are remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+}
+
+impl Default for Transactions {
+    fn default() -> Self {
+        Self {
+            sessions: BTreeMap::new(),
+            sweep_at: SWEEP_MIN,
+        }
+    }
+}
+
 impl Engine {
     /// Asks what is due to be asked, hears what was learnt, and comes back when the next is due.
     pub(super) fn announce(&mut self, id: SessionId) {
@@ -25,6 +57,8 @@ impl Engine {
             let Some(session) = self.sessions.get_mut(id) else {
                 return;
             };
+            let swarm = self.table.swarms.get(session.swarm);
+            let peers = swarm.map_or(0, |swarm| swarm.streams.len());
             let facts = Facts {
                 info_hash: session.info_hash(),
                 peer_id: self.shared.settings.peer_id,
@@ -33,6 +67,7 @@ impl Engine {
                 downloaded: session.down.total(),
                 left: left(session),
                 want: if session.is_trading() { WANT } else { 0 },
+                peers: u32::try_from(peers).unwrap_or(u32::MAX),
                 key: self.shared.settings.key,
             };
             let now = self.shared.now;
@@ -71,8 +106,13 @@ impl Engine {
                         },
                     );
                 }
-                Some(Step::Datagram { to, bytes }) => {
+                Some(Step::Datagram {
+                    to,
+                    transaction,
+                    bytes,
+                }) => {
                     self.shared.counters.datagrams_sent += 1;
+                    self.note_transaction(id, transaction);
                     self.shared.push(Output::Datagram { to, bytes });
                 }
                 Some(Step::Report(report)) => self.on_report(id, report),
@@ -151,18 +191,7 @@ impl Engine {
             return;
         };
         let now = self.shared.now;
-        let owns = |session: &Session| {
-            session
-                .trackers
-                .as_ref()
-                .is_some_and(|trackers| trackers.owns(transaction))
-        };
-        let Some(id) = self
-            .sessions
-            .iter()
-            .find(|(_, session)| owns(session))
-            .map(|(id, _)| id)
-        else {
+        let Some(&id) = self.transactions.sessions.get(&transaction) else {
             return;
         };
         let Some(trackers) = self
@@ -175,6 +204,21 @@ impl Engine {
         if trackers.on_datagram(now, from, bytes, &mut self.shared.rng) {
             self.announce(id);
         }
+    }
+
+    /// Remembers whose answer has this number.
+    fn note_transaction(&mut self, id: SessionId, transaction: u32) {
+        let known = &mut self.transactions;
+        known.sessions.insert(transaction, id);
+        if known.sessions.len() < known.sweep_at {
+            return;
+        }
+        let sessions = &self.sessions;
+        known.sessions.retain(|&transaction, id| {
+            let trackers = sessions.get(*id).and_then(|one| one.trackers.as_ref());
+            trackers.is_some_and(|trackers| trackers.owns(transaction))
+        });
+        known.sweep_at = SWEEP_MIN.max(2 * known.sessions.len());
     }
 
     /// A swarm would like more candidates than it has.

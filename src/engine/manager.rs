@@ -133,6 +133,9 @@ impl Engine {
             up: Rate::new(),
             wasted: 0,
             completed: false,
+            completed_told: false,
+            fetched: false,
+            device: None,
             notice: String::new(),
             told: (0, 0, 0, 0),
         };
@@ -245,6 +248,9 @@ impl Engine {
         if let Some(trackers) = &mut session.trackers {
             trackers.stop(now);
         }
+        if session.jobs > 0 {
+            self.shared.push(Output::Cancel { session: id });
+        }
         let swarm = session.swarm;
         self.quiet(id, swarm);
         self.shared.timers.cancel(TimerKey::Save(id));
@@ -264,11 +270,8 @@ impl Engine {
         if !progress::advance_stop(&mut self.shared, session) {
             return;
         }
-        if session
-            .trackers
-            .as_ref()
-            .is_some_and(|trackers| !trackers.is_stopped())
-        {
+        let is_told = session.trackers.as_ref().is_none_or(Trackers::is_stopped);
+        if !is_told && !self.farewells_are_over() {
             return;
         }
         let Some(session) = self.sessions.remove(id) else {

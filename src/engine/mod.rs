@@ -4,13 +4,14 @@
 //!
 //! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `links` the
 //! link manager's messages, `connect` the dials, `accept` the handshakes, `trade` the open streams, `close` their ends,
-//! `announce` the trackers, `work` the finished jobs, `ending` the shutdown; `session/` and `table/` hold what they act on.
+//! `announce` the trackers, `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown; `session/` and `table/` hold what they act on.
 
 mod accept;
 mod announce;
 mod choke;
 mod close;
 mod connect;
+mod doubt;
 mod ending;
 mod links;
 mod manager;
@@ -34,6 +35,7 @@ use crate::metrics::EngineCounters;
 use crate::rng::Rng;
 use crate::time::Instant;
 
+use announce::Transactions;
 use ending::Ending;
 use message::{Input, Output};
 use session::Session;
@@ -49,6 +51,7 @@ pub struct Engine {
     table: Table,
     sessions: Slots<SessionId, Session>,
     ending: Option<Ending>,
+    transactions: Transactions,
 }
 
 impl Engine {
@@ -61,6 +64,7 @@ impl Engine {
             table,
             sessions: Slots::default(),
             ending: None,
+            transactions: Transactions::default(),
         }
     }
 
@@ -184,6 +188,7 @@ impl Engine {
             TimerKey::Save(session) => self.on_save_timer(session),
             TimerKey::Stats(session) => self.on_stats_timer(session),
             TimerKey::DiskRetry(session) => self.on_disk_retry(session),
+            TimerKey::Farewell => self.on_farewell_over(),
             TimerKey::Shutdown => self.on_budget_spent(),
         }
     }

@@ -139,6 +139,8 @@ struct Running {
     address: SocketAddr,
     seen: mpsc::Receiver<Seen>,
     actor: Option<thread::JoinHandle<Vec<String>>>,
+    /// Gone when the actor is.
+    _state: tempfile::TempDir,
 }
 
 impl Running {
@@ -167,10 +169,10 @@ impl Drop for Running {
 
 fn echo(hang_up: bool) -> Running {
     let clock = Clock::start();
-    let state = tempfile::tempdir().unwrap().keep();
+    let state = tempfile::tempdir().unwrap();
     let listen = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
     let mut notices = Vec::new();
-    let host = OsHost::new(clock, &listen, 1, state, &mut notices).unwrap();
+    let host = OsHost::new(clock, &listen, 1, state.path().to_owned(), &mut notices).unwrap();
     assert_eq!(notices, Vec::<String>::new());
     let (tell, seen) = mpsc::channel();
     let core = Echo {
@@ -196,6 +198,7 @@ fn echo(hang_up: bool) -> Running {
         address: addresses[0],
         seen,
         actor: Some(actor),
+        _state: state,
     };
     assert_eq!(running.next(), Seen::Listening(addresses));
     running

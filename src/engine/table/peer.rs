@@ -203,7 +203,7 @@ impl Peer {
 
     /// A block came `waited` after it was asked for: moves the target.
     ///
-    /// The target is rate × (round trip + [`AHEAD`]). A young stream has no rate yet: each block that comes lets one more be
+    /// The target is rate × (round trip + `AHEAD`). A young stream has no rate yet: each block that comes lets one more be
     /// asked for, which doubles the target every round trip, until the rate says otherwise.
     pub fn block_came(&mut self, now: Instant, bytes: usize, waited: Duration) {
         self.block_at = now;
