@@ -17,7 +17,8 @@ pub(super) struct Padded<T>(pub(super) T);
 
 // ------------------------------------------------------------------------------------------------------ the doorbell
 
-/// Whether the actor sleeps, or is about to.
+/// Whether the actor sleeps, or is about to. It is only ever changed by exchanges, never by plain writes, so that its changes
+/// are one chain: who rang last stands before or after the next arming, and no one can take it for both.
 #[derive(Debug)]
 pub(super) struct Armed(Padded<AtomicBool>);
 
@@ -36,18 +37,21 @@ impl Armed {
     /// The same for a caller that has passed a fence since it queued.
     pub(super) fn ring_after_fence(&self) -> bool {
         let flag = &self.0.0;
-        flag.load(Ordering::Relaxed) && flag.swap(false, Ordering::AcqRel)
+        flag.load(Ordering::Relaxed)
+            && flag
+                .compare_exchange(true, false, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// From now on somebody who rings is heard. Look at the queues once more before sleeping.
     pub(super) fn arm(&self) {
-        self.0.0.store(true, Ordering::Relaxed);
+        self.0.0.swap(true, Ordering::AcqRel);
         fence(Ordering::SeqCst);
     }
 
     /// The actor is awake: ringing costs nothing.
     pub(super) fn disarm(&self) {
-        self.0.0.store(false, Ordering::Relaxed);
+        self.0.0.swap(false, Ordering::AcqRel);
     }
 }
 
