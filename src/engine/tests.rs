@@ -32,7 +32,12 @@ use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
 mod changed;
+mod cycle;
+mod desk;
+mod ignore_list;
 mod life;
+mod model;
+mod refusals;
 mod strangers;
 
 /// The other end of a stream that no node of the world holds: a test speaks for it.
@@ -333,6 +338,7 @@ impl World {
 
     fn input(&mut self, node: usize, input: Input<'_>) {
         self.nodes[node].engine.handle(self.now, input);
+        self.nodes[node].engine.check();
         self.drain(node);
     }
 
@@ -741,6 +747,7 @@ impl World {
     /// What must hold whenever nothing is pending.
     fn check(&self) {
         for node in &self.nodes {
+            node.engine.check();
             let pool = &node.engine.shared.pool;
             if node
                 .engine

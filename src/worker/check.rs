@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::aligned::Aligned;
 use crate::buffer::BLOCK_BYTES;
 use crate::codec::geometry::PieceIndex;
 use crate::codec::layout::Layout;
@@ -34,7 +35,7 @@ const _: () = assert!(
 /// A worker's own memory, kept between jobs.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    strips: Vec<u8>,
+    strips: Aligned,
     /// The last size whose zeros were hashed, with their hash.
     zeros: Option<(u32, Digest)>,
     stop: Arc<AtomicBool>,
@@ -124,7 +125,9 @@ fn hash_together<F: Files>(
     let length = size as usize;
     let mut failed: [Option<Fault>; LANES_MAX] = std::array::from_fn(|_| None);
     let mut lanes = hash::Group::new(group.len());
-    scratch.strips.resize(STRIP_BYTES * LANES_MAX, 0);
+    if scratch.strips.is_empty() {
+        scratch.strips = Aligned::new(STRIP_BYTES * LANES_MAX);
+    }
     for begin in (0..length).step_by(STRIP_BYTES) {
         if scratch.is_stopped() {
             return None;
