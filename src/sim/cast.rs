@@ -175,12 +175,16 @@ impl Cast {
         }
     }
 
-    /// What makes good whatever keeps the torrent from being traded.
+    /// What makes good whatever keeps the torrent from being traded, to be said from behind: the last is the one that could be
+    /// shed for the others.
     pub fn amends(&self) -> Vec<Message> {
         let streams = (0..CONNECTIONS).map(|connection| Message::StreamDelete {
             stream: StreamName::Outside(ConnectionId(connection)),
         });
-        streams.chain([Message::LimitsSet(self.limits)]).collect()
+        [Message::LimitsSet(self.limits)]
+            .into_iter()
+            .chain(streams)
+            .collect()
     }
 
     /// The torrent, as it is taken on here.

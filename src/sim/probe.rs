@@ -15,7 +15,7 @@ use crate::codec::bitfield::Bitfield;
 use crate::codec::geometry::PieceIndex;
 use crate::codec::wire::{self, Message as WireMessage};
 use crate::engine::message::{
-    Answer, Done, Frame, Input, Outcome, Output, Progress, StoreTask, Verdict, Work,
+    Answer, Done, FetchTask, Frame, Input, Outcome, Output, Progress, StoreTask, Verdict, Work,
 };
 use crate::events::Event;
 use crate::ids::{JobId, ReplyId};
@@ -57,9 +57,7 @@ impl<C: Core> Probe<C> {
     /// An answer goes to who waits for it, once; when all is over nobody waits any more.
     fn note_answers(&mut self, common: &mut Common, output: &Output) {
         match output {
-            Output::Reply { reply, .. }
-                if reply.0 < OWN_REPLIES && !self.owed.remove(reply) =>
-            {
+            Output::Reply { reply, .. } if reply.0 < OWN_REPLIES && !self.owed.remove(reply) => {
                 common.fail(self.node, &format!("answer {reply} is owed to nobody"));
             }
             Output::Stopped(_) if !self.owed.is_empty() => {
@@ -209,6 +207,11 @@ fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
         Output::Fetch(fetch) => {
             trace.note("fetch", &[at, who, fetch.id.0]);
             given_out(common, node, fetch.id);
+            if let FetchTask::Resolve { host, .. } = &fetch.task
+                && host.starts_with("node-")
+            {
+                common.nodes[node].names.insert(fetch.id);
+            }
         }
         Output::Reply { reply, answer } => {
             let kind = match answer {
@@ -234,7 +237,8 @@ fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
         }
         Output::Stopped(report) => {
             trace.note("stopped", &[at, who]);
-            let left = common.nodes[node].outstanding.len();
+            let machine = &common.nodes[node];
+            let left = machine.outstanding.difference(&machine.names).count();
             if left > 0 && report.abandoned.is_empty() && report.trackers_unanswered == 0 {
                 common.fail(node, &format!("it stopped with {left} jobs unanswered"));
             }

@@ -119,7 +119,10 @@ impl Process for EngineProcess {
             return None;
         }
         let wanted = self.turns.as_mut()?.wanted();
-        let burst = self.caller.as_ref().map_or(Instant::FAR, Caller::next_burst);
+        let burst = self
+            .caller
+            .as_ref()
+            .map_or(Instant::FAR, Caller::next_burst);
         Some(match wanted {
             Wanted::Now => Wanted::Now,
             Wanted::At(at) => Wanted::At(at.min(burst)),

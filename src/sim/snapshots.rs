@@ -38,8 +38,7 @@ pub fn check(answer: &Answer) -> Result<(), String> {
 /// Members are among the links, and what is needed is what is missing.
 fn is_count(count: &LinksCount) -> bool {
     let missing = count.required.saturating_sub(count.uplinks);
-    count.links >= count.uplinks + count.downlinks
-        && (count.needed == missing || count.needed == 0)
+    count.links >= count.uplinks + count.downlinks && (count.needed == missing || count.needed == 0)
 }
 
 /// A member has a stream that is up, unless its address was left alone since.

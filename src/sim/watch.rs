@@ -7,10 +7,11 @@
 //! ```
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use crate::actor::bus::{Filter, Subscription};
+use crate::actor::bus::{Filter, Record, Subscription, name_of};
 use crate::actor::handle::Handle;
 use crate::engine::Engine;
 use crate::engine::table::link::LinkState;
@@ -24,6 +25,9 @@ enum Told {
     Ignored,
 }
 
+/// Events that are shown with a failure.
+const LAST_MAX: usize = 12;
+
 /// All that one subscriber knows.
 #[derive(Debug)]
 pub struct Watch {
@@ -31,6 +35,8 @@ pub struct Watch {
     links: BTreeMap<SocketAddr, Told>,
     peers: BTreeSet<(InfoHash, PeerId)>,
     sequence: u64,
+    /// What came last, for whoever reads of a failure.
+    last: VecDeque<Arc<Record>>,
 }
 
 impl Watch {
@@ -43,6 +49,7 @@ impl Watch {
             links: BTreeMap::new(),
             peers: BTreeSet::new(),
             sequence: 0,
+            last: VecDeque::new(),
         }
     }
 
@@ -56,12 +63,37 @@ impl Watch {
                 return Err(format!("event {} came after {}", record.seq, self.sequence));
             }
             self.sequence = record.seq;
-            self.hear(&record.event)?;
+            if self.last.len() >= LAST_MAX {
+                self.last.pop_front();
+            }
+            self.last.push_back(Arc::clone(&record));
+            self.hear(&record.event)
+                .map_err(|what| format!("{what}; last told: {}", self.last()))?;
         }
         match self.events.missed() {
             0 => Ok(()),
             missed => Err(format!("{missed} events of one turn found no room")),
         }
+    }
+
+    fn last(&self) -> String {
+        let told = self.last.iter().map(|record| match &record.event {
+            Event::PeerConnected(peer) | Event::PeerDisconnected(peer) => format!(
+                "{} {} {} {} {} {}",
+                record.seq,
+                name_of(&record.event),
+                peer.peer_id,
+                peer.address,
+                peer.direction,
+                peer.reason
+            ),
+            Event::LinkEstablished(link) | Event::LinkLost(link) | Event::LinkIgnored(link) => {
+                let name = name_of(&record.event);
+                format!("{} {name} {} {}", record.seq, link.address, link.state)
+            }
+            other => format!("{} {}", record.seq, name_of(other)),
+        });
+        told.collect::<Vec<_>>().join(", ")
     }
 
     /// Compares what it knows with what is so.
@@ -156,6 +188,9 @@ fn says(link: &Link, states: &[&str]) -> Result<(), String> {
     if states.contains(&link.state) {
         Ok(())
     } else {
-        Err(format!("an event says that {} is {}", link.address, link.state))
+        Err(format!(
+            "an event says that {} is {}",
+            link.address, link.state
+        ))
     }
 }

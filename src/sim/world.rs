@@ -301,8 +301,8 @@ impl World {
         let now = common.now;
         let callers = common.faults.caller;
         drop(common);
-        let caller = (self.has_callers())
-            .then(|| Caller::new(&handle, cast, callers, now, self.rng.fork()));
+        let caller =
+            (self.has_callers()).then(|| Caller::new(&handle, cast, callers, now, self.rng.fork()));
         let common = Rc::clone(&self.common);
         let process = EngineProcess::new(turns, handle, caller, node, common);
         self.run_process(node, Box::new(process));
@@ -477,6 +477,8 @@ impl World {
         self.calmed = true;
         for peer in &mut self.peers {
             peer.early = None;
+            // Whatever was seen so far, a caller may undo with its last words.
+            peer.complete = false;
         }
         {
             let common = &mut *self.common.borrow_mut();
@@ -605,7 +607,10 @@ impl World {
     /// Tells a process to end, after any turn of it.
     fn stop_sometimes(&mut self, node: NodeIndex) {
         let chance = self.common.borrow().faults.caller.stop_per_100k;
-        let is_peer = self.peers.get(node).is_some_and(|peer| peer.stopping.is_none());
+        let is_peer = self
+            .peers
+            .get(node)
+            .is_some_and(|peer| peer.stopping.is_none());
         if chance == 0 || !is_peer || self.rng.below(100_000) >= chance {
             return;
         }
@@ -690,7 +695,7 @@ impl World {
                         let session = snapshot.session;
                         common.nodes[node].ask(Message::SessionResume { session });
                     }
-                    if calm && callers && !peer.complete {
+                    if calm && callers {
                         let info_hash = snapshot.info_hash;
                         common.nodes[node].ask(Message::SwarmFind { info_hash });
                     }
