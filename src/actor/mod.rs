@@ -49,7 +49,7 @@ use crate::buffer::Block;
 use crate::engine::Engine;
 use crate::engine::message::{Input, LostReason, Output, ShutdownReport, Work};
 use crate::ids::StreamId;
-use crate::metrics::EngineCounters;
+use crate::metrics::{EngineCounters, Metrics};
 use crate::time::{Duration, Instant};
 
 /// Finished jobs that one turn takes.
@@ -198,6 +198,14 @@ impl<H: Host, C: Core> Loop<H, C> {
                 return (report, self.host);
             }
         }
+    }
+
+    /// Refuses what comes from now on, answers whoever still waits, and says how everything was counted: the end of a loop that
+    /// was turned by hand.
+    #[must_use]
+    pub fn end(mut self) -> Metrics {
+        self.inbox.close();
+        self.metrics()
     }
 
     /// One turn.

@@ -12,7 +12,7 @@ use super::message::{Frame, Output};
 use super::session::receive::send;
 use super::settings::{CLIENT_NAME, HANDSHAKE_TIMEOUT, REQUESTS_IN_MAX, SNUB};
 use super::shared::TimerKey;
-use super::table::peer::Peer;
+use super::table::peer::{Legacy, Peer};
 use super::table::stream::{CloseReason, Stage, Stream};
 
 /// What we speak, beyond BEP 3.
@@ -173,11 +173,12 @@ impl Engine {
             return Some(CloseReason::Duplicate);
         }
         // The rival leaves before the other enters, since both may be of one link; it is closed when nobody misses it.
-        let mut legacy = rival.and_then(|rival| {
+        let legacy = rival.and_then(|rival| {
             self.table.unaccount(rival);
             let peer = self.table.streams.get_mut(rival)?.peer_mut()?;
             Some(peer.bequeath())
         });
+        let mut legacy = legacy.or_else(|| self.met_again(swarm, id, handshake.peer_id));
         let accounted = self.table.account(id, swarm);
         debug_assert!(accounted, "the place was looked at");
         let stream = self.table.streams.get_mut(id)?;
@@ -213,6 +214,19 @@ impl Engine {
             self.close(rival, CloseReason::Duplicate);
         }
         None
+    }
+
+    /// What is left of a peer that was lost and was to be met again on a dial of ours: it has come by itself first.
+    fn met_again(&mut self, swarm: SwarmId, id: StreamId, peer_id: PeerId) -> Option<Legacy> {
+        let opening = &self.table.swarms.get(swarm)?.opening;
+        let waits = |other: &&StreamId| {
+            let stream = self.table.streams.get(**other).filter(|_| **other != id);
+            let farewell = stream.and_then(|stream| stream.farewell.as_ref());
+            farewell.is_some_and(|farewell| farewell.legacy.id == peer_id)
+        };
+        let other = opening.iter().find(waits).copied()?;
+        let farewell = self.table.streams.get_mut(other)?.farewell.take()?;
+        Some(farewell.legacy)
     }
 
     /// Says what we have and who we are: after the other side's handshake, since some clients take bytes right behind ours
