@@ -2,11 +2,14 @@
 //! moves it. It knows no clock, socket, file, thread or random source; the same engine runs under the operating system and
 //! in the simulator.
 //!
-//! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `connect` the streams,
+//! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `links` the
+//! link manager's messages, `connect` the dials, `accept` the handshakes, `trade` the open streams, `close` their ends,
 //! `announce` the trackers, `work` the finished jobs, `ending` the shutdown; `session/` and `table/` hold what they act on.
 
+mod accept;
 mod announce;
 mod choke;
+mod close;
 mod connect;
 mod ending;
 mod links;
@@ -22,6 +25,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod timers;
+mod trade;
 mod work;
 
 use crate::buffer::Share;
