@@ -25,7 +25,7 @@ pub(super) struct Stress {
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
     messages: u64,
     /// Operations handed over at once; 32 where the load is made of batches
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     batch: Option<u16>,
     /// What they do: links, query, batch, overload or transfer
     #[arg(long, value_name = "NAME", default_value = "links", value_parser = load)]

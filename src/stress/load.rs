@@ -6,6 +6,7 @@ use std::thread;
 use crate::actor::mailbox::{Lane, lane_of};
 use crate::actor::reply::AskError;
 use crate::engine::message::{Answer, Message};
+use crate::time::Duration;
 
 use super::side::{Caller, NotTaken, PATIENCE, Side};
 use super::trace::{Mix, Names, Op, Shape};
@@ -134,6 +135,13 @@ impl Tally {
         self.lanes[lane as usize].sent += 1;
         lane
     }
+
+    /// A batch queues with its least urgent message.
+    fn note_batch(&mut self, messages: &[Message]) -> Lane {
+        let lane = messages.iter().map(lane_of).max().unwrap_or(Lane::Low);
+        self.lanes[lane as usize].sent += messages.len() as u64;
+        lane
+    }
 }
 
 /// Adds the swarms of `shape` and half of what the `producers` will have, one question at a time; the names of the swarms.
@@ -176,11 +184,7 @@ pub fn run<S: Side>(
             .map(|ops| {
                 let (barrier, mut caller) = (&barrier, side.caller());
                 scope.spawn(move || {
-                    let mut producer = Producer {
-                        names,
-                        watch,
-                        tally: Tally::default(),
-                    };
+                    let mut producer = Producer::new(names, watch);
                     barrier.wait();
                     match way {
                         Way::Single => producer.single(&mut caller, ops),
@@ -202,42 +206,58 @@ pub fn run<S: Side>(
     })
 }
 
-struct Producer<'a> {
+/// One producer at work.
+#[derive(Debug)]
+pub(super) struct Producer<'a> {
     names: &'a Names,
     watch: Stopwatch,
-    tally: Tally,
+    pub(super) tally: Tally,
 }
 
-impl Producer<'_> {
+impl<'a> Producer<'a> {
+    pub(super) fn new(names: &'a Names, watch: Stopwatch) -> Self {
+        Self {
+            names,
+            watch,
+            tally: Tally::default(),
+        }
+    }
+
     fn single(&mut self, caller: &mut impl Caller, ops: &[Op]) {
         for (at, &op) in ops.iter().enumerate() {
             if op.is_query() {
-                self.question(caller, op);
-                continue;
-            }
-            let message = self.names.message(op);
-            let lane = self.tally.note_sent(&message);
-            let result = if at.is_multiple_of(SAMPLE_EVERY) {
-                let (result, nanos) = self.watch.time(|| caller.tell(message));
-                self.tally.told[lane as usize].record(nanos);
-                result
+                self.question_within(caller, op, PATIENCE);
             } else {
-                caller.tell(message)
-            };
-            self.tally.note_told(lane, result);
+                self.tell(caller, at, op);
+            }
         }
+    }
+
+    /// Tells the operation at place `at`.
+    pub(super) fn tell(&mut self, caller: &mut impl Caller, at: usize, op: Op) {
+        let message = self.names.message(op);
+        let lane = self.tally.note_sent(&message);
+        let result = if at.is_multiple_of(SAMPLE_EVERY) {
+            let (result, nanos) = self.watch.time(|| caller.tell(message));
+            self.tally.told[lane as usize].record(nanos);
+            result
+        } else {
+            caller.tell(message)
+        };
+        self.tally.note_told(lane, result);
     }
 
     fn questions(&mut self, caller: &mut impl Caller, ops: &[Op]) {
         for &op in ops {
-            self.question(caller, op);
+            self.question_within(caller, op, PATIENCE);
         }
     }
 
-    fn question(&mut self, caller: &mut impl Caller, op: Op) {
+    /// Asks, and waits for the answer for at most `patience`.
+    pub(super) fn question_within(&mut self, caller: &mut impl Caller, op: Op, patience: Duration) {
         let message = self.names.message(op);
         let lane = self.tally.note_sent(&message);
-        let (result, nanos) = self.watch.time(|| caller.ask(message, PATIENCE));
+        let (result, nanos) = self.watch.time(|| caller.ask(message, patience));
         self.tally.asked[lane as usize].record(nanos);
         if let Ok(answer) = &result {
             self.tally.note_answer(op, answer);
@@ -249,21 +269,15 @@ impl Producer<'_> {
         let mut messages = Vec::with_capacity(batch);
         for part in ops.chunks(batch) {
             messages.extend(part.iter().map(|&op| self.names.message(op)));
-            let mut lanes = [0; 4];
-            for message in &messages {
-                lanes[self.tally.note_sent(message) as usize] += 1;
-            }
+            let lane = self.tally.note_batch(&messages);
             let (result, nanos) = self.watch.time(|| caller.tell_batch(&mut messages));
             self.tally.batches.record(nanos / part.len() as u64);
             // What is left found no room.
             let why = result.err().unwrap_or(NotTaken::Full);
-            for message in messages.drain(..) {
-                let lane = lane_of(&message);
-                lanes[lane as usize] -= 1;
-                self.tally.note_told(lane, Err(why));
-            }
-            for (tally, taken) in self.tally.lanes.iter_mut().zip(lanes) {
-                tally.taken += taken;
+            let left = messages.drain(..).count();
+            for at in 0..part.len() {
+                let result = if at < left { Err(why) } else { Ok(()) };
+                self.tally.note_told(lane, result);
             }
         }
     }
@@ -271,10 +285,7 @@ impl Producer<'_> {
     fn asked(&mut self, caller: &mut impl Caller, ops: &[Op], batch: usize) {
         for part in ops.chunks(batch) {
             let messages: Vec<_> = part.iter().map(|&op| self.names.message(op)).collect();
-            let lanes: Vec<_> = messages
-                .iter()
-                .map(|message| self.tally.note_sent(message))
-                .collect();
+            let lane = self.tally.note_batch(&messages);
             let (result, nanos) = self.watch.time(|| caller.ask_batch(messages, PATIENCE));
             self.tally.batches.record(nanos / part.len() as u64);
             match &result {
@@ -290,7 +301,7 @@ impl Producer<'_> {
                 }
                 Err(_) => {}
             }
-            for lane in lanes {
+            for _ in part {
                 self.tally
                     .note_asked(lane, result.as_ref().map(|_| ()).map_err(|&error| error));
             }

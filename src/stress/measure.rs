@@ -148,7 +148,7 @@ fn sensible(side: &str, tally: &Tally) -> Check {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a ratio for people")]
-fn ratio(part: u64, whole: u64) -> f64 {
+pub(super) fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
 }
 
@@ -161,7 +161,7 @@ pub fn per_second(count: u64, seconds: f64) -> f64 {
 
 /// Of all threads of the process, user and system.
 #[allow(clippy::cast_precision_loss, reason = "seconds for people")]
-fn cpu_seconds() -> f64 {
+pub(super) fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
