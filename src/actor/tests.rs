@@ -764,16 +764,16 @@ fn a_loop_does_not_wait_for_itself() {
 fn a_reply_id_is_good_for_one_answer() {
     let (mut turns, _handle) = build();
     let slots = reply::Slots::new();
-    let (first, reply) = slots.open();
+    let (first, reply) = slots.open(Instant::FAR);
     let id = turns.askers.insert(reply);
-    assert!(turns.askers.remove(id).is_some());
-    let (second, reply) = slots.open();
+    assert!(turns.askers.answer(id, Answer::Done).is_some());
+    let (second, reply) = slots.open(Instant::FAR);
     let newer = turns.askers.insert(reply);
     assert_ne!(id, newer);
     assert!(
-        turns.askers.remove(id).is_none(),
+        turns.askers.answer(id, Answer::Done).is_none(),
         "a late answer finds nothing"
     );
-    assert!(turns.askers.remove(newer).is_some());
+    assert!(turns.askers.answer(newer, Answer::Done).is_some());
     drop((first, second));
 }
