@@ -93,7 +93,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustls", &["gateway/"]),
     ("sha1", &["hash/"]),
     ("signal_hook", &["cli/", "main.rs"]),
-    ("slab", &["engine/", "actor/", "sim/"]),
+    ("slab", &["engine/", "actor/", "sim/", "stress/"]),
     ("socket2", &["host/"]),
     ("tokio", &["gateway/"]),
     ("toml", &["config"]),

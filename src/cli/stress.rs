@@ -19,7 +19,7 @@ const BATCH_USUAL: usize = 32;
 #[command(after_help = AFTER)]
 pub(super) struct Stress {
     /// Threads that send
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=128))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=120))]
     producers: u8,
     /// Operations of all of them together
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=50_000_000))]

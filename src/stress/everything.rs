@@ -21,6 +21,8 @@ pub struct Everything {
     rng: Rng,
     connections: u32,
     recent: Vec<u32>,
+    /// Pushed out of those remembered: it ends next, so that the table stays small.
+    owed: Option<u32>,
 }
 
 impl Everything {
@@ -31,6 +33,7 @@ impl Everything {
             rng: Rng::new(seed),
             connections: 0,
             recent: Vec::new(),
+            owed: None,
         }
     }
 
@@ -79,7 +82,7 @@ impl Everything {
                 self.recent.push(self.connections);
             } else {
                 let at = self.rng.index(CONNECTIONS);
-                self.recent[at] = self.connections;
+                self.owed = Some(std::mem::replace(&mut self.recent[at], self.connections));
             }
             self.connections
         };
@@ -108,6 +111,9 @@ impl Iterator for Everything {
     type Item = Op;
 
     fn next(&mut self) -> Option<Op> {
+        if let Some(connection) = self.owed.take() {
+            return Some(Op::StreamDelete { connection });
+        }
         let dice = self.rng.below(100);
         Some(match dice {
             0..14 => Op::LinkCreate {

@@ -5,19 +5,24 @@ use std::thread;
 
 use crate::actor::mailbox::{Lane, lane_of};
 use crate::actor::reply::AskError;
-use crate::engine::message::{Answer, Message};
+use slab::Slab;
+
+use crate::engine::message::{Answer, Message, Refusal};
 use crate::time::Duration;
 
-use super::side::{Caller, NotTaken, PATIENCE, Side};
+use super::side::{ANSWERS_MAX, Caller, Later, NotTaken, PATIENCE, Side};
 use super::trace::{Mix, Names, Op, Shape};
 use super::wait::{SAMPLE_EVERY, Stopwatch, Waits};
+
+/// Answers that a producer lets wait before it looks at them.
+const COLLECT_AT: usize = 64;
 
 /// How a producer hands its operations over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Changes are told, queries asked, one by one.
+    /// Changes are told, one by one; the answers to queries are fetched later.
     Single,
-    /// So many at a time, all told; the answers to queries are not waited for.
+    /// The same, but changes so many at a time.
     Told(usize),
     /// So many at a time, waiting for all their answers.
     Asked(usize),
@@ -32,6 +37,8 @@ pub struct Tally {
     pub lanes: [LaneTally; 4],
     /// Single fire-and-forget operations, by lane; one in [`SAMPLE_EVERY`].
     pub told: [Waits; 4],
+    /// Questions whose answers are fetched later, by lane.
+    pub later: [Waits; 4],
     /// Questions, by lane.
     pub asked: [Waits; 4],
     /// Whole batches, by operation: a batch's time divided by its length.
@@ -79,6 +86,9 @@ impl Tally {
             mine.stopped += theirs.stopped;
         }
         for (mine, theirs) in self.told.iter_mut().zip(&other.told) {
+            mine.add(theirs);
+        }
+        for (mine, theirs) in self.later.iter_mut().zip(&other.later) {
             mine.add(theirs);
         }
         for (mine, theirs) in self.asked.iter_mut().zip(&other.asked) {
@@ -212,6 +222,12 @@ pub(super) struct Producer<'a> {
     names: &'a Names,
     watch: Stopwatch,
     pub(super) tally: Tally,
+    /// Whether the actor may be ending.
+    ends: bool,
+    /// Answers to be fetched, and what they answer.
+    outstanding: usize,
+    later: Slab<Op>,
+    answers: Vec<Later>,
 }
 
 impl<'a> Producer<'a> {
@@ -220,17 +236,82 @@ impl<'a> Producer<'a> {
             names,
             watch,
             tally: Tally::default(),
+            ends: false,
+            outstanding: 0,
+            later: Slab::new(),
+            answers: Vec::new(),
         }
+    }
+
+    /// One that goes on while the actor ends.
+    pub(super) fn to_the_end(self) -> Self {
+        Self { ends: true, ..self }
     }
 
     fn single(&mut self, caller: &mut impl Caller, ops: &[Op]) {
         for (at, &op) in ops.iter().enumerate() {
             if op.is_query() {
-                self.question_within(caller, op, PATIENCE);
+                self.query(caller, at, op);
             } else {
                 self.tell(caller, at, op);
             }
         }
+        self.collect(caller, true);
+    }
+
+    /// Asks, for the answer to be fetched later. One that has too many to fetch waits for them.
+    fn query(&mut self, caller: &mut impl Caller, at: usize, op: Op) {
+        if !self.has_place() {
+            self.collect(caller, true);
+        }
+        self.tell_with(caller, at, op);
+    }
+
+    /// Whether one more answer may be outstanding.
+    pub(super) fn has_place(&self) -> bool {
+        self.outstanding < ANSWERS_MAX
+    }
+
+    /// Asks, for the answer to be fetched later, where there is a place for it.
+    pub(super) fn tell_with(&mut self, caller: &mut impl Caller, at: usize, op: Op) {
+        let message = self.names.message(op);
+        let lane = self.tally.note_sent(&message);
+        let tag = self.later.insert(op);
+        let result = if at.is_multiple_of(SAMPLE_EVERY) {
+            let (result, nanos) = self.watch.time(|| caller.tell_with(message, tag));
+            self.tally.later[lane as usize].record(nanos);
+            result
+        } else {
+            caller.tell_with(message, tag)
+        };
+        match result {
+            Ok(()) => self.outstanding += 1,
+            Err(_) => {
+                self.later.remove(tag);
+                self.tally.note_told(lane, result);
+            }
+        }
+        if self.outstanding >= COLLECT_AT {
+            self.collect(caller, false);
+        }
+    }
+
+    /// Looks at the answers that have come; with `all`, at those that are still to come too.
+    pub(super) fn collect(&mut self, caller: &mut impl Caller, all: bool) {
+        let mut answers = std::mem::take(&mut self.answers);
+        caller.collect(all, &mut answers);
+        for (tag, outcome) in answers.drain(..) {
+            self.outstanding -= 1;
+            let op = self.later.remove(tag);
+            match &outcome {
+                Ok(Answer::Refused(Refusal::ShuttingDown)) if self.ends => self.tally.refused += 1,
+                Ok(answer) => self.tally.note_answer(op, answer),
+                Err(_) => {}
+            }
+            let lane = lane_of(&self.names.message(op));
+            self.tally.note_asked(lane, outcome.map(|_| ()));
+        }
+        self.answers = answers;
     }
 
     /// Tells the operation at place `at`.
@@ -267,43 +348,58 @@ impl<'a> Producer<'a> {
 
     fn told(&mut self, caller: &mut impl Caller, ops: &[Op], batch: usize) {
         let mut messages = Vec::with_capacity(batch);
-        for part in ops.chunks(batch) {
-            messages.extend(part.iter().map(|&op| self.names.message(op)));
-            let lane = self.tally.note_batch(&messages);
-            let (result, nanos) = self.watch.time(|| caller.tell_batch(&mut messages));
-            self.tally.batches.record(nanos / part.len() as u64);
-            // What is left found no room.
-            let why = result.err().unwrap_or(NotTaken::Full);
-            let left = messages.drain(..).count();
-            for at in 0..part.len() {
-                let result = if at < left { Err(why) } else { Ok(()) };
-                self.tally.note_told(lane, result);
+        for (at, &op) in ops.iter().enumerate() {
+            if op.is_query() {
+                self.query(caller, at, op);
+                continue;
             }
+            messages.push(self.names.message(op));
+            if messages.len() == batch {
+                self.tell_batch(caller, &mut messages);
+            }
+        }
+        if !messages.is_empty() {
+            self.tell_batch(caller, &mut messages);
+        }
+        self.collect(caller, true);
+    }
+
+    fn tell_batch(&mut self, caller: &mut impl Caller, messages: &mut Vec<Message>) {
+        let length = messages.len();
+        let lane = self.tally.note_batch(messages);
+        let (result, nanos) = self.watch.time(|| caller.tell_batch(messages));
+        self.tally.batches.record(nanos / length as u64);
+        // What is left found no room.
+        let why = result.err().unwrap_or(NotTaken::Full);
+        let left = messages.drain(..).count();
+        for at in 0..length {
+            let result = if at < left { Err(why) } else { Ok(()) };
+            self.tally.note_told(lane, result);
         }
     }
 
     fn asked(&mut self, caller: &mut impl Caller, ops: &[Op], batch: usize) {
+        let (mut messages, mut answers) = (Vec::with_capacity(batch), Vec::with_capacity(batch));
         for part in ops.chunks(batch) {
-            let messages: Vec<_> = part.iter().map(|&op| self.names.message(op)).collect();
+            messages.extend(part.iter().map(|&op| self.names.message(op)));
             let lane = self.tally.note_batch(&messages);
-            let (result, nanos) = self.watch.time(|| caller.ask_batch(messages, PATIENCE));
+            let (result, nanos) = self
+                .watch
+                .time(|| caller.ask_batch(&mut messages, &mut answers, PATIENCE));
             self.tally.batches.record(nanos / part.len() as u64);
-            match &result {
-                Ok(answers) if answers.len() == part.len() => {
-                    for (&op, answer) in part.iter().zip(answers) {
-                        self.tally.note_answer(op, answer);
-                    }
+            messages.clear();
+            if result.is_ok() && answers.len() != part.len() {
+                self.tally.misfits += 1;
+                let text = format!("{} answers for {} operations", answers.len(), part.len());
+                self.tally.misfit.get_or_insert(text);
+            }
+            if result.is_ok() {
+                for (&op, answer) in part.iter().zip(&answers) {
+                    self.tally.note_answer(op, answer);
                 }
-                Ok(answers) => {
-                    self.tally.misfits += 1;
-                    let text = format!("{} answers for {} operations", answers.len(), part.len());
-                    self.tally.misfit.get_or_insert(text);
-                }
-                Err(_) => {}
             }
             for _ in part {
-                self.tally
-                    .note_asked(lane, result.as_ref().map(|_| ()).map_err(|&error| error));
+                self.tally.note_asked(lane, result);
             }
         }
     }

@@ -30,11 +30,9 @@ use super::side::{Actor, Caller, PATIENCE, Side};
 use super::trace::{Mix, Names, Op};
 use super::wait::Stopwatch;
 
-/// One operation in so many waits for its answer, so that callers hear of what was shed.
-const ASK_EVERY: usize = 64;
-
-/// How long it waits.
-const ASK_PATIENCE: Duration = Duration::from_millis(100);
+/// Of one operation in so many the answer is wanted, so that callers hear of what was shed. Nobody waits for it: whoever waits
+/// does not overload.
+const ASK_EVERY: usize = 16;
 
 /// One operation in so many is a listing, for the low lane.
 const LIST_EVERY: usize = 16;
@@ -143,7 +141,7 @@ fn flood(side: &Actor, names: &Names, work: &[Vec<Op>], watch: Stopwatch) -> (Ta
             .map(|ops| {
                 let (sent, mut caller) = (&sent, side.caller());
                 scope.spawn(move || {
-                    let mut producer = load::Producer::new(names, watch);
+                    let mut producer = load::Producer::new(names, watch).to_the_end();
                     for (at, &op) in ops.iter().enumerate() {
                         if sent.fetch_add(1, Ordering::Relaxed) == end_at {
                             for _ in 0..SHUTDOWNS {
@@ -158,12 +156,13 @@ fn flood(side: &Actor, names: &Names, work: &[Vec<Op>], watch: Stopwatch) -> (Ta
                             }
                             other => other,
                         };
-                        if at % ASK_EVERY == ASK_EVERY - 1 {
-                            producer.question_within(&mut caller, op, ASK_PATIENCE);
+                        if at % ASK_EVERY == ASK_EVERY - 1 && producer.has_place() {
+                            producer.tell_with(&mut caller, at, op);
                         } else {
                             producer.tell(&mut caller, at, op);
                         }
                     }
+                    producer.collect(&mut caller, true);
                     producer.tally
                 })
             })

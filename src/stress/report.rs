@@ -99,7 +99,8 @@ pub struct TransferRow {
 /// Waits of one kind of call in one lane.
 #[derive(Clone, Debug, Serialize)]
 pub struct WaitRow {
-    /// `tell`, `ask` or `batch` (there by operation: the batch's time divided by its length).
+    /// `tell`, `later` (to ask for an answer that is fetched later), `ask`, or `batch` (there by operation: the batch's time
+    /// divided by its length).
     pub mode: &'static str,
     /// `all` for batches.
     pub lane: &'static str,
@@ -225,6 +226,7 @@ pub fn wait_rows(tally: &Tally) -> Vec<WaitRow> {
             .collect::<Vec<_>>()
     };
     let mut rows = by_lane("tell", &tally.told);
+    rows.extend(by_lane("later", &tally.later));
     rows.extend(by_lane("ask", &tally.asked));
     rows.push(WaitRow {
         mode: "batch",

@@ -6,7 +6,7 @@ use crate::metrics::Metrics;
 use crate::runtime::{Runtime, StartError};
 use crate::time::Duration;
 
-use super::locked::{Bounds, Locked};
+use super::locked::{Locked, Times};
 use super::side::{Actor, PATIENCE, Twin};
 
 /// How the queue under load is made.
@@ -85,7 +85,7 @@ pub fn twin() -> Twin {
         capacity: 1,
         policy: Backpressure::Block,
     });
-    Twin::new(Locked::new(Bounds::of(&config)))
+    Twin::new(Locked::new(Times::of(&config)))
 }
 
 /// How much `after` counted that `before` had not.

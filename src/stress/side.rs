@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::actor::completion::{Completion, CompletionQueue};
 use crate::actor::handle::{Handle, SendError};
 use crate::actor::reply::AskError;
 use crate::engine::message::{Answer, Message};
@@ -22,7 +23,7 @@ pub trait Side: Sync {
 
     /// One more producer.
     fn caller(&self) -> Self::Caller;
-    /// Waits until everything sent is carried out; the figures then, where there are any.
+    /// Waits until everything sent is carried out; the figures then, where there are any. Nobody else may send meanwhile.
     ///
     /// # Errors
     /// It does not come to rest.
@@ -38,6 +39,9 @@ pub enum NotTaken {
     Stopped,
 }
 
+/// An answer that was not waited for: what was given with the question, and how it went.
+pub type Later = (usize, Result<Answer, AskError>);
+
 /// One producer's way.
 pub trait Caller: Send {
     /// Carried out sometime; no answer.
@@ -50,6 +54,13 @@ pub trait Caller: Send {
     /// # Errors
     /// When it has ended.
     fn tell_batch(&mut self, messages: &mut Vec<Message>) -> Result<usize, NotTaken>;
+    /// Asks, and goes on; the answer comes with [`Self::collect`] under `tag`.
+    ///
+    /// # Errors
+    /// When it was not taken.
+    fn tell_with(&mut self, message: Message, tag: usize) -> Result<(), NotTaken>;
+    /// The answers that came since; with `all`, those still to come too.
+    fn collect(&mut self, all: bool, answers: &mut Vec<Later>);
     /// Waits for the answer.
     ///
     /// # Errors
@@ -61,9 +72,10 @@ pub trait Caller: Send {
     /// When there are none in time.
     fn ask_batch(
         &mut self,
-        messages: Vec<Message>,
+        messages: &mut Vec<Message>,
+        answers: &mut Vec<Answer>,
         timeout: Duration,
-    ) -> Result<Vec<Answer>, AskError>;
+    ) -> Result<(), AskError>;
 }
 
 /// The actor.
@@ -71,11 +83,14 @@ pub trait Caller: Send {
 pub struct Actor(pub Handle);
 
 impl Side for Actor {
-    type Caller = Handle;
+    type Caller = ActorCaller;
     const NAME: &'static str = "actor";
 
-    fn caller(&self) -> Handle {
-        self.0.clone()
+    fn caller(&self) -> ActorCaller {
+        ActorCaller {
+            handle: self.0.clone(),
+            queue: CompletionQueue::new(ANSWERS_MAX),
+        }
     }
 
     fn settle(&self) -> Result<Option<Box<Metrics>>, AskError> {
@@ -83,7 +98,13 @@ impl Side for Actor {
         let deadline = self.0.clock().now() + PATIENCE;
         loop {
             let metrics = self.0.metrics(PATIENCE)?;
-            if metrics.messages.messages_queued_current == 0 {
+            // The question itself is being answered, so it waits no more, but its room may not have been given back.
+            let lanes = metrics.lanes.iter().map(|lane| lane.figures);
+            let is_quiet = lanes.into_iter().all(|lane| {
+                let done = lane.processed + lane.rejected + lane.shed + lane.expired;
+                lane.sent == done + lane.cancelled
+            });
+            if is_quiet {
                 return Ok(Some(metrics));
             }
             if self.0.clock().now() > deadline {
@@ -93,31 +114,68 @@ impl Side for Actor {
     }
 }
 
-impl Caller for Handle {
+/// Answers that one producer may have outstanding.
+pub const ANSWERS_MAX: usize = 1024;
+
+/// One producer's handle, and where its answers land.
+#[derive(Debug)]
+pub struct ActorCaller {
+    handle: Handle,
+    queue: CompletionQueue,
+}
+
+impl Caller for ActorCaller {
     fn tell(&mut self, message: Message) -> Result<(), NotTaken> {
-        Self::tell(self, message).map_err(|error| match error {
-            SendError::Full(_) => NotTaken::Full,
-            SendError::Stopped(_) => NotTaken::Stopped,
-        })
+        self.handle.tell(message).map_err(not_taken)
     }
 
     fn tell_batch(&mut self, messages: &mut Vec<Message>) -> Result<usize, NotTaken> {
-        Self::tell_batch(self, messages).map_err(|_| NotTaken::Stopped)
+        match self.handle.tell_batch(messages) {
+            Ok(taken) => Ok(taken),
+            Err(AskError::Stopped) => Err(NotTaken::Stopped),
+            Err(_) => Err(NotTaken::Full),
+        }
+    }
+
+    fn tell_with(&mut self, message: Message, tag: usize) -> Result<(), NotTaken> {
+        self.handle
+            .tell_with(message, &self.queue, tag as u64)
+            .map_err(not_taken)
+    }
+
+    fn collect(&mut self, all: bool, answers: &mut Vec<Later>) {
+        loop {
+            let next = if all {
+                self.queue.next(PATIENCE)
+            } else {
+                self.queue.try_next()
+            };
+            let Some(Completion { tag, outcome }) = next else {
+                return;
+            };
+            answers.push((usize::try_from(tag).unwrap_or(usize::MAX), outcome));
+        }
     }
 
     fn ask(&mut self, message: Message, timeout: Duration) -> Result<Answer, AskError> {
-        Self::ask(self, message, timeout)
+        self.handle.ask(message, timeout)
     }
 
     fn ask_batch(
         &mut self,
-        messages: Vec<Message>,
+        messages: &mut Vec<Message>,
+        answers: &mut Vec<Answer>,
         timeout: Duration,
-    ) -> Result<Vec<Answer>, AskError> {
-        messages
-            .into_iter()
-            .map(|message| Self::ask(self, message, timeout))
-            .collect()
+    ) -> Result<(), AskError> {
+        self.handle.ask_batch(messages, answers, timeout)
+    }
+}
+
+/// Producers collect before their places are used up, so there is always one.
+fn not_taken(error: SendError) -> NotTaken {
+    match error {
+        SendError::Full(_) | SendError::NoPlace(_) => NotTaken::Full,
+        SendError::Stopped(_) => NotTaken::Stopped,
     }
 }
 
@@ -126,6 +184,13 @@ impl Caller for Handle {
 pub struct Twin {
     table: Arc<Locked>,
     clock: Clock,
+}
+
+/// One producer's way to it.
+#[derive(Debug)]
+pub struct TwinCaller {
+    twin: Twin,
+    answers: Vec<Later>,
 }
 
 impl Twin {
@@ -154,11 +219,14 @@ impl Twin {
 }
 
 impl Side for Twin {
-    type Caller = Self;
+    type Caller = TwinCaller;
     const NAME: &'static str = "locked";
 
-    fn caller(&self) -> Self {
-        self.clone()
+    fn caller(&self) -> TwinCaller {
+        TwinCaller {
+            twin: self.clone(),
+            answers: Vec::new(),
+        }
     }
 
     fn settle(&self) -> Result<Option<Box<Metrics>>, AskError> {
@@ -167,29 +235,42 @@ impl Side for Twin {
     }
 }
 
-impl Caller for Twin {
+impl Caller for TwinCaller {
     fn tell(&mut self, message: Message) -> Result<(), NotTaken> {
-        self.apply(&message);
+        self.twin.apply(&message);
         Ok(())
     }
 
     fn tell_batch(&mut self, messages: &mut Vec<Message>) -> Result<usize, NotTaken> {
         let count = messages.len();
         for message in messages.drain(..) {
-            self.apply(&message);
+            self.twin.apply(&message);
         }
         Ok(count)
     }
 
+    fn tell_with(&mut self, message: Message, tag: usize) -> Result<(), NotTaken> {
+        // Nobody has to wait for an answer that is there.
+        self.answers.push((tag, Ok(self.twin.apply(&message))));
+        Ok(())
+    }
+
+    fn collect(&mut self, _all: bool, answers: &mut Vec<Later>) {
+        answers.append(&mut self.answers);
+    }
+
     fn ask(&mut self, message: Message, _timeout: Duration) -> Result<Answer, AskError> {
-        Ok(self.apply(&message))
+        Ok(self.twin.apply(&message))
     }
 
     fn ask_batch(
         &mut self,
-        messages: Vec<Message>,
+        messages: &mut Vec<Message>,
+        answers: &mut Vec<Answer>,
         _timeout: Duration,
-    ) -> Result<Vec<Answer>, AskError> {
-        Ok(messages.iter().map(|message| self.apply(message)).collect())
+    ) -> Result<(), AskError> {
+        answers.clear();
+        answers.extend(messages.drain(..).map(|message| self.twin.apply(&message)));
+        Ok(())
     }
 }

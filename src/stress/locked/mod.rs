@@ -33,27 +33,18 @@ use crate::time::{Duration, Instant};
 
 use record::{Link, Swarm};
 
-/// Bounds and times, as configured.
+/// How long an address is left alone.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Streams of all links together.
-    pub streams_max: usize,
-    /// Links.
-    pub links_max: usize,
-    /// First pause after a stream that worked.
-    pub retry_first: Duration,
-    /// How long an address is left alone.
+pub struct Times {
+    /// That failed a handshake.
     pub ignore: Duration,
 }
 
-impl Bounds {
+impl Times {
     /// Those that the engine takes from `config`.
     #[must_use]
-    pub fn of(config: &Config) -> Self {
+    pub const fn of(config: &Config) -> Self {
         Self {
-            streams_max: config.peer.max_links as usize,
-            links_max: crate::engine::settings::LINKS_MAX,
-            retry_first: Duration::from_secs(config.links.retry_first_s),
             ignore: Duration::from_secs(config.links.ignore_s),
         }
     }
@@ -75,7 +66,7 @@ type Streams = HashMap<ConnectionId, (SocketAddr, Option<SwarmId>)>;
 /// The table. All of it may be used from any thread.
 #[derive(Debug)]
 pub struct Locked {
-    bounds: Bounds,
+    times: Times,
     swarms: RwLock<Swarms>,
     links: RwLock<Links>,
     streams: RwLock<Streams>,
@@ -86,9 +77,9 @@ pub struct Locked {
 impl Locked {
     /// An empty one.
     #[must_use]
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(times: Times) -> Self {
         Self {
-            bounds,
+            times,
             swarms: RwLock::default(),
             links: RwLock::default(),
             streams: RwLock::default(),
@@ -109,7 +100,7 @@ impl Locked {
                 carrier: Carrier::Outside(connection),
             } => self.stream_add(address, direction, swarm, connection),
             Message::StreamDelete { stream } => {
-                self.stream_delete(connection_of(stream), now);
+                self.stream_delete(connection_of(stream));
                 Ok(Answer::Done)
             }
             Message::Account {
@@ -163,7 +154,7 @@ impl Locked {
         let mut counts = [0; 4];
         #[allow(clippy::iter_over_hash_type, reason = "a sum has no order")]
         for link in read(&self.links).values() {
-            counts[read(link).standing.ordinal()] += 1;
+            counts[read(link).state().ordinal()] += 1;
         }
         counts
     }

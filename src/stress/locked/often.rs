@@ -8,6 +8,9 @@ use crate::engine::message::{Accounting, Answer, Direction, Refusal};
 use crate::ids::{ConnectionId, LinkId, SwarmId};
 use crate::time::Instant;
 
+use crate::engine::settings::{LINK_STREAMS_MAX, LINKS_MAX, OUTSIDE_STREAMS_MAX};
+use crate::engine::table::link::PINNED_RETRY_FIRST;
+
 use super::record::{Held, Link, Swarm, Tie};
 use super::{Locked, read, stream_of, write};
 
@@ -33,7 +36,7 @@ impl Locked {
         }
         let mut links = write(&self.links);
         // Somebody else may have been faster.
-        if !links.contains_key(&address) && links.len() >= self.bounds.links_max {
+        if !links.contains_key(&address) && links.len() >= LINKS_MAX {
             return Err(Refusal::Full);
         }
         let link = links.entry(address).or_insert_with(|| self.link(address));
@@ -64,14 +67,15 @@ impl Locked {
     ) -> Result<Answer, Refusal> {
         let address = address::canonical(address);
         let swarms = read(&self.swarms);
-        let swarm = match swarm {
-            Some(id) => Some(swarms.by_id.get(&id).ok_or(Refusal::UnknownSwarm)?),
+        let named = swarm.map(|id| swarms.by_id.get(&id).ok_or(Refusal::UnknownSwarm));
+        let mut guard = match named {
+            Some(Ok(swarm)) => Some(write(swarm)),
+            Some(Err(refusal)) => return Err(self.unless_unknown(address, direction, refusal)),
             None => None,
         };
-        let mut swarm = swarm.map(|swarm| write(swarm));
-        let swarm = swarm.as_deref_mut();
+        let swarm = guard.as_deref_mut();
         if swarm.as_ref().is_some_and(|swarm| !swarm.on) {
-            return Err(Refusal::WrongState);
+            return Err(self.unless_unknown(address, direction, Refusal::WrongState));
         }
         let held = Held {
             connection,
@@ -90,7 +94,7 @@ impl Locked {
             return Err(Refusal::UnknownLink);
         }
         let mut links = write(&self.links);
-        if !links.contains_key(&address) && links.len() >= self.bounds.links_max {
+        if !links.contains_key(&address) && links.len() >= LINKS_MAX {
             return Err(Refusal::Full);
         }
         let link = links.entry(address).or_insert_with(|| self.link(address));
@@ -102,6 +106,20 @@ impl Locked {
             links.remove(&address);
         }
         result
+    }
+
+    /// That the link is not there comes before what is wrong with the swarm.
+    fn unless_unknown(
+        &self,
+        address: SocketAddr,
+        direction: Direction,
+        refusal: Refusal,
+    ) -> Refusal {
+        let is_known = || read(&self.links).contains_key(&address);
+        match direction {
+            Direction::Outgoing if !is_known() => Refusal::UnknownLink,
+            _ => refusal,
+        }
     }
 
     /// Hangs a stream on its link.
@@ -120,12 +138,14 @@ impl Locked {
             if streams.contains_key(&held.connection) {
                 return Err(Refusal::AlreadyConnected);
             }
-            if streams.len() >= self.bounds.streams_max {
+            if streams.len() >= OUTSIDE_STREAMS_MAX {
+                return Err(Refusal::Full);
+            }
+            if link.streams.len() >= LINK_STREAMS_MAX {
                 return Err(Refusal::Full);
             }
             streams.insert(held.connection, (link.address, held.swarm));
         }
-        link.worked();
         match swarm {
             Some(swarm) => swarm.change(link, |link| link.streams.push(held)),
             None => link.streams.push(held),
@@ -133,7 +153,7 @@ impl Locked {
         Ok(Answer::Stream(stream_of(held.connection)))
     }
 
-    pub(super) fn stream_delete(&self, connection: ConnectionId, now: impl Fn() -> Instant) {
+    pub(super) fn stream_delete(&self, connection: ConnectionId) {
         let swarms = read(&self.swarms);
         loop {
             let known = read(&self.streams).get(&connection).copied();
@@ -154,12 +174,11 @@ impl Locked {
                 None => return,
             }
             write(&self.streams).remove(&connection);
-            let gone = |link: &mut Link| link.streams.retain(|held| held.connection != connection);
+            let gone = |link: &mut Link| link.drop_stream(connection);
             match swarm.as_deref_mut() {
                 Some(swarm) => swarm.change(&mut link, gone),
                 None => gone(&mut link),
             }
-            self.rest(&mut link, &now);
             let is_unused = link.is_unused();
             drop(link);
             drop(links);
@@ -188,15 +207,11 @@ impl Locked {
             return;
         };
         let mut link = write(link);
-        match verdict {
-            Accounting::Member => {
-                self.admit(&mut swarm, &mut link);
-                return;
-            }
-            Accounting::Leaves | Accounting::Failed => {
-                self.expel(&mut swarm, &mut link, verdict, &now);
-            }
+        if verdict == Accounting::Member {
+            self.admit(&mut swarm, &mut link);
+            return;
         }
+        self.expel(&mut swarm, &mut link, verdict, &now);
         let is_unused = link.is_unused();
         drop(link);
         drop(links);
@@ -211,22 +226,21 @@ impl Locked {
             return;
         }
         let id = swarm.id;
-        let free = |held: &Held| !held.member && held.swarm.is_none_or(|named| named == id);
-        let Some(place) = link.streams.iter().position(free) else {
+        let Some(Held { connection, .. }) = link.unaccounted(id) else {
             return;
         };
-        let connection = link.streams[place].connection;
         swarm.change(link, |link| {
-            let held = &mut link.streams[place];
-            held.member = true;
-            held.swarm = Some(id);
+            if let Some(held) = link.stream_mut(connection) {
+                held.member = true;
+                held.swarm = Some(id);
+            }
         });
         if let Some((_, named)) = write(&self.streams).get_mut(&connection) {
             *named = Some(id);
         }
     }
 
-    /// It is a member no longer.
+    /// It leaves the swarm, or could not enter it: it is no candidate any more unless a person named it, and its stream is over.
     fn expel(
         &self,
         swarm: &mut Swarm,
@@ -235,22 +249,32 @@ impl Locked {
         now: &impl Fn() -> Instant,
     ) {
         let id = swarm.id;
+        if !link.is_tied(id) {
+            return;
+        }
+        let is_pinned = link.ties.get(&id).is_some_and(|tie| tie.pinned);
+        let (why, usual) = match verdict {
+            Accounting::Failed => ("failed", Some(self.times.ignore)),
+            Accounting::Leaves | Accounting::Member => ("left", None),
+        };
+        let pause = if is_pinned {
+            Some(PINNED_RETRY_FIRST)
+        } else {
+            usual
+        };
+        if let Some(pause) = pause {
+            swarm.ignore(link.address, now() + pause, why);
+        }
+        let stream = link.member(id).or_else(|| link.unaccounted(id));
         swarm.change(link, |link| {
-            let is = |held: &&mut Held| held.member && held.swarm == Some(id);
-            if let Some(held) = link.streams.iter_mut().find(is) {
-                held.member = false;
+            if !is_pinned {
+                link.ties.remove(&id);
+            }
+            if let Some(Held { connection, .. }) = stream {
+                link.drop_stream(connection);
+                write(&self.streams).remove(&connection);
             }
         });
-        if verdict == Accounting::Failed {
-            swarm.ignore(link.address, now() + self.bounds.ignore, "failures");
-        }
-    }
-
-    /// What becomes of a link when a stream of it is gone.
-    pub(super) fn rest(&self, link: &mut Link, now: &impl Fn() -> Instant) {
-        if link.streams.is_empty() {
-            link.rests(now() + self.bounds.retry_first);
-        }
     }
 
     /// Forgets the link of `address` if it is still unused.

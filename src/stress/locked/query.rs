@@ -1,6 +1,5 @@
 //! Those that only look: everything is taken shared.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::codec::address;
@@ -8,7 +7,6 @@ use crate::engine::message::{Answer, Direction, IgnoredAddress, Refusal};
 use crate::ids::{InfoHash, SwarmId};
 use crate::time::Instant;
 
-use super::record::Standing;
 use super::{Locked, read};
 
 impl Locked {
@@ -33,7 +31,7 @@ impl Locked {
     pub(super) fn link_find(&self, address: SocketAddr, swarm: SwarmId) -> Result<Answer, Refusal> {
         let swarms = read(&self.swarms);
         if !swarms.by_id.contains_key(&swarm) {
-            return Err(Refusal::UnknownSwarm);
+            return Ok(Answer::Found(None));
         }
         let links = read(&self.links);
         let link = links
@@ -86,32 +84,12 @@ impl Locked {
     ) -> Result<Answer, Refusal> {
         let swarms = read(&self.swarms);
         let swarm = read(swarms.by_id.get(&swarm).ok_or(Refusal::UnknownSwarm)?);
-        let links = read(&self.links);
         let time = now();
-        let mut all: BTreeMap<SocketAddr, (Instant, &'static str)> = swarm
+        let addresses = swarm
             .ignored
             .iter()
             .filter(|(_, (until, _))| *until > time)
-            .map(|(&address, &ignored)| (address, ignored))
-            .collect();
-        #[allow(clippy::iter_over_hash_type, reason = "they are sorted afterwards")]
-        for &address in &swarm.links {
-            let Some(link) = links.get(&address).map(|link| read(link)) else {
-                continue;
-            };
-            if let Standing::Ignored(until, why) = link.standing
-                && until > time
-                && link.belongs(swarm.id)
-            {
-                let entry = all.entry(address).or_insert((until, why));
-                if entry.0 < until {
-                    *entry = (until, why);
-                }
-            }
-        }
-        let addresses = all
-            .into_iter()
-            .map(|(address, (until, why))| IgnoredAddress {
+            .map(|(&address, &(until, why))| IgnoredAddress {
                 address,
                 until,
                 why,

@@ -4,38 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 
 use crate::engine::message::{Direction, LinkSummary, LinksCount};
+use crate::engine::table::IGNORED_MAX;
+use crate::engine::table::link::LinkState;
 use crate::ids::{ConnectionId, InfoHash, LinkId, SwarmId};
 use crate::time::Instant;
-
-/// Where a link stands. Nobody is dialled here, so it is never on the way up.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Standing {
-    /// May be dialled, but not before this.
-    Disconnected(Instant),
-    /// It has a stream.
-    Established,
-    /// Left alone until then, and why.
-    Ignored(Instant, &'static str),
-}
-
-impl Standing {
-    /// Place in a count by state; 1 is on the way up.
-    pub(super) const fn ordinal(self) -> usize {
-        match self {
-            Self::Disconnected(_) => 0,
-            Self::Established => 2,
-            Self::Ignored(..) => 3,
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Disconnected(_) => "disconnected",
-            Self::Established => "established",
-            Self::Ignored(..) => "ignored",
-        }
-    }
-}
 
 /// How a link belongs to a swarm, but for its streams.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,8 +30,6 @@ pub(super) struct Held {
 pub(super) struct Link {
     pub(super) id: LinkId,
     pub(super) address: SocketAddr,
-    pub(super) standing: Standing,
-    pub(super) attempts: u32,
     pub(super) dialable: bool,
     pub(super) ties: BTreeMap<SwarmId, Tie>,
     /// Oldest first.
@@ -71,19 +41,25 @@ impl Link {
         Self {
             id,
             address,
-            standing: Standing::Disconnected(Instant::ZERO),
-            attempts: 0,
             dialable: false,
             ties: BTreeMap::new(),
             streams: Vec::new(),
         }
     }
 
-    /// Whether nothing holds it: no swarm, no stream, nothing to be avoided.
+    /// Whether nothing holds it: no swarm, no stream.
     pub(super) fn is_unused(&self) -> bool {
-        self.ties.is_empty()
-            && self.streams.is_empty()
-            && !matches!(self.standing, Standing::Ignored(..))
+        self.ties.is_empty() && self.streams.is_empty()
+    }
+
+    /// Disconnected, or established. Nobody is dialled here and no address is found out, so it is never anything else.
+    pub(super) const fn state(&self) -> LinkState {
+        if self.streams.is_empty() {
+            let not_before = Instant::ZERO;
+            LinkState::Disconnected { not_before }
+        } else {
+            LinkState::Established
+        }
     }
 
     pub(super) fn stream(&self, connection: ConnectionId) -> Option<Held> {
@@ -121,24 +97,27 @@ impl Link {
             } else {
                 Direction::Incoming
             },
-            state: self.standing.name(),
+            state: self.state().name(),
             member: member.is_some(),
             pinned: self.ties.get(&swarm).is_some_and(|tie| tie.pinned),
-            attempts: self.attempts,
+            attempts: 0,
         }
     }
 
-    /// A stream of it is up.
-    pub(super) fn worked(&mut self) {
-        self.attempts = 0;
-        self.standing = Standing::Established;
+    /// Its oldest stream that is in no swarm yet and may be in this one.
+    pub(super) fn unaccounted(&self, swarm: SwarmId) -> Option<Held> {
+        let mut streams = self.streams.iter();
+        let is_free = |held: &&Held| !held.member && held.swarm.is_none_or(|named| named == swarm);
+        streams.find(is_free).copied()
     }
 
-    /// A stream of it is gone, for a reason that says nothing of the address.
-    pub(super) fn rests(&mut self, not_before: Instant) {
-        if self.streams.is_empty() && !matches!(self.standing, Standing::Ignored(..)) {
-            self.standing = Standing::Disconnected(not_before);
-        }
+    pub(super) fn stream_mut(&mut self, connection: ConnectionId) -> Option<&mut Held> {
+        let mut streams = self.streams.iter_mut();
+        streams.find(|held| held.connection == connection)
+    }
+
+    pub(super) fn drop_stream(&mut self, connection: ConnectionId) {
+        self.streams.retain(|held| held.connection != connection);
     }
 }
 
@@ -217,8 +196,17 @@ impl Swarm {
         }
     }
 
-    /// Leaves `address` alone until `until`; again renews.
+    /// Leaves `address` alone until `until`; again renews. Beyond the bound the one that ends first is forgotten.
     pub(super) fn ignore(&mut self, address: SocketAddr, until: Instant, why: &'static str) {
+        if self.ignored.len() >= IGNORED_MAX && !self.ignored.contains_key(&address) {
+            let all = self
+                .ignored
+                .iter()
+                .map(|(address, (until, _))| (*until, *address));
+            if let Some((_, first)) = all.min() {
+                self.ignored.remove(&first);
+            }
+        }
         self.ignored.insert(address, (until, why));
     }
 }

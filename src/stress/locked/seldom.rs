@@ -8,10 +8,13 @@ use std::sync::{Arc, RwLock};
 use crate::codec::address;
 use crate::engine::message::{Answer, Direction, Refusal};
 use crate::ids::{ConnectionId, InfoHash, SwarmId};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
-use super::record::{Link, Standing, Swarm};
-use super::{Locked, Swarms, read, write};
+use super::record::{Link, Swarm};
+use super::{Links, Locked, Swarms, read, write};
+
+/// An address whose peer is connected by another is left alone for so long.
+const DUPLICATE_PAUSE: Duration = Duration::from_secs(120);
 
 impl Locked {
     pub(super) fn swarm_add(&self, info_hash: InfoHash, links_min: u32) -> Result<Answer, Refusal> {
@@ -69,7 +72,6 @@ impl Locked {
                     link.ties.remove(&id);
                 }
             });
-            link.rests(Instant::ZERO);
             let is_unused = link.is_unused();
             drop(link);
             if is_unused {
@@ -90,8 +92,7 @@ impl Locked {
         let entry = links.get(&address).ok_or(Refusal::UnknownLink)?;
         let entry = Arc::clone(entry);
         let mut link = write(&entry);
-        let rests = matches!(link.standing, Standing::Disconnected(_));
-        if !link.dialable || !link.streams.is_empty() || !rests {
+        if !link.dialable || !link.streams.is_empty() {
             return Err(Refusal::WrongState);
         }
         let to = address::canonical(to);
@@ -106,7 +107,6 @@ impl Locked {
         }
         links.remove(&address);
         link.address = to;
-        link.standing = Standing::Disconnected(Instant::ZERO);
         for id in link.ties.keys() {
             if let Some(swarm) = swarms.by_id.get(id) {
                 let mut swarm = write(swarm);
@@ -129,9 +129,7 @@ impl Locked {
         let mut link = write(&entry);
         let is_pinned = link.ties.values().any(|tie| tie.pinned);
         self.drop_streams(&swarms, &mut link);
-        if preserve || (is_pinned && !force) {
-            link.rests(Instant::ZERO);
-        } else {
+        if force || !(is_pinned || preserve) {
             let ties: Vec<SwarmId> = link.ties.keys().copied().collect();
             for id in ties {
                 if let Some(swarm) = swarms.by_id.get(&id) {
@@ -166,11 +164,116 @@ impl Locked {
 
     pub(super) fn stream_replace(
         &self,
-        _old: ConnectionId,
-        _new: ConnectionId,
-        _direction: Direction,
-        _now: impl Fn() -> Instant,
+        old: ConnectionId,
+        new: ConnectionId,
+        direction: Direction,
+        now: impl Fn() -> Instant,
     ) -> Result<Answer, Refusal> {
+        let swarms = write(&self.swarms);
+        let mut links = write(&self.links);
+        let place = |connection| read(&self.streams).get(&connection).copied();
+        let Some((from, named)) = place(old) else {
+            // What is gone leaves nothing to take over.
+            return Ok(Answer::Done);
+        };
+        let swarm = named.and_then(|id| swarms.by_id.get(&id));
+        let mut swarm = swarm.map(|swarm| write(swarm));
+        let Some((to, other)) = place(new) else {
+            self.take_off(swarm.as_deref_mut(), &mut links, from, old);
+            return Ok(Answer::Done);
+        };
+        if old != new && other.is_some() && other != named {
+            return Err(Refusal::WrongState);
+        }
+        let outgoing = direction == Direction::Outgoing;
+        let turn = |link: &mut Link| {
+            if let Some(held) = link.stream_mut(new) {
+                held.outgoing = outgoing;
+            }
+        };
+        {
+            // It names the swarm of the old one, or none: of that one nothing is counted.
+            let entry = Arc::clone(links.get(&to).ok_or(Refusal::UnknownLink)?);
+            let mut link = write(&entry);
+            match swarm.as_deref_mut() {
+                Some(swarm) => swarm.change(&mut link, turn),
+                None => turn(&mut link),
+            }
+        }
+        if old == new {
+            return Ok(Answer::Done);
+        }
+        let was_member = links
+            .get(&from)
+            .and_then(|link| read(link).stream(old))
+            .is_some_and(|held| held.member);
+        self.take_off_keeping(swarm.as_deref_mut(), &links, from, old);
+        if let Some(swarm) = swarm.as_deref_mut() {
+            let entry = Arc::clone(links.get(&to).ok_or(Refusal::UnknownLink)?);
+            let mut link = write(&entry);
+            let may = !was_member || link.member(swarm.id).is_none();
+            let is_unnamed = other.is_none();
+            if may {
+                let id = swarm.id;
+                swarm.change(&mut link, |link| {
+                    if let Some(held) = link.stream_mut(new)
+                        && (was_member || is_unnamed)
+                    {
+                        held.swarm = Some(id);
+                        held.member |= was_member;
+                    }
+                });
+                if let Some((_, named)) = write(&self.streams).get_mut(&new) {
+                    *named = Some(id);
+                }
+            }
+        }
+        if from != to {
+            let is_dialable = links.get(&from).is_some_and(|link| read(link).dialable);
+            if let Some(swarm) = swarm.as_deref_mut().filter(|_| is_dialable) {
+                // The peer is connected by its other address: no need to dial it at this one.
+                swarm.ignore(from, now() + DUPLICATE_PAUSE, "duplicate");
+            }
+            if links.get(&from).is_some_and(|link| read(link).is_unused()) {
+                links.remove(&from);
+            }
+        }
         Ok(Answer::Done)
+    }
+
+    /// Takes a stream off its link, and forgets the link when it was all there was of it.
+    fn take_off(
+        &self,
+        swarm: Option<&mut Swarm>,
+        links: &mut Links,
+        address: SocketAddr,
+        connection: ConnectionId,
+    ) {
+        self.take_off_keeping(swarm, links, address, connection);
+        if links
+            .get(&address)
+            .is_some_and(|link| read(link).is_unused())
+        {
+            links.remove(&address);
+        }
+    }
+
+    fn take_off_keeping(
+        &self,
+        swarm: Option<&mut Swarm>,
+        links: &Links,
+        address: SocketAddr,
+        connection: ConnectionId,
+    ) {
+        write(&self.streams).remove(&connection);
+        let Some(link) = links.get(&address) else {
+            return;
+        };
+        let mut link = write(link);
+        let gone = |link: &mut Link| link.drop_stream(connection);
+        match swarm {
+            Some(swarm) => swarm.change(&mut link, gone),
+            None => gone(&mut link),
+        }
     }
 }
