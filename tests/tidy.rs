@@ -79,6 +79,7 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("env_logger", &["cli/", "main.rs"]),
+    ("hashbrown", &["engine/table/index"]),
     ("hdrhistogram", &["metrics", "actor/", "stress/"]),
     ("hickory_resolver", &["gateway/"]),
     ("indicatif", &["cli/"]),

@@ -41,6 +41,9 @@ impl<H: Host, C: Core> Loop<H, C> {
                 left = left.saturating_sub_unsigned(operations);
             }
             self.budgets[at] = left.min(0);
+            if lane == Lane::High && left <= 0 && self.inbox.has(lane) {
+                self.figures.turns.turns_high_left += 1;
+            }
         }
         self.inbox.release();
         if taken > 0 {

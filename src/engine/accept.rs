@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 
 use crate::codec::extension::ExtendedHandshake;
 use crate::codec::wire::{Features, HANDSHAKE_BYTES, Handshake, Message};
-use crate::events::{self, Event};
-use crate::ids::{PeerId, SessionId, SocketId, StreamId, SwarmId};
+use crate::events::Event;
+use crate::ids::{InfoHash, PeerId, SessionId, SocketId, StreamId, SwarmId};
 
 use super::Engine;
-use super::connect::new_stream;
 use super::message::{Frame, Output};
 use super::session::receive::send;
 use super::settings::{CLIENT_NAME, HANDSHAKE_TIMEOUT, REQUESTS_IN_MAX, SNUB};
@@ -37,9 +36,7 @@ impl Engine {
         let stage = Stage::Handshaking {
             deadline: now + HANDSHAKE_TIMEOUT,
         };
-        let stream = self.table.stream_add(link, |id| {
-            new_stream(id, link, remote, false, None, stage, now)
-        });
+        let stream = self.table.stream_carry(link, false, None, stage, now);
         self.shared.counters.incoming += 1;
         self.shared
             .timers
@@ -49,11 +46,7 @@ impl Engine {
 
     pub(super) fn on_connected(&mut self, id: StreamId) {
         let now = self.shared.now;
-        let peer_id = self.shared.settings.peer_id;
         let Some(stream) = self.table.streams.get_mut(id) else {
-            return;
-        };
-        let Some(swarm) = stream.swarm.and_then(|swarm| self.table.swarms.get(swarm)) else {
             return;
         };
         if !matches!(stream.stage, Stage::Dialing { .. }) {
@@ -66,17 +59,33 @@ impl Engine {
         self.shared
             .timers
             .set(TimerKey::Stream(id), now + HANDSHAKE_TIMEOUT);
+        self.speak_first(id);
+    }
+
+    /// Says our handshake on a stream that we dialled, or that a caller says we did.
+    pub(super) fn speak_first(&mut self, id: StreamId) {
+        let swarm = self.table.swarm_named(id);
+        if let Some(swarm) = swarm.and_then(|swarm| self.table.swarms.get(swarm)) {
+            let info_hash = swarm.info_hash;
+            self.send_handshake(id, info_hash);
+        }
+    }
+
+    fn send_handshake(&mut self, id: StreamId, info_hash: InfoHash) {
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
         let bytes = Handshake {
             features: FEATURES,
-            info_hash: swarm.info_hash,
-            peer_id,
+            info_hash,
+            peer_id: self.shared.settings.peer_id,
         }
         .encode();
         let frame = Frame::Small {
             length: HANDSHAKE_LENGTH,
             bytes,
         };
-        stream.queued(&frame, now);
+        stream.queued(&frame, self.shared.now);
         self.shared.send(id, frame);
     }
 
@@ -112,7 +121,10 @@ impl Engine {
         let decoded = Handshake::decode(&stream.tail);
         // The torrent is refused at the 48th byte, before the rest has come (requirement E11).
         if let Some(info_hash) = Handshake::info_hash_of(&stream.tail) {
-            let swarm = self.table.swarm_of(info_hash).filter(|swarm| swarm.active);
+            let swarm = self
+                .table
+                .swarm_of(info_hash)
+                .filter(|swarm| swarm.is_on() && swarm.session.is_some());
             let expected = stream
                 .swarm
                 .is_none_or(|own| swarm.is_some_and(|swarm| swarm.id == own));
@@ -133,7 +145,7 @@ impl Engine {
         let swarm = self
             .table
             .swarm_of(handshake.info_hash)
-            .map(|swarm| (swarm.id, swarm.session));
+            .and_then(|swarm| Some((swarm.id, swarm.session?)));
         let Some((swarm, session)) = swarm else {
             return Some(CloseReason::UnknownTorrent);
         };
@@ -144,54 +156,61 @@ impl Engine {
         if self.table.is_banned_id(remote, handshake.peer_id) {
             return Some(CloseReason::BadData);
         }
-        match self.rival(id, swarm, handshake.peer_id) {
-            Some((rival, true)) => self.close(rival, CloseReason::Duplicate),
+        let rival = match self.rival(id, swarm, handshake.peer_id) {
             Some((_, false)) => return Some(CloseReason::Duplicate),
-            None => {}
-        }
-        let record = self.table.swarms.get_mut(swarm)?;
-        let stream = self.table.streams.get_mut(id)?;
-        if stream.outgoing {
-            record.dials -= 1;
-        } else if record.streams.len() >= self.shared.settings.swarm_streams_max {
+            Some((rival, true)) => Some(rival),
+            None => None,
+        };
+        let record = self.table.swarms.get(swarm)?;
+        let stream = self.table.streams.get(id)?;
+        let open = record.streams.len() - usize::from(rival.is_some());
+        if !stream.outgoing && open >= self.shared.settings.swarm_streams_max {
             return Some(CloseReason::Full);
         }
-        record.streams.push(id);
+        // Another peer at the same address, or a caller, may have the link's place in this swarm.
+        let placed = self.table.member(stream.link, swarm);
+        if placed.is_some() && placed != rival {
+            return Some(CloseReason::Duplicate);
+        }
+        // The rival leaves before the other enters, since both may be of one link; it is closed when nobody misses it.
+        let mut legacy = rival.and_then(|rival| {
+            self.table.unaccount(rival);
+            let peer = self.table.streams.get_mut(rival)?.peer_mut()?;
+            Some(peer.bequeath())
+        });
+        let accounted = self.table.account(id, swarm);
+        debug_assert!(accounted, "the place was looked at");
+        let stream = self.table.streams.get_mut(id)?;
         stream.tail = Vec::new();
-        stream.swarm = Some(swarm);
-        let features = handshake.features.both(FEATURES);
-        let peer = Box::new(Peer::new(handshake.peer_id, features, now));
-        stream.stage = Stage::Open { session, peer };
-        let (link, address, outgoing) = (stream.link, stream.address, stream.outgoing);
-        if !outgoing {
-            let peer_id = self.shared.settings.peer_id;
-            let bytes = Handshake {
-                features: FEATURES,
-                info_hash: handshake.info_hash,
-                peer_id,
+        if let Some(farewell) = stream.farewell.take() {
+            if farewell.legacy.id == handshake.peer_id {
+                legacy = legacy.or(Some(farewell.legacy));
+            } else {
+                self.shared.event(Event::PeerDisconnected(farewell.event));
             }
-            .encode();
-            let frame = Frame::Small {
-                length: HANDSHAKE_LENGTH,
-                bytes,
-            };
-            stream.queued(&frame, now);
-            self.shared.send(id, frame);
+        }
+        let stream = self.table.streams.get_mut(id)?;
+        let features = handshake.features.both(FEATURES);
+        let mut peer = Box::new(Peer::new(handshake.peer_id, features, now));
+        let is_news = legacy.is_none();
+        if let Some(legacy) = legacy {
+            peer.inherit(legacy);
+        }
+        stream.stage = Stage::Open { session, peer };
+        let (link, outgoing) = (stream.link, stream.outgoing);
+        if !outgoing {
+            self.send_handshake(id, handshake.info_hash);
         }
         self.greet(id, session);
         self.table.link_established(link);
+        self.tell_links();
         self.shared.counters.handshakes += 1;
         self.shared.timers.set(TimerKey::Stream(id), now + SNUB);
-        let direction = if outgoing { "outgoing" } else { "incoming" };
-        self.shared.event(Event::LinkEstablished(events::Link {
-            address,
-            direction,
-            state: "established",
-            attempts: 0,
-            until: 0,
-        }));
-        if let Some(event) = self.peer_event(id, "") {
+        if is_news && let Some(event) = self.peer_event(id, "") {
             self.shared.event(Event::PeerConnected(event));
+        }
+        if let Some(rival) = rival {
+            self.close(rival, CloseReason::Duplicate);
         }
         None
     }

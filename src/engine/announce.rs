@@ -180,7 +180,7 @@ impl Engine {
     /// A swarm would like more candidates than it has.
     pub(super) fn need_peers(&mut self, swarm: SwarmId) {
         let now = self.shared.now;
-        let Some(id) = self.table.swarms.get(swarm).map(|swarm| swarm.session) else {
+        let Some(id) = self.table.swarms.get(swarm).and_then(|swarm| swarm.session) else {
             return;
         };
         let Some(session) = self

@@ -1,21 +1,19 @@
 //! The end of a stream: what it owed is taken back, and what it says of its address is remembered.
 
-use std::net::SocketAddr;
-
 use crate::events::{self, Event};
-use crate::ids::{LinkId, PeerId, SessionId, StreamId, SwarmId};
+use crate::ids::{PeerId, SessionId, StreamId, SwarmId};
 use crate::time::{Duration, Instant};
 
 use super::Engine;
-use super::message::{LostReason, Output};
+use super::message::{Direction, LostReason, Output};
 use super::session::receive;
 use super::shared::TimerKey;
-use super::table::link::{IgnoreReason, PINNED_RETRY_FIRST, SHORT_LIFE};
+use super::table::link::{IgnoreReason, LinkState, PINNED_RETRY_FIRST, SHORT_LIFE};
 use super::table::peer::PeerHas;
-use super::table::stream::{CloseReason, Stage, Stream};
+use super::table::stream::{CloseReason, Farewell, Stage, Stream};
 
 /// An address at which a peer listens that is connected to us the other way round is left alone for so long.
-const DUPLICATE_PAUSE: Duration = Duration::from_secs(120);
+pub(super) const DUPLICATE_PAUSE: Duration = Duration::from_secs(120);
 /// An address that took the dial and gave no handshake is left alone by that swarm for so long.
 const HANDSHAKE_PAUSE: Duration = Duration::from_secs(120);
 
@@ -24,12 +22,20 @@ impl Engine {
         self.close(id, CloseReason::Lost(why));
     }
 
-    /// Ends a stream, takes back what it owed, and lets its link know.
+    /// Ends a stream that the loop carries, takes back what it owed, lets its link know, and dials somebody else.
     pub(super) fn close(&mut self, id: StreamId, reason: CloseReason) {
-        let event = self.peer_event(id, reason.name());
-        let Some(mut stream) = self.table.stream_remove(id) else {
-            return;
-        };
+        if let Some(swarm) = self.end_stream(id, reason) {
+            self.connect_more(swarm);
+        }
+    }
+
+    /// The same without dialling; gives back the swarm that has room now.
+    pub(super) fn end_stream(&mut self, id: StreamId, reason: CloseReason) -> Option<SwarmId> {
+        // A member that has left was replaced: its peer is connected all the same.
+        let replaced = !self.table.is_accounted(id);
+        let event = self.peer_event(id, reason.name()).filter(|_| !replaced);
+        let heir = self.heir(id, reason);
+        let mut stream = self.table.stream_remove(id)?;
         self.shared.timers.cancel(TimerKey::Stream(id));
         match reason {
             CloseReason::Broke(_) | CloseReason::Unasked => self.shared.counters.violations += 1,
@@ -40,47 +46,57 @@ impl Engine {
             self.shared.push(Output::Close { stream: id });
         }
         log::debug!("stream {id} {}: closed, {}", stream.address, reason.name());
-        let (address, link, swarm) = (stream.address, stream.link, stream.swarm);
-        let record = swarm.and_then(|swarm| self.table.swarms.get_mut(swarm));
         let mut freed = None;
+        let mut legacy = None;
         let opened = match &mut stream.stage {
             Stage::Open { session, peer } => {
-                if let Some(record) = record {
-                    record.streams.retain(|&other| other != id);
-                }
                 if let Some(session) = self.sessions.get_mut(*session) {
                     let owed = !peer.asked.is_empty() || peer.current.is_some();
                     receive::forget_peer(&mut self.shared, session, id, peer);
                     freed = owed.then_some(session.id);
                 }
-                Some((peer.since, peer.id))
+                let opened = (peer.since, peer.id);
+                legacy = Some(peer.bequeath());
+                Some(opened)
             }
-            Stage::Dialing { .. } | Stage::Handshaking { .. } => {
-                if let (Some(record), true) = (record, stream.outgoing) {
-                    record.dials -= 1;
-                }
-                None
-            }
+            Stage::Dialing { .. } | Stage::Handshaking { .. } => None,
         };
         let connected = !matches!(stream.stage, Stage::Dialing { .. });
         self.verdict(&stream, opened, connected, reason);
-        if let Some(event) = event {
-            self.shared.event(Event::PeerDisconnected(event));
+        let heir = heir.and_then(|heir| self.table.streams.get_mut(heir));
+        match (event, heir, legacy) {
+            (Some(event), Some(heir), Some(legacy)) => {
+                heir.farewell = Some(Box::new(Farewell { event, legacy }));
+            }
+            (Some(event), _, _) => self.shared.event(Event::PeerDisconnected(event)),
+            (None, _, _) => {}
         }
-        if opened.is_some() {
-            let direction = if stream.outgoing {
-                "outgoing"
-            } else {
-                "incoming"
-            };
-            self.link_event(link, address, direction);
+        if let Some(farewell) = stream.farewell.take() {
+            self.shared.event(Event::PeerDisconnected(farewell.event));
         }
+        self.tell_links();
         if let Some(session) = freed {
             self.ask_all(session);
         }
-        if let Some(swarm) = swarm {
-            self.connect_more(swarm);
+        stream.swarm
+    }
+
+    /// The dial of ours that is about to take the place of a stream they broke off: both sides dialled, and they saw first that
+    /// ours stays (requirement L13). What is lost meanwhile is told only if that dial comes to nothing.
+    fn heir(&self, id: StreamId, reason: CloseReason) -> Option<StreamId> {
+        let stream = self.table.streams.get(id)?;
+        if !matches!(reason, CloseReason::Lost(_)) || stream.outgoing || stream.peer().is_none() {
+            return None;
         }
+        let record = self.table.swarms.get(stream.swarm?)?;
+        let is_heir = |id: &&StreamId| {
+            self.table.streams.get(**id).is_some_and(|dialled| {
+                matches!(dialled.stage, Stage::Handshaking { .. })
+                    && dialled.address.ip() == stream.address.ip()
+                    && dialled.farewell.is_none()
+            })
+        };
+        record.opening.iter().find(is_heir).copied()
     }
 
     /// What the end of a stream says about its address.
@@ -98,6 +114,8 @@ impl Engine {
         let settings = self.shared.settings.clone();
         let record = swarm.and_then(|swarm| self.table.swarms.get_mut(swarm));
         match reason {
+            // Whoever dialled us under a banned name is known already, and will not come from that port again.
+            CloseReason::BadData if opened.is_none() && !outgoing => self.table.link_idle(link),
             CloseReason::BadData => self.table.ban(link, address, opened.map(|(_, id)| id)),
             CloseReason::Broke(_) | CloseReason::Unasked | CloseReason::Ourselves => {
                 let why = match reason {
@@ -105,30 +123,31 @@ impl Engine {
                     _ => IgnoreReason::Misbehaved,
                 };
                 // Whoever dialled us from an ephemeral port will not come from it again: nothing to remember.
-                if let Some(link) = self.table.links.get_mut(link).filter(|_| outgoing) {
-                    link.ignore(now, why, &settings);
+                if outgoing {
+                    self.table.link_ignore(link, now, why, &settings);
                 }
                 self.table.link_lost(link, now, false, &settings);
             }
             // The address is fine, and there is nothing to trade here: left alone for this swarm, not for others.
             CloseReason::NothingToTrade | CloseReason::UnknownTorrent => {
                 if let Some(record) = record.filter(|_| outgoing) {
-                    record.ignore(address, now + settings.ignore);
+                    record.ignore(address, now + settings.ignore, reason.name());
                 }
                 self.table.link_idle(link);
             }
             // We are connected the other way round. Not for long: that stream may end, and the peer may not say where it listens.
             CloseReason::Duplicate => {
                 if let Some(record) = record.filter(|_| outgoing) {
-                    record.ignore(address, now + DUPLICATE_PAUSE);
+                    record.ignore(address, now + DUPLICATE_PAUSE, reason.name());
                 }
                 self.table.link_idle(link);
             }
             CloseReason::SessionOver | CloseReason::Full => self.table.link_idle(link),
+            CloseReason::Caller => self.table.link_lost(link, now, false, &settings),
             // We have no descriptor left: that says nothing of the address.
             CloseReason::Lost(LostReason::NoResources) if opened.is_none() => {
                 if let Some(record) = record.filter(|_| outgoing) {
-                    record.ignore(address, now + settings.retry_first);
+                    record.ignore(address, now + settings.retry_first, reason.name());
                 }
                 self.table.link_idle(link);
             }
@@ -140,57 +159,49 @@ impl Engine {
             // address; other swarms may find it fine.
             _ if outgoing && connected => {
                 self.shared.counters.handshakes_failed += 1;
-                if let Some(record) = record {
-                    let pinned = self
-                        .table
-                        .links
-                        .get(link)
-                        .is_some_and(|link| link.pinned_by.contains(&record.id));
-                    record.ignore(
-                        address,
-                        now + if pinned {
-                            PINNED_RETRY_FIRST
-                        } else {
-                            HANDSHAKE_PAUSE
-                        },
-                    );
+                let pinned = swarm.is_some_and(|swarm| self.table.is_pinned(link, swarm));
+                let pause = if pinned {
+                    PINNED_RETRY_FIRST
+                } else {
+                    HANDSHAKE_PAUSE
+                };
+                if let Some(record) = swarm.and_then(|swarm| self.table.swarms.get_mut(swarm)) {
+                    record.ignore(address, now + pause, "no handshake");
                 }
                 self.table.link_idle(link);
             }
             _ if outgoing => {
                 self.shared.counters.dials_failed += 1;
-                if self.table.link_failed(link, now, jitter, &settings) {
-                    self.link_event(link, address, "outgoing");
-                }
+                self.table.link_failed(link, now, jitter, &settings);
             }
             _ => self.table.link_idle(link),
         }
     }
 
-    fn link_event(&mut self, link: LinkId, address: SocketAddr, direction: &'static str) {
-        use super::table::link::LinkState;
-        let now = self.shared.now;
-        let (state, attempts) = match self.table.links.get(link) {
-            Some(link) => (link.state, link.attempts),
-            None => (LinkState::Disconnected { not_before: now }, 0),
-        };
-        let until = match state {
-            LinkState::Disconnected { not_before } => not_before.since(now).as_secs(),
-            LinkState::Ignored { until, .. } if until != Instant::FAR => until.since(now).as_secs(),
-            LinkState::Ignored { .. } => u64::from(u32::MAX),
-            LinkState::Connecting | LinkState::Established => 0,
-        };
-        let event = events::Link {
-            address,
-            direction,
-            state: state.name(),
-            attempts,
-            until,
-        };
-        match state {
-            LinkState::Ignored { .. } => self.shared.event(Event::LinkIgnored(event)),
-            LinkState::Established => {}
-            _ => self.shared.event(Event::LinkLost(event)),
+    /// Tells subscribers what became of links, in order.
+    pub(super) fn tell_links(&mut self) {
+        for news in self.table.news.drain(..) {
+            let now = self.shared.now;
+            let until = match news.state {
+                LinkState::Disconnected { not_before } => not_before.since(now).as_secs(),
+                LinkState::Ignored { until, .. } if until != Instant::FAR => {
+                    until.since(now).as_secs()
+                }
+                LinkState::Ignored { .. } => u64::from(u32::MAX),
+                LinkState::Connecting | LinkState::Established => 0,
+            };
+            let link = events::Link {
+                address: news.address,
+                direction: news.direction.name(),
+                state: news.state.name(),
+                attempts: news.attempts,
+                until,
+            };
+            self.shared.event(match news.state {
+                LinkState::Ignored { .. } => Event::LinkIgnored(link),
+                LinkState::Established => Event::LinkEstablished(link),
+                LinkState::Disconnected { .. } | LinkState::Connecting => Event::LinkLost(link),
+            });
         }
     }
 
@@ -203,11 +214,7 @@ impl Engine {
             address: stream.address,
             peer_id: peer.id,
             client: peer.client.clone(),
-            direction: if stream.outgoing {
-                "outgoing"
-            } else {
-                "incoming"
-            },
+            direction: Direction::of(stream.outgoing).name(),
             transport: "tcp",
             encrypted: false,
             reason,
@@ -235,12 +242,9 @@ impl Engine {
         }
     }
 
-    /// Closes every stream of `swarm`, those still being opened included.
+    /// Closes every stream of `swarm` that the loop carries, those still being opened included.
     pub(super) fn close_swarm(&mut self, swarm: SwarmId) {
-        let of_swarm =
-            |(id, stream): (StreamId, &Stream)| (stream.swarm == Some(swarm)).then_some(id);
-        let all: Vec<StreamId> = self.table.streams.iter().filter_map(of_swarm).collect();
-        for id in all {
+        for id in self.table.carried_for(swarm) {
             self.close(id, CloseReason::SessionOver);
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use crate::ids::{LinkId, StreamId, SwarmId};
+use crate::ids::{LinkId, SwarmId};
 use crate::time::Instant;
 
 use super::Engine;
@@ -11,7 +11,8 @@ use super::message::Output;
 use super::session::Session;
 use super::settings::{CONNECT_TICK, CONNECT_TIMEOUT, CONNECT_WAIT, CONNECTS_PER_TICK, DIALS_MAX};
 use super::shared::TimerKey;
-use super::table::stream::{Stage, Stream};
+use super::table::link::Link;
+use super::table::stream::Stage;
 
 impl Engine {
     /// Dials candidates of `swarm` as far as every bound allows, and comes back when more may be dialled.
@@ -22,9 +23,9 @@ impl Engine {
             self.shared.timers.cancel(key);
             return;
         };
-        let connected = record.streams.len() + record.dials;
-        let session = self.sessions.get(record.session);
-        if !record.active || !session.is_some_and(Session::is_trading) {
+        let (needed, opening) = (record.count().needed as usize, record.opening.len());
+        let session = record.session.and_then(|id| self.sessions.get(id));
+        if !record.is_on() || !session.is_some_and(Session::is_trading) {
             self.shared.timers.cancel(key);
             return;
         }
@@ -33,7 +34,8 @@ impl Engine {
         let wanted = in_swarm.min(in_process).min(CONNECTS_PER_TICK);
         // Room in the swarm is told by its own streams; room in the process may come from any other swarm.
         let waits = in_swarm > 0 && in_process == 0 && !due.is_empty();
-        if connected + due.len() < self.shared.settings.swarm_links_min {
+        // Those being dialled, and those that can be, are not asked for again.
+        if needed > opening + due.len() {
             self.need_peers(swarm);
         }
         due.truncate(wanted);
@@ -81,29 +83,25 @@ impl Engine {
             .collect();
         let mut due = Vec::new();
         let mut next: Option<Instant> = None;
-        for &id in &record.candidates {
+        for id in self.table.candidates(swarm) {
             let Some(link) = self.table.links.get(id) else {
                 continue;
             };
-            let here = |stream: &StreamId| {
-                streams
-                    .get(*stream)
-                    .is_some_and(|stream| stream.swarm == Some(swarm))
-            };
-            if link.streams.iter().any(here)
-                || taken.contains(&link.address)
-                || self.table.is_banned(link.address)
+            let address = link.address();
+            if self.table.has_stream_for(id, swarm)
+                || taken.contains(&address)
+                || self.table.is_banned(address)
             {
                 continue;
             }
             let Some(at) = link.dial_at() else { continue };
-            let at = at.max(record.ignored_until(&link.address, now).unwrap_or(at));
+            let at = at.max(record.ignored_until(address, now).unwrap_or(at));
             if at > now {
                 next = Some(next.map_or(at, |next| next.min(at)));
                 continue;
             }
-            let pinned = link.pinned_by.contains(&swarm);
-            due.push((!pinned, link.attempts, self.shared.rng.next_u32(), id));
+            let pinned = self.table.is_pinned(id, swarm);
+            due.push((!pinned, link.attempts(), self.shared.rng.next_u32(), id));
         }
         due.sort_unstable();
         (due, next)
@@ -117,28 +115,23 @@ impl Engine {
         };
         let in_swarm = settings
             .swarm_streams_max
-            .saturating_sub(record.streams.len() + record.dials);
+            .saturating_sub(record.streams.len() + record.opening.len());
         let in_process = settings
             .streams_max
             .saturating_sub(self.table.streams.len());
-        let dials: usize = self.table.swarms.iter().map(|(_, swarm)| swarm.dials).sum();
-        (in_swarm, in_process.min(DIALS_MAX.saturating_sub(dials)))
+        let dials = DIALS_MAX.saturating_sub(self.table.opening());
+        (in_swarm, in_process.min(dials))
     }
 
     fn dial(&mut self, swarm: SwarmId, link: LinkId) {
         let now = self.shared.now;
-        let Some(address) = self.table.links.get(link).map(|link| link.address) else {
+        let Some(address) = self.table.links.get(link).map(Link::address) else {
             return;
         };
         let stage = Stage::Dialing {
             deadline: now + CONNECT_TIMEOUT,
         };
-        let stream = self.table.stream_add(link, |id| {
-            new_stream(id, link, address, true, Some(swarm), stage, now)
-        });
-        if let Some(record) = self.table.swarms.get_mut(swarm) {
-            record.dials += 1;
-        }
+        let stream = self.table.stream_carry(link, true, Some(swarm), stage, now);
         self.shared.counters.dials += 1;
         self.shared
             .timers
@@ -147,30 +140,5 @@ impl Engine {
             stream,
             to: address,
         });
-    }
-}
-
-pub(super) fn new_stream(
-    id: StreamId,
-    link: LinkId,
-    address: SocketAddr,
-    outgoing: bool,
-    swarm: Option<SwarmId>,
-    stage: Stage,
-    now: Instant,
-) -> Stream {
-    Stream {
-        id,
-        link,
-        address,
-        outgoing,
-        swarm,
-        stage,
-        tail: Vec::new(),
-        heard: now,
-        spoke: now,
-        unsent: 0,
-        wrote: now,
-        held: false,
     }
 }

@@ -50,7 +50,7 @@ impl Engine {
                 self.session_stop(id, None);
             }
         }
-        let strays = self.table.streams.ids();
+        let strays: Vec<_> = self.table.streams.iter().map(|(id, _)| id).collect();
         for id in strays {
             self.close(id, super::table::stream::CloseReason::SessionOver);
         }
@@ -120,6 +120,9 @@ impl Engine {
         for reply in std::mem::take(&mut ending.replies) {
             self.shared.reply(Some(reply), Answer::Done);
         }
+        // Every link goes, whoever still waits for it (requirement L16).
+        self.table.clear();
+        self.tell_links();
         self.shared.push(Output::Stopped(report));
     }
 }

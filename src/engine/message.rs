@@ -422,6 +422,16 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Outgoing, or not.
+    #[must_use]
+    pub const fn of(outgoing: bool) -> Self {
+        if outgoing {
+            Self::Outgoing
+        } else {
+            Self::Incoming
+        }
+    }
+
     /// As in events.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -510,7 +520,7 @@ pub enum Answer {
     /// The swarm's name.
     Swarm(SwarmId),
     /// How a link stands in a swarm.
-    Found(Option<Box<LinkSummary>>),
+    Found(Option<LinkSummary>),
     /// How many links there are.
     Count(LinksCount),
     /// A swarm's links. Shared with whoever asked since they last changed.

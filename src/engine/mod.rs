@@ -54,10 +54,11 @@ pub struct Engine {
 impl Engine {
     /// An engine with nothing to do; everything it will ever decide follows from `rng` and its inputs.
     #[must_use]
-    pub fn new(settings: Settings, rng: Rng) -> Self {
+    pub fn new(settings: Settings, mut rng: Rng) -> Self {
+        let table = Table::new(&mut rng.fork());
         Self {
             shared: Shared::new(settings, rng),
-            table: Table::default(),
+            table,
             sessions: Slots::default(),
             ending: None,
         }
@@ -97,6 +98,7 @@ impl Engine {
             self.on_timer(key);
         }
         self.feed_starved();
+        self.tell_links();
     }
 
     /// What is to be done next; drained to `None` after each input.
@@ -149,6 +151,23 @@ impl Engine {
                 .map(|(_, session)| session.wasted)
                 .sum(),
             ..self.shared.counters
+        }
+    }
+
+    /// Panics where the tables are not what their docs say. Walks everything: for tests and simulations, between inputs.
+    pub fn check(&self) {
+        self.table.check();
+        for (id, session) in self.sessions.iter() {
+            let swarm = self.table.swarms.get(session.swarm);
+            if let Some(swarm) = swarm {
+                assert_eq!(swarm.session, Some(id), "a session's swarm is its own");
+            } else {
+                assert!(self.is_ending(), "session {id} has lost its swarm");
+            }
+        }
+        for (id, swarm) in self.table.swarms.iter() {
+            let session = swarm.session.map(|session| self.sessions.get(session));
+            assert!(!matches!(session, Some(None)), "swarm {id}'s session is gone");
         }
     }
 

@@ -323,6 +323,7 @@ impl World {
 
     fn input(&mut self, node: usize, input: Input<'_>) {
         self.nodes[node].engine.handle(self.now, input);
+        self.nodes[node].engine.check();
         self.drain(node);
     }
 
@@ -701,6 +702,7 @@ impl World {
     /// What must hold whenever nothing is pending.
     fn check(&self) {
         for node in &self.nodes {
+            node.engine.check();
             let pool = &node.engine.shared.pool;
             if node
                 .engine

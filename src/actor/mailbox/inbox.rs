@@ -83,6 +83,11 @@ impl Inbox {
         Some(envelope)
     }
 
+    /// Whether something waits in `lane`.
+    pub(in crate::actor) fn has(&self, lane: Lane) -> bool {
+        !self.mailbox.lanes[lane as usize].take.is_empty()
+    }
+
     /// Gives back the room of what was taken: that of each caller, then that of all.
     pub(in crate::actor) fn release(&mut self) {
         for account in self.owing.drain(..) {
