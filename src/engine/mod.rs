@@ -167,7 +167,10 @@ impl Engine {
         }
         for (id, swarm) in self.table.swarms.iter() {
             let session = swarm.session.map(|session| self.sessions.get(session));
-            assert!(!matches!(session, Some(None)), "swarm {id}'s session is gone");
+            assert!(
+                !matches!(session, Some(None)),
+                "swarm {id}'s session is gone"
+            );
         }
     }
 

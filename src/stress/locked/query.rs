@@ -38,9 +38,7 @@ impl Locked {
             .get(&address::canonical(address))
             .map(|link| read(link));
         let found = link.filter(|link| link.belongs(swarm));
-        Ok(Answer::Found(
-            found.map(|link| Box::new(link.summary(swarm))),
-        ))
+        Ok(Answer::Found(found.map(|link| link.summary(swarm))))
     }
 
     pub(super) fn links_show(
