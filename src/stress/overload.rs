@@ -32,7 +32,7 @@ use super::wait::Stopwatch;
 
 /// Of one operation in so many the answer is wanted, so that callers hear of what was shed. Nobody waits for it: whoever waits
 /// does not overload.
-const ASK_EVERY: usize = 16;
+const ASK_EVERY: usize = 10;
 
 /// One operation in so many is a listing, for the low lane.
 const LIST_EVERY: usize = 16;
@@ -156,7 +156,7 @@ fn flood(side: &Actor, names: &Names, work: &[Vec<Op>], watch: Stopwatch) -> (Ta
                             }
                             other => other,
                         };
-                        if at % ASK_EVERY == ASK_EVERY - 1 && producer.has_place() {
+                        if at.is_multiple_of(ASK_EVERY) && producer.has_place() {
                             producer.tell_with(&mut caller, at, op);
                         } else {
                             producer.tell(&mut caller, at, op);
