@@ -110,6 +110,7 @@ impl Engine {
         let make = |id, swarm| Session {
             id,
             swarm,
+            name: metainfo.name.as_str().into(),
             metainfo,
             storage,
             phase: Phase::Loading,
@@ -388,7 +389,7 @@ impl Engine {
             time: now,
             session: id,
             info_hash: session.info_hash(),
-            name: session.metainfo.name.clone(),
+            name: Arc::clone(&session.name),
             state: session.state(),
             error: match &session.phase {
                 Phase::Failed { fault, .. } => fault.message.clone(),

@@ -30,7 +30,11 @@ use crate::ids::{InfoHash, PeerId, ReplyId, SessionId, SocketId, StreamId};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
+mod cycle;
+mod desk;
+mod ignore_list;
 mod life;
+mod refusals;
 mod strangers;
 
 /// The other end of a stream that no node of the world holds: a test speaks for it.

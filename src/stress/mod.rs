@@ -42,6 +42,7 @@ pub mod versus;
 pub mod wait;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use everything::Everything;
@@ -287,33 +288,44 @@ fn transfer_with(
     };
     tell("the transfer alone");
     let rig = Rig::around(transfer.leecher("alone", options)?);
-    let alone_rate = rate(transfer.fetch("alone", rig.handle())?);
+    let alone_rate = rate(transfer.begin("alone", rig.handle())?.end()?);
     report
         .checks
         .push(Check::new("actor: it ended", rig.stop(), ""));
     tell("the transfer beside the load");
     let rig = Rig::around(transfer.leecher("beside", options)?);
-    let handle = rig.handle().clone();
+    let fetching = transfer.begin("beside", rig.handle())?;
     let plan = plan(options);
+    let is_over = AtomicBool::new(false);
     let (fetched, loaded) = thread::scope(|scope| {
-        let fetching = scope.spawn(|| transfer.fetch("beside", &handle));
-        let loaded = if options.locked {
-            measure::one(&twin(), &plan, options.queue, watch)
-        } else {
-            measure::one(&rig.side(), &plan, options.queue, watch)
-        };
-        (fetching.join().expect("fetching does not panic"), loaded)
+        let waiting = scope.spawn(|| {
+            let fetched = fetching.end();
+            is_over.store(true, Ordering::Relaxed);
+            fetched
+        });
+        let mut loaded = Vec::new();
+        // Again and again, so that all of the transfer is beside the load.
+        while loaded.is_empty() || !is_over.load(Ordering::Relaxed) {
+            loaded.push(if options.locked {
+                measure::one(&twin(), &plan, options.queue, watch)
+            } else {
+                measure::one(&rig.side(), &plan, options.queue, watch)
+            });
+        }
+        (waiting.join().expect("waiting does not panic"), loaded)
     });
     let beside_rate = rate(fetched?);
-    let (mut run, checks) = loaded?;
-    run.transfer = Some(TransferRow {
-        bytes: transfer.bytes(),
-        alone_rate,
-        beside_rate,
-    });
-    report.runs.push(run);
-    report.checks.extend(checks);
-    // Both ended with every piece verified, else `fetch` would have said so.
+    for loaded in loaded {
+        let (mut run, checks) = loaded?;
+        run.transfer = Some(TransferRow {
+            bytes: transfer.bytes(),
+            alone_rate,
+            beside_rate,
+        });
+        report.runs.push(run);
+        report.checks.extend(checks);
+    }
+    // Every piece was verified, else the end would not have come.
     report
         .checks
         .push(Check::new("both transfers are complete", true, ""));

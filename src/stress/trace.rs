@@ -150,8 +150,8 @@ impl Names {
 
     /// Remembers the name of a swarm from the answer that tells it.
     pub fn learn(&mut self, op: Op, answer: &Answer) {
-        if let (Op::SwarmAdd { swarm, .. } | Op::SwarmFind { swarm }, Answer::Swarm(id)) =
-            (op, answer)
+        if let Op::SwarmAdd { swarm, .. } | Op::SwarmFind { swarm } = op
+            && let Answer::Swarm(id) | Answer::Refused(Refusal::SwarmExists(id)) = answer
         {
             self.0[usize::from(swarm)] = *id;
         }

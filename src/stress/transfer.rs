@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::actor::bus::Filter;
+use crate::actor::bus::{Filter, Subscription};
 use crate::actor::handle::Handle;
 use crate::codec::geometry::Geometry;
 use crate::codec::layout::{FileEntry, FileKind};
 use crate::codec::metainfo::Metainfo;
 use crate::config::{Backpressure, Config};
 use crate::engine::message::{Answer, Message, SessionAdd, SessionState};
+use crate::events::Event;
 use crate::hash;
 use crate::ids::{InfoHash, SessionId};
 use crate::rng::Rng;
@@ -67,9 +68,19 @@ impl Transfer {
             metainfo,
             seeder,
         };
+        let events = listen(this.seeder.handle());
         let session = this.add(this.seeder.handle(), "seeder", false)?;
-        this.finished(this.seeder.handle(), session)?;
-        Ok(this)
+        loop {
+            let show = Message::SessionShow { session };
+            match this.seeder.handle().ask(show, PATIENCE) {
+                Ok(Answer::Snapshot(snapshot)) if snapshot.state == SessionState::Seeding => {
+                    return Ok(this);
+                }
+                Ok(Answer::Snapshot(snapshot)) if snapshot.error.is_empty() => {}
+                other => return Err(format!("the seeder cannot seed: {other:?}")),
+            }
+            let _ = events.next_within(Duration::from_millis(100));
+        }
     }
 
     /// An engine that wants the file in the directory of `who`. Its actor is the one to load.
@@ -80,11 +91,12 @@ impl Transfer {
         start(&self.directory, who, options.queue, options.seed)
     }
 
-    /// Fetches the whole file as `who`, by the engine behind `leecher`; how many seconds it took, from naming the peer to the last piece verified.
+    /// Begins to fetch the whole file as `who`, by the engine behind `leecher`.
     ///
     /// # Errors
     /// For a person: what went wrong.
-    pub fn fetch(&self, who: &str, leecher: &Handle) -> Result<f64, String> {
+    pub fn begin(&self, who: &str, leecher: &Handle) -> Result<Fetching, String> {
+        let events = listen(leecher);
         let session = self.add(leecher, who, true)?;
         let address = *self
             .seeder
@@ -96,8 +108,7 @@ impl Transfer {
         if !matches!(answer, Ok(Answer::Done)) {
             return Err(format!("the peer was not taken: {answer:?}"));
         }
-        self.finished(leecher, session)?;
-        Ok(began.elapsed().as_secs_f64())
+        Ok(Fetching { events, began })
     }
 
     /// Bytes of the file.
@@ -128,30 +139,40 @@ impl Transfer {
             other => Err(format!("the {who} did not take the torrent: {other:?}")),
         }
     }
+}
 
-    /// Waits until `session` has all of the file.
-    fn finished(&self, handle: &Handle, session: SessionId) -> Result<(), String> {
-        let filter = Filter::of(["session.*"]).expect("sessions have events");
-        let events = handle.subscribe(filter);
-        let deadline = handle.clock().now() + TRANSFER_MAX;
+/// A transfer on its way.
+#[derive(Debug)]
+pub struct Fetching {
+    events: Subscription,
+    began: Instant,
+}
+
+impl Fetching {
+    /// Waits until the whole file is there and verified; how many seconds it took since the peer was named. Sends nothing to
+    /// the actor: its counts are those of the load.
+    ///
+    /// # Errors
+    /// For a person: what went wrong.
+    pub fn end(&self) -> Result<f64, String> {
         loop {
-            match handle.ask(Message::SessionShow { session }, PATIENCE) {
-                Ok(Answer::Snapshot(snapshot)) if !snapshot.error.is_empty() => {
-                    return Err(format!("the transfer failed: {}", snapshot.error));
+            let record = self.events.next_within(TRANSFER_MAX);
+            match record.map(|record| record.event.clone()) {
+                Ok(Event::SessionCompleted(_)) => return Ok(self.began.elapsed().as_secs_f64()),
+                Ok(Event::SessionError(error)) => {
+                    return Err(format!("the transfer failed: {error:?}"));
                 }
-                Ok(Answer::Snapshot(snapshot)) if snapshot.state == SessionState::Seeding => {
-                    return Ok(());
-                }
-                Ok(Answer::Snapshot(_)) => {}
-                other => return Err(format!("no word of the transfer: {other:?}")),
+                Ok(_) => {}
+                Err(_) => return Err("the transfer does not end".to_owned()),
             }
-            if handle.clock().now() > deadline {
-                return Err("the transfer does not end".to_owned());
-            }
-            // A lost event costs as long as this.
-            let _ = events.next_within(Duration::from_millis(100));
         }
     }
+}
+
+/// Sessions have few events, so none is lost.
+fn listen(handle: &Handle) -> Subscription {
+    let filter = Filter::of(["session.*"]).expect("sessions have events");
+    handle.subscribe(filter)
 }
 
 fn start(directory: &Path, who: &str, queue: Queue, seed: u64) -> Result<Runtime, String> {

@@ -12,8 +12,8 @@ use super::wait::Stopwatch;
 /// Each load is measured so often on each side, one side after the other, and the median counts.
 const ROUNDS: usize = 3;
 
-/// Questions of each kind and situation; fewer where the scheduler makes each of them slow.
-const QUESTIONS: usize = 10_000;
+/// Questions of each situation at most; fewer where there is little to measure at all, or the scheduler makes each of them slow.
+const QUESTIONS_MAX: u64 = 20_000;
 
 /// What is found.
 #[derive(Debug, Default)]
@@ -53,6 +53,7 @@ pub fn run(scale: Scale, watch: Stopwatch, tell: &mut dyn FnMut(&str)) -> Result
         ("Q2", many, Way::Told(scale.batch)),
         ("Q2", scale.producers, Way::Single),
         ("Q2", many, Way::Single),
+        ("", scale.producers, Way::Asked(scale.batch)),
         ("", 1, Way::Single),
     ] {
         let text = name(producers, way);
@@ -81,7 +82,8 @@ pub fn run(scale: Scale, watch: Stopwatch, tell: &mut dyn FnMut(&str)) -> Result
         };
         for (row, other) in pairs(&actor.waits, &locked.waits) {
             let what = format!("p50 wait to {} ({} lane), {text}", row.mode, row.lane);
-            let id = if row.mode == "ask" { "" } else { q1 };
+            let is_told = matches!(way, Way::Told(_)) && row.mode == "batch" || row.mode == "tell";
+            let id = if is_told { q1 } else { "" };
             let (ours, theirs) = (row.summary.p50_ns, other.summary.p50_ns);
             found.ratios.push(Ratio::of_waits(id, what, ours, theirs));
         }
@@ -214,11 +216,12 @@ fn situation_on<S: Side>(
     rate: f64,
     watch: Stopwatch,
 ) -> Result<asks::Found, String> {
+    let count = usize::try_from(QUESTIONS_MAX.min(scale.messages / 50)).unwrap_or(0);
     let (producers, count) = match situation {
-        Situation::Idle => (0, QUESTIONS),
-        Situation::Half | Situation::One => (1, QUESTIONS),
+        Situation::Idle => (0, count),
+        Situation::Half | Situation::One => (1, count),
         // The scheduler, not the queue, answers here: a few hundred show it.
-        Situation::Many(producers) => (producers, QUESTIONS / 20),
+        Situation::Many(producers) => (producers, count.min(500)),
     };
     let draw = |mix: &mut Mix, count| mix.links(count);
     let operations = u64::from(producers.max(1)) * 100_000;
@@ -240,7 +243,7 @@ fn situation_on<S: Side>(
         work: &[],
         pace: None,
     };
-    let _ = asks::run(side, &names, &questions[..100], beside, watch);
+    let _ = asks::run(side, &names, &questions[..count.min(100)], beside, watch);
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -130,7 +130,7 @@ impl Fake {
             time: self.now,
             session,
             info_hash: InfoHash([7; 20]),
-            name: "a".to_owned(),
+            name: "a".into(),
             state,
             error: said(is_error),
             pieces_have: u32::try_from(mebibytes / 10).unwrap(),
@@ -165,7 +165,7 @@ impl Signals for After {
 
 fn torrent() -> Metainfo {
     let create = Create {
-        name: "a".to_owned(),
+        name: "a".into(),
         files: vec![CreateFile {
             length: 100,
             ..CreateFile::default()

@@ -57,6 +57,8 @@ pub struct Session {
     pub phase: Phase,
     /// Whether what is missing is fetched.
     pub download: bool,
+    /// Its name, as callers see it.
+    pub name: Arc<str>,
     /// Whether a person wants it to rest; before it trades, that takes effect when it would.
     pub paused: bool,
     /// Hash everything, whatever the store says.

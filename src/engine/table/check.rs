@@ -52,6 +52,10 @@ impl Table {
                     .filter(|(_, knot)| knot.member && knot.swarm == tie.swarm)
                     .count();
                 assert_eq!(members, usize::from(tie.is(Mark::Member)), "{address}");
+                let uplink = ring
+                    .iter()
+                    .any(|(_, knot)| knot.member && knot.outgoing && knot.swarm == tie.swarm);
+                assert_eq!(uplink, tie.is(Mark::Uplink), "{address}");
                 assert!(!tie.is(Mark::Pinned) || tie.is(Mark::Candidate));
                 let named = ring.iter().any(|(_, knot)| knot.swarm == tie.swarm);
                 assert!(tie.belongs() || named, "{address} has a tie without use");

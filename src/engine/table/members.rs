@@ -29,6 +29,7 @@ impl Table {
         }
         self.streams.knot_mut(slot).member = true;
         self.mark(knot.link, to, Mark::Member, true);
+        self.mark(knot.link, to, Mark::Uplink, knot.outgoing);
         let record = self.swarms.at_mut(to).expect("looked at above");
         if knot.outgoing {
             record.uplinks += 1;
@@ -53,6 +54,7 @@ impl Table {
             return;
         }
         self.streams.knot_mut(slot).member = false;
+        self.mark(knot.link, knot.swarm, Mark::Uplink, false);
         self.mark(knot.link, knot.swarm, Mark::Member, false);
         let record = self
             .swarms
@@ -116,8 +118,8 @@ impl Table {
         if !knot.member {
             return;
         }
+        self.mark(knot.link, knot.swarm, Mark::Uplink, outgoing);
         let record = self.swarm_at_mut(knot.swarm);
-        record.version += 1;
         if outgoing {
             record.uplinks += 1;
             record.downlinks -= 1;
@@ -127,12 +129,16 @@ impl Table {
         }
     }
 
-    /// The swarms a link has a tie to.
+    /// The swarms that would like to dial whom a link leaves room for: those it has a tie to, bare ones aside.
     #[must_use]
-    pub fn swarms_of(&self, link: LinkId) -> Vec<SwarmId> {
+    pub fn diallers_of(&self, link: LinkId) -> Vec<SwarmId> {
         let ties = self.links.get(link).map(|link| link.ties.as_slice());
-        let ties = ties.unwrap_or_default().iter();
-        ties.map(|tie| self.swarms.id_at(tie.swarm)).collect()
+        let swarms = ties.unwrap_or_default().iter();
+        swarms
+            .map(|tie| self.swarm_at(tie.swarm))
+            .filter(|swarm| swarm.session.is_some())
+            .map(|swarm| swarm.id)
+            .collect()
     }
 
     /// Whether a link has a tie to `swarm`.
@@ -164,6 +170,9 @@ impl Table {
     /// The stream by which `link` is a member of `swarm`.
     #[must_use]
     pub fn member(&self, link: LinkId, swarm: SwarmId) -> Option<StreamId> {
+        if !self.is_tied(link, swarm) || !self.is_member(link.slot32(), swarm.slot32()) {
+            return None;
+        }
         let slot = self.member_at(link.slot32(), swarm.slot32())?;
         Some(self.streams.id_at(slot))
     }

@@ -112,9 +112,10 @@ impl Table {
 
     fn summary(&self, at: u32, tie: Tie) -> LinkSummary {
         let link = self.link(at);
-        let outgoing = match self.member_at(at, tie.swarm) {
-            Some(slot) => self.streams.knot(slot).outgoing,
-            None => link.is_dialable(),
+        let outgoing = if tie.is(Mark::Member) {
+            tie.is(Mark::Uplink)
+        } else {
+            link.is_dialable()
         };
         LinkSummary {
             link: self.links.id_at(at),

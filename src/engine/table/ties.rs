@@ -21,10 +21,12 @@ pub(super) enum Mark {
     Pinned = 1 << 30,
     /// A stream of it is accounted in it.
     Member = 1 << 29,
+    /// We dialled that stream. Only of members.
+    Uplink = 1 << 28,
 }
 
 /// Places are below this; links are fewer (see `LINKS_MAX` and the bounds of streams).
-const PLACE_BITS: u32 = 29;
+const PLACE_BITS: u32 = 28;
 const PLACE: u32 = (1 << PLACE_BITS) - 1;
 
 impl Tie {
