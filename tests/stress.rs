@@ -350,7 +350,6 @@ fn an_overload_rejects_or_sheds_and_loses_no_shutdown() {
             |name: &str| -> u64 { lanes.iter().map(|lane| lane[name].as_u64().unwrap()).sum() };
         assert_eq!(sum("sent"), 40_003, "and three shutdowns");
         assert!(sum("rejected") + sum("shed") > 0, "{policy}");
-        assert!(sum("cancelled") > 0, "{policy}: what the end left behind");
         assert_eq!(lanes[0]["lane"], "critical");
         assert!(lanes[0]["processed"].as_u64().unwrap() >= 1);
     }

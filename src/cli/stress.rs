@@ -5,7 +5,7 @@ use std::io;
 
 use clap::{Args, ValueEnum};
 
-use super::{Context, EXIT_FAILED, Failure, units};
+use super::{Context, EXIT_FAILED, Failure, logging, units};
 use crate::config::Backpressure;
 use crate::stress::report::{LaneRow, Ratio, Report, Run, WaitRow};
 use crate::stress::rig::Queue;
@@ -83,6 +83,7 @@ impl From<Policy> for Backpressure {
 impl Stress {
     pub(super) fn run(&self, context: Context<'_>) -> Result<(), Failure> {
         let options = self.options()?;
+        logging::start(&context.load_config()?, context.console.bars());
         let console = context.console;
         let report = stress::run(&options, &mut |line| console.note(line))
             .map_err(|fault| Failure::failed(format!("stress: {fault}")))?;

@@ -34,8 +34,8 @@ const SEEDERS_QUEUE: Queue = Queue {
     policy: Backpressure::Block,
 };
 
-/// How long the whole transfer may take.
-const TRANSFER_MAX: Duration = Duration::from_secs(300);
+/// How long a whole transfer may take.
+const TRANSFER_MAX: Duration = Duration::from_secs(120);
 
 /// One file with random content, in a directory of its own, and who has it.
 #[derive(Debug)]
@@ -62,7 +62,8 @@ impl Transfer {
         Rng::new(seed).fill(&mut content);
         let metainfo = Arc::new(describe(&content, seed));
         fs::write(root.join("content"), &content).map_err(told)?;
-        let seeder = start(&directory, "seeder", SEEDERS_QUEUE, seed)?;
+        // Another chance than that of the leechers: two with one peer-id take each other for themselves.
+        let seeder = start(&directory, "seeder", SEEDERS_QUEUE, !seed)?;
         let this = Self {
             directory,
             metainfo,
