@@ -244,7 +244,7 @@ impl<'a> Producer<'a> {
     }
 
     /// One that goes on while the actor ends.
-    pub(super) fn to_the_end(self) -> Self {
+    pub(super) fn and_the_end(self) -> Self {
         Self { ends: true, ..self }
     }
 

@@ -158,8 +158,11 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Report, Stri
     Ok(report)
 }
 
+/// How a producer's operations are drawn.
+type Draw = fn(&mut Mix, usize) -> Vec<Op>;
+
 fn plan(options: &Options) -> Plan {
-    let (way, draw): (Way, fn(&mut Mix, usize) -> Vec<Op>) = match options.load {
+    let (way, draw): (Way, Draw) = match options.load {
         Load::Query if options.batch > 1 => (Way::Asked(options.batch), Mix::queries),
         Load::Query => (Way::Questions, Mix::queries),
         Load::Batch => (Way::Asked(options.batch), Mix::links),

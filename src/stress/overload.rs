@@ -141,7 +141,7 @@ fn flood(side: &Actor, names: &Names, work: &[Vec<Op>], watch: Stopwatch) -> (Ta
             .map(|ops| {
                 let (sent, mut caller) = (&sent, side.caller());
                 scope.spawn(move || {
-                    let mut producer = load::Producer::new(names, watch).to_the_end();
+                    let mut producer = load::Producer::new(names, watch).and_the_end();
                     for (at, &op) in ops.iter().enumerate() {
                         if sent.fetch_add(1, Ordering::Relaxed) == end_at {
                             for _ in 0..SHUTDOWNS {
