@@ -282,7 +282,7 @@ fn main() {
         links,
         rounds.min(20),
         |bench, link| {
-            let (address, swarm) = (address(link + 10_000_000 % (1 << 24)), bench.swarm(link));
+            let (address, swarm) = (address(link + 10_000_000), bench.swarm(link));
             bench.tell(Message::LinkCreate { address, swarm });
             let (force, preserve) = (true, false);
             bench.tell(Message::LinkDelete {

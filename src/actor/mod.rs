@@ -281,7 +281,7 @@ impl<H: Host, C: Core> Loop<H, C> {
     }
 
     fn wait(&mut self, found: &mut Vec<Ready>) {
-        let timeout = if self.is_busy() || !self.inbox.may_sleep() {
+        let timeout = if self.is_busy() || self.inbox.lingers() || !self.inbox.may_sleep() {
             Some(Duration::ZERO)
         } else {
             self.core

@@ -34,7 +34,9 @@ mod cycle;
 mod desk;
 mod ignore_list;
 mod life;
+mod model;
 mod refusals;
+mod shared_links;
 mod strangers;
 
 /// The other end of a stream that no node of the world holds: a test speaks for it.
@@ -829,7 +831,7 @@ fn one_liar_among_honest_peers_is_banned_alone() {
 
 #[test]
 fn both_ends_agree_on_one_of_two_simultaneous_streams() {
-    for seed in 0..200 {
+    for seed in 0..1000 {
         let mut world = World::new(100_000, 16_384);
         let a = world.node_with(true, 2 * seed, &Config::default());
         let b = world.node_with(false, 2 * seed + 1, &Config::default());
@@ -851,6 +853,21 @@ fn both_ends_agree_on_one_of_two_simultaneous_streams() {
             world.step();
             let open = |at: usize| world.nodes[at].streams.len();
             assert!(open(a) <= 2 && open(b) <= 2);
+            // Whichever goes, each end is connected to the other all the time (requirement L13).
+            if !world.has_all(b) {
+                for at in [a, b] {
+                    let count = |is: fn(&Event) -> bool| {
+                        let events = world.nodes[at].events.iter();
+                        events.filter(|event| is(event)).count()
+                    };
+                    assert_eq!(
+                        count(|event| matches!(event, Event::PeerDisconnected(_))),
+                        0,
+                        "seed {seed}"
+                    );
+                    assert!(count(|event| matches!(event, Event::PeerConnected(_))) <= 1);
+                }
+            }
         }
         if world.has_all(b) {
             continue; // done already, and two seeds part

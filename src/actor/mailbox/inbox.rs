@@ -16,6 +16,10 @@ use crate::time::Duration;
 /// few cache lines, and senders that wait for room should wait for less than a turn.
 const RELEASE_EVERY: u64 = 32;
 
+/// Looks into the lanes before a sleep that follows a message: 1 to 2 µs in all. In a burst the next message comes sooner
+/// than that, and a look costs far less than a sleep, for the actor, and than a wake, for the sender.
+const LINGER_LOOKS: u32 = 40;
+
 /// The actor's side. Dropped, it closes the mailbox and answers everybody.
 #[derive(Debug)]
 pub(in crate::actor) struct Inbox {
@@ -28,6 +32,8 @@ pub(in crate::actor) struct Inbox {
     owed: [u64; ACCOUNTS_MAX],
     owing: Vec<u16>,
     owed_sum: u64,
+    /// Whether a message was taken since the last sleep was thought of.
+    lively: bool,
 }
 
 impl Inbox {
@@ -41,6 +47,7 @@ impl Inbox {
             owed: [0; ACCOUNTS_MAX],
             owing: Vec::with_capacity(ACCOUNTS_MAX),
             owed_sum: 0,
+            lively: false,
         }
     }
 
@@ -68,6 +75,7 @@ impl Inbox {
     /// The next message of `lane`. Its room is free again after [`Self::release`].
     pub(in crate::actor) fn pop(&mut self, lane: Lane) -> Option<Envelope> {
         let envelope = self.mailbox.lanes[lane as usize].take.try_recv().ok()?;
+        self.lively = true;
         if lane != Lane::Critical {
             let count = envelope.body.operations();
             let owed = &mut self.owed[usize::from(envelope.account)];
@@ -126,6 +134,18 @@ impl Inbox {
             &mut self.expired
         };
         counters[lane as usize] += operations;
+    }
+
+    /// Waits very shortly for one more message, when there was one since the last time; whether it came.
+    pub(in crate::actor) fn lingers(&mut self) -> bool {
+        if !mem::take(&mut self.lively) {
+            return false;
+        }
+        let lanes = &self.mailbox.lanes;
+        (0..LINGER_LOOKS).any(|_| {
+            std::hint::spin_loop();
+            lanes.iter().any(|channel| !channel.take.is_empty())
+        })
     }
 
     /// Arms the doorbell and tells whether the actor may sleep. When not, the doorbell is quiet again.
