@@ -157,7 +157,8 @@ impl<H: Host, C: Core> Loop<H, C> {
         self.figures.late += u64::from(!reply.answer(outcome));
     }
 
-    pub(super) fn metrics(&mut self) -> Metrics {
+    /// All figures, as they stand.
+    pub fn metrics(&mut self) -> Metrics {
         let (events, missed, subscribers) = self.bus.figures();
         self.figures.turns.events = events;
         self.figures.turns.events_missed = missed;

@@ -255,6 +255,18 @@ impl<H: Host, C: Core> Loop<H, C> {
         self.stopped.as_ref()
     }
 
+    /// Refuses what comes from now on and answers whoever waits. For those who turn the loop themselves and want its figures
+    /// after the end; [`Self::run`] does it by itself.
+    pub fn close_inbox(&mut self) {
+        self.inbox.close();
+    }
+
+    /// Ends the loop; the host comes back, for its threads to be joined.
+    #[must_use]
+    pub fn into_host(self) -> H {
+        self.host
+    }
+
     /// What is driven, for checks between turns.
     #[must_use]
     pub fn core(&self) -> &C {
