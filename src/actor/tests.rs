@@ -1,3 +1,4 @@
+#[allow(clippy::disallowed_methods, reason = "callers are threads")]
 mod callers;
 
 use std::collections::BTreeMap;

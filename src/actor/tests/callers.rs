@@ -337,7 +337,7 @@ fn a_futures_deadline_is_seen_by_its_poll_or_by_the_actor() {
     turns.host.now = Instant::ZERO;
     let mut taken = Task::new(handle.ask_future(remove(), Duration::from_micros(1)));
     turns.turn();
-    while let Poll::Pending = taken.poll() {}
+    while taken.poll().is_pending() {}
     let mut taken_in_time = Task::new(handle.ask_future(remove(), PATIENCE));
     turns.turn();
     assert!(taken_in_time.poll().is_pending());
