@@ -170,12 +170,16 @@ impl Count {
 /// ```text
 /// <sent: u16> <sent: u16> <sent: u16> <held: u16>
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Purse(Padded<AtomicU64>);
 
 impl Purse {
     const BITS: u32 = 16;
     const MASK: u64 = (1 << Self::BITS) - 1;
+
+    pub(super) fn new() -> Self {
+        Self(Padded(AtomicU64::new(0)))
+    }
 
     /// Spends `count` of what is held on lane `lane` (0 to 2): how much was sent there since it was last written down, or
     /// `None` when not enough is held, or the sum is to be written down first.

@@ -79,7 +79,7 @@ impl Accounts {
         let free = Pool::new(ACCOUNTS_MAX);
         (0..SHARED).for_each(|index| free.give(index));
         let account = |_| Account {
-            purse: Purse::default(),
+            purse: Purse::new(),
             quota: Credits::new(),
             sent: Padded::default(),
         };
