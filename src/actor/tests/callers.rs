@@ -1,5 +1,10 @@
 //! What callers are promised: one outcome each, in time, whatever the way they call and whatever happens meanwhile.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "callers and the actor are threads of their own"
+)]
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};

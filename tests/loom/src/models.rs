@@ -7,7 +7,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-use crate::sync::{Armed, Count, Gate, GivenUp};
+use crate::sync::{Armed, Count, Gate, GivenUp, Purse};
 
 /// Runs `check` with a bound on involuntary switches: three find what more threads or switches would, and more takes hours.
 fn with_three_threads(check: impl Fn() + Sync + Send + 'static) {
@@ -251,6 +251,69 @@ fn a_waiter_is_woken_also_when_somebody_else_takes_the_room_first() {
         barger.join().unwrap();
         assert_eq!(room.count.out(), 0);
     });
+}
+
+// ------------------------------------------------------------------------------------------------- a caller's purse
+
+#[test]
+fn what_is_in_a_purse_is_spent_or_brought_home_once() {
+    with_three_threads(|| {
+        let purse = Arc::new(Purse::new());
+        assert!(purse.fill(2));
+        let spender = {
+            let purse = Arc::clone(&purse);
+            thread::spawn(move || (0..2).filter(|_| purse.spend(1, 1).is_some()).count())
+        };
+        let gatherer = {
+            let purse = Arc::clone(&purse);
+            thread::spawn(move || purse.empty())
+        };
+        let collected = purse.collect()[1];
+        let spent = spender.join().unwrap() as u64;
+        let gathered = gatherer.join().unwrap();
+        assert_eq!(spent + gathered + purse.held(), 2);
+        assert_eq!(collected + purse.sent()[1], spent, "all is written down");
+    });
+}
+
+/// A sender takes room for one and for one more; another waits for that one more, as in `Seat::advance` and `Credits::wait`.
+#[test]
+fn a_waiter_gets_what_another_holds() {
+    model(|| {
+        let room = Room::new(2);
+        let purse = Arc::new(Purse::new());
+        let holder = {
+            let (room, purse) = (Arc::clone(&room), Arc::clone(&purse));
+            thread::spawn(move || {
+                if room.enter(2, 2) == 2 {
+                    assert!(purse.fill(1));
+                    if room.count.waiters() > 0 {
+                        gather(&room, &purse);
+                    }
+                }
+                // What it used stays used: the waiter must do with what was held.
+            })
+        };
+        if room.enter(1, 1) == 0 {
+            room.count.begin_wait();
+            loop {
+                gather(&room, &purse);
+                if room.enter(1, 1) == 1 {
+                    break;
+                }
+                room.tokens.wait();
+            }
+            room.count.end_wait();
+        }
+        holder.join().unwrap();
+    });
+}
+
+fn gather(room: &Room, purse: &Purse) {
+    let held = purse.empty();
+    if held > 0 {
+        room.leave(held);
+    }
 }
 
 // ------------------------------------------------------------------------------------------------- the gate of a reply
