@@ -29,8 +29,10 @@ pub mod timers;
 mod trade;
 mod work;
 
+use std::collections::VecDeque;
+
 use crate::buffer::Share;
-use crate::ids::SessionId;
+use crate::ids::{SessionId, StreamId};
 use crate::metrics::EngineCounters;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -52,6 +54,8 @@ pub struct Engine {
     sessions: Slots<SessionId, Session>,
     ending: Option<Ending>,
     transactions: Transactions,
+    /// Accepted streams, oldest first: all that have not said whose peers they are, and some that have.
+    newcomers: VecDeque<StreamId>,
 }
 
 impl Engine {
@@ -65,6 +69,7 @@ impl Engine {
             sessions: Slots::default(),
             ending: None,
             transactions: Transactions::default(),
+            newcomers: VecDeque::new(),
         }
     }
 
