@@ -22,6 +22,11 @@ const FEATURES: Features = Features {
     dht: false,
 };
 
+/// Of all streams, at most one in so many may be accepted and not yet have said whose peer it is. Beyond it the oldest of
+/// them goes: an honest peer says it within a round trip, so those that wait longest are the least likely to be one, whereas
+/// refusing newcomers would let a few silent ones keep everybody out until they time out.
+const NEWCOMERS_SHARE: usize = 4;
+
 impl Engine {
     pub(super) fn on_incoming(&mut self, socket: SocketId, remote: SocketAddr) {
         let remote = crate::codec::address::canonical(remote);
@@ -31,6 +36,7 @@ impl Engine {
             self.shared.push(Output::Refuse { socket });
             return;
         }
+        self.make_way();
         let now = self.shared.now;
         let link = self.table.link_incoming(remote);
         let stage = Stage::Handshaking {
@@ -41,7 +47,27 @@ impl Engine {
         self.shared
             .timers
             .set(TimerKey::Stream(stream), now + HANDSHAKE_TIMEOUT);
+        self.newcomers.push_back(stream);
         self.shared.push(Output::Accept { socket, stream });
+    }
+
+    /// Makes sure that one more may be accepted without having said anything.
+    fn make_way(&mut self) {
+        let most = (self.shared.settings.streams_max / NEWCOMERS_SHARE).max(1);
+        if self.newcomers.len() < most {
+            return;
+        }
+        // Most have said it long ago, or are gone.
+        let streams = &self.table.streams;
+        self.newcomers.retain(|id| {
+            let stream = streams.get(*id);
+            stream.is_some_and(|stream| matches!(stream.stage, Stage::Handshaking { .. }))
+        });
+        if self.newcomers.len() >= most
+            && let Some(oldest) = self.newcomers.pop_front()
+        {
+            self.close(oldest, CloseReason::Full);
+        }
     }
 
     pub(super) fn on_connected(&mut self, id: StreamId) {

@@ -29,10 +29,11 @@ pub mod timers;
 mod trade;
 mod work;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::buffer::Share;
-use crate::ids::{InfoHash, PeerId, SessionId};
+use crate::ids::{InfoHash, PeerId, SessionId, StreamId};
 use crate::metrics::EngineCounters;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -55,6 +56,8 @@ pub struct Engine {
     sessions: Slots<SessionId, Session>,
     ending: Option<Ending>,
     transactions: Transactions,
+    /// Accepted streams, oldest first: all that have not said whose peers they are, and some that have.
+    newcomers: VecDeque<StreamId>,
 }
 
 impl Engine {
@@ -68,6 +71,7 @@ impl Engine {
             sessions: Slots::default(),
             ending: None,
             transactions: Transactions::default(),
+            newcomers: VecDeque::new(),
         }
     }
 
