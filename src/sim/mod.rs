@@ -25,7 +25,10 @@ pub mod probe;
 pub mod process;
 pub mod script;
 pub mod snapshots;
+pub mod stage;
 pub mod store;
+#[cfg(test)]
+mod tests;
 pub mod torrent;
 pub mod trace;
 pub mod tracker;
