@@ -95,6 +95,46 @@ struct Node {
     /// All that was saved, in order.
     rows: Vec<Progress>,
     dialled: Vec<SocketAddr>,
+    /// What a subscriber who only hears link events thinks of each link: `established` or `ignored`; down where nothing stands.
+    heard: BTreeMap<SocketAddr, &'static str>,
+}
+
+impl Node {
+    /// Takes in an event. A link that is up does not come up again, and one that is down is not lost (requirement D31).
+    fn hear(&mut self, event: &Event) {
+        match event {
+            Event::LinkEstablished(link) => {
+                let before = self.heard.insert(link.address, "established");
+                assert_ne!(before, Some("established"), "{}", link.address);
+            }
+            Event::LinkIgnored(link) => {
+                self.heard.insert(link.address, "ignored");
+            }
+            Event::LinkLost(link) => {
+                let before = self.heard.remove(&link.address);
+                assert_ne!(before, None, "{} was not up", link.address);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whoever heard all events knows how every link stands (requirement E7).
+    fn compare(&self) {
+        let links = &self.engine.table.links;
+        for (_, link) in links.iter() {
+            let heard = self.heard.get(&link.address()).copied();
+            let state = link.state().name();
+            match state {
+                "disconnected" => assert_eq!(heard, None, "{}", link.address()),
+                // A dial is told when it comes to something.
+                "connecting" => assert_ne!(heard, Some("established"), "{}", link.address()),
+                _ => assert_eq!(heard, Some(state), "{}", link.address()),
+            }
+        }
+        for address in self.heard.keys() {
+            assert!(self.engine.table.link_at(*address).is_some(), "{address}");
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -182,6 +222,7 @@ impl World {
             deaf: None,
             rows: Vec::new(),
             dialled: Vec::new(),
+            heard: BTreeMap::new(),
         });
         let add = SessionAdd {
             metainfo: Arc::clone(&self.metainfo),
@@ -331,6 +372,7 @@ impl World {
         self.nodes[node].engine.handle(self.now, input);
         self.nodes[node].engine.check();
         self.drain(node);
+        self.nodes[node].compare();
     }
 
     fn drain(&mut self, at: usize) {
@@ -474,7 +516,10 @@ impl World {
                     self.queue.push_back((at, Pending::Stored(stored)));
                 }
                 Output::Reply { reply, answer } => node.replies.push((reply, answer)),
-                Output::Event(event) => node.events.push(event),
+                Output::Event(event) => {
+                    node.hear(&event);
+                    node.events.push(event);
+                }
                 Output::Stopped(_) => node.stopped = true,
                 Output::Datagram { .. } | Output::Fetch(_) => {}
             }

@@ -514,6 +514,57 @@ fn of_two_streams_on_one_link_one_stays_and_nothing_is_seen_of_it() {
     }
 }
 
+/// Requirement D26: whatever stage a stream is in, its swarm may go, and what comes late finds nothing.
+#[test]
+fn a_swarm_goes_while_handshakes_are_in_flight() {
+    let mut world = leecher();
+    let (session, swarm) = (world.session(0), world.swarm(0));
+    let open = world.guest(0, 1, &[]);
+    let Answer::Stream(silent) = world.adopt(0, at(1), Incoming, None) else {
+        panic!("it is taken");
+    };
+    let Answer::Stream(named) = world.adopt(0, at(2), Incoming, Some(swarm)) else {
+        panic!("it is taken");
+    };
+    for n in [3, 4] {
+        let address = at(n);
+        world.ask(0, Message::Pin { address, swarm });
+    }
+    let dials = world.nodes[0].engine.table.swarms.get(swarm);
+    let dials = dials.expect("there").opening.clone();
+    world.queue.clear();
+    world.nodes[0].said.insert(dials[0], Vec::new());
+    world.input(0, Input::Connected { stream: dials[0] });
+    world.tell(0, Message::SessionRemove { session });
+    while world.step() {}
+    let mut closed = world.nodes[0].closed.clone();
+    closed.sort_unstable();
+    let mut want = vec![open, named, dials[0], dials[1]];
+    want.sort_unstable();
+    assert_eq!(closed, want, "but for the one that may be anybody's");
+    // Late words, late verdicts, late news.
+    let mut hello = handshake(&world, 9);
+    for stream in [open, named, dials[0], silent] {
+        world.hear(0, stream, &mut hello.clone());
+    }
+    world.input(0, Input::Connected { stream: dials[1] });
+    let why = LostReason::Reset;
+    world.input(0, Input::Lost { stream: open, why });
+    let (address, verdict) = (at(1), Accounting::Member);
+    world.ask(
+        0,
+        Message::Account {
+            address,
+            swarm,
+            verdict,
+        },
+    );
+    assert_eq!(world.nodes[0].closed.last(), Some(&silent));
+    let links = &world.nodes[0].engine.table.links;
+    assert!(links.is_empty(), "{links:?}");
+    world.hear(0, silent, &mut hello);
+}
+
 /// A copied peer-id from another address does not touch the stream that is there.
 #[test]
 fn a_copied_name_evicts_nobody() {
