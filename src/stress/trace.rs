@@ -357,8 +357,8 @@ impl Mix {
         ops
     }
 
-    /// 40 % streams added, 20 % deleted, 30 % verdicts, 10 % queries. At the equilibrium half of the additions meet a stream
-    /// that is already there.
+    /// 40 % streams added, 20 % deleted, 30 % verdicts, 10 % queries. At the equilibrium half of the additions are told a second
+    /// time, and refused: else the table would grow without end.
     #[must_use]
     pub fn links(&mut self, count: usize) -> Vec<Op> {
         (0..count)
@@ -410,14 +410,14 @@ impl Mix {
     }
 
     fn add(&mut self) -> Op {
-        self.connections = (self.connections + 1) % CONNECTIONS;
-        let connection = self.producer * CONNECTIONS + self.connections;
         let room = u64::from(self.shape.streams);
         let is_fresh = self.rng.below(room) >= self.live.len() as u64;
-        let (address, swarm, _) = if is_fresh {
-            let (address, swarm) = (self.address(), self.swarm());
-            self.live.push((address, swarm, connection));
-            (address, swarm, connection)
+        let (address, swarm, connection) = if is_fresh {
+            self.connections = (self.connections + 1) % CONNECTIONS;
+            let connection = self.producer * CONNECTIONS + self.connections;
+            let stream = (self.address(), self.swarm(), connection);
+            self.live.push(stream);
+            stream
         } else {
             self.one()
         };
