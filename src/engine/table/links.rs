@@ -83,7 +83,7 @@ impl Table {
     /// A link is to be dialled elsewhere from now on (requirement L5).
     ///
     /// # Errors
-    /// As in [`super::message::Message::LinkUpdate`].
+    /// As in [`Message::LinkUpdate`](crate::engine::message::Message::LinkUpdate).
     pub fn link_update(
         &mut self,
         address: SocketAddr,
