@@ -171,6 +171,10 @@ number_id!(
     /// A socket that was accepted or adopted and has no stream yet.
     SocketId
 );
+number_id!(
+    /// A byte stream that a caller carries itself; the caller chose the number and keeps it unique.
+    ConnectionId
+);
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ use crate::time::Duration;
 const SLOW: Duration = Duration::from_millis(50);
 
 /// Names of the types of messages, in the order of [`type_of`].
-const TYPES: [&str; 9] = [
+const TYPES: [&str; 29] = [
     "session_add",
     "session_remove",
     "session_pause",
@@ -24,6 +24,26 @@ const TYPES: [&str; 9] = [
     "session_show",
     "engine_show",
     "shutdown",
+    "link_create",
+    "link_update",
+    "link_delete",
+    "link_find",
+    "stream_add",
+    "stream_delete",
+    "stream_replace",
+    "swarm_add",
+    "swarm_remove",
+    "swarm_switch",
+    "swarm_find",
+    "links_count",
+    "links_show",
+    "swarm_condition",
+    "ignored_show",
+    "account",
+    "pin",
+    "unpin",
+    "limits_set",
+    "metrics",
 ];
 
 const fn type_of(message: &Message) -> usize {
@@ -37,6 +57,25 @@ const fn type_of(message: &Message) -> usize {
         Message::SessionShow { .. } => 6,
         Message::EngineShow => 7,
         Message::Shutdown { .. } => 8,
+        Message::LinkCreate { .. } => 9,
+        Message::LinkUpdate { .. } => 10,
+        Message::LinkDelete { .. } => 11,
+        Message::LinkFind { .. } => 12,
+        Message::StreamAdd { .. } => 13,
+        Message::StreamDelete { .. } => 14,
+        Message::StreamReplace { .. } => 15,
+        Message::SwarmAdd { .. } => 16,
+        Message::SwarmRemove { .. } => 17,
+        Message::SwarmSwitch { .. } => 18,
+        Message::SwarmFind { .. } => 19,
+        Message::LinksCount { .. } => 20,
+        Message::LinksShow { .. } => 21,
+        Message::SwarmCondition { .. } => 22,
+        Message::IgnoredShow { .. } => 23,
+        Message::Account { .. } => 24,
+        Message::Pin { .. } => 25,
+        Message::Unpin { .. } => 26,
+        Message::LimitsSet(_) => 27,
     }
 }
 

@@ -70,9 +70,26 @@ pub const fn lane_of(message: &Message) -> Lane {
         | Message::SessionPause { .. }
         | Message::SessionResume { .. }
         | Message::PeerAdd { .. }
-        | Message::PeerAddNamed { .. } => Lane::High,
-        Message::SessionShow { .. } => Lane::Normal,
-        Message::EngineShow => Lane::Low,
+        | Message::PeerAddNamed { .. }
+        | Message::LinkDelete { .. }
+        | Message::StreamAdd { .. }
+        | Message::StreamDelete { .. }
+        | Message::StreamReplace { .. }
+        | Message::Account { .. } => Lane::High,
+        Message::LinkCreate { .. }
+        | Message::LinkUpdate { .. }
+        | Message::LinkFind { .. }
+        | Message::SwarmAdd { .. }
+        | Message::SwarmRemove { .. }
+        | Message::SwarmSwitch { .. }
+        | Message::SwarmFind { .. }
+        | Message::SwarmCondition { .. }
+        | Message::LinksCount { .. }
+        | Message::Pin { .. }
+        | Message::Unpin { .. }
+        | Message::LimitsSet(_)
+        | Message::SessionShow { .. } => Lane::Normal,
+        Message::LinksShow { .. } | Message::IgnoredShow { .. } | Message::EngineShow => Lane::Low,
     }
 }
 

@@ -185,7 +185,7 @@ impl Transfer<'_> {
                     continue;
                 }
                 Ok(Answer::Refused(refusal)) => {
-                    let why = texts::refusal(refusal);
+                    let why = refusal;
                     return Err(Failure::failed(format!("{name}: {why}")));
                 }
                 Ok(_) => return Err(Failure::failed(format!("{name}: an answer out of place"))),
@@ -222,7 +222,7 @@ impl Transfer<'_> {
                 },
             };
             let why = match self.engine.ask(message) {
-                Ok(Answer::Refused(refusal)) => texts::refusal(refusal).to_owned(),
+                Ok(Answer::Refused(refusal)) => refusal.to_string(),
                 Ok(_) => continue,
                 Err(fault) => fault,
             };

@@ -71,6 +71,7 @@ impl Engine {
                 self.shutdown(budget, reply);
                 return;
             }
+            link => self.on_link_message(link),
         };
         self.shared.reply(reply, answer);
     }

@@ -3,7 +3,7 @@
 //! Payloads are plain data, owned or lent for the call: never a socket, a closure, a channel or a lock. Every piece of work
 //! given out ([`Output::Work`], [`Output::Store`], [`Output::Fetch`]) is answered exactly once, in any order.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,10 +14,15 @@ use crate::codec::metainfo::Metainfo;
 use crate::codec::wire;
 use crate::events::Event;
 use crate::hash::Digest;
-use crate::ids::{InfoHash, JobId, ReplyId, SessionId, SocketId, StreamId};
-use crate::time::Duration;
+use crate::ids::{
+    ConnectionId, InfoHash, JobId, LinkId, ReplyId, SessionId, SocketId, StreamId, SwarmId,
+};
+use crate::time::{Duration, Instant};
 
-pub use super::snapshot::{EngineSnapshot, PeerSnapshot, SessionSnapshot, SessionState};
+pub use super::snapshot::{
+    EngineSnapshot, IgnoredAddress, LinkSummary, LinksCount, PeerSnapshot, SessionSnapshot,
+    SessionState,
+};
 
 /// Everything that can happen to the engine.
 #[derive(Debug)]
@@ -216,8 +221,145 @@ pub enum LostReason {
 // ---------------------------------------------------------------------------------------------------------- callers
 
 /// What a caller can ask. At most 64 bytes: larger payloads are boxed.
+///
+/// Those of the link manager come first, in the order and with the refusals of requirement 1.4; then sessions, then the whole.
 #[derive(Debug)]
 pub enum Message {
+    /// `address` may be dialled for `swarm` (L1). [`Answer::Link`]. Refused: [`Refusal::OwnAddress`], [`Refusal::UnknownSwarm`],
+    /// [`Refusal::AlreadyAssociated`], [`Refusal::BadAddress`], [`Refusal::Full`].
+    LinkCreate {
+        /// Where it listens.
+        address: SocketAddr,
+        /// For which swarm.
+        swarm: SwarmId,
+    },
+    /// The peer recorded under `address` is to be dialled at `ip` and `port` from now on (L5). [`Answer::Done`]. Refused unless
+    /// the link is an uplink without a stream ([`Refusal::WrongState`]), when nobody can be dialled there, it is ourselves, or
+    /// another link's.
+    LinkUpdate {
+        /// Which link.
+        address: SocketAddr,
+        /// Where it listens now.
+        ip: IpAddr,
+        /// Its port there.
+        port: u16,
+    },
+    /// Forget a link and close its streams (L15). [`Answer::Done`], also when there is none.
+    LinkDelete {
+        /// Which link.
+        address: SocketAddr,
+        /// Also when it is pinned.
+        force: bool,
+        /// Close the streams, but keep the record so that it can be dialled again.
+        preserve: bool,
+    },
+    /// How `address` stands in `swarm`: [`Answer::Found`], with nothing unless there is a link and it belongs to the swarm.
+    LinkFind {
+        /// Which link.
+        address: SocketAddr,
+        /// In which swarm.
+        swarm: SwarmId,
+    },
+    /// A byte stream is up (L3, L7). [`Answer::Stream`]. Outgoing needs a link, incoming makes one. Refused:
+    /// [`Refusal::UnknownLink`], [`Refusal::UnknownSwarm`], [`Refusal::AlreadyConnected`] when `swarm` is named and has one
+    /// accounted at that address, or the connection is known; [`Refusal::Full`].
+    StreamAdd {
+        /// The other end.
+        address: SocketAddr,
+        /// Who dialled.
+        direction: Direction,
+        /// For which swarm; of an incoming stream it may not be known yet.
+        swarm: Option<SwarmId>,
+        /// Who carries its bytes.
+        carrier: Carrier,
+    },
+    /// A byte stream is over (L12). [`Answer::Done`], also when it is unknown: a late duplicate is no error.
+    StreamDelete {
+        /// Which.
+        stream: StreamName,
+    },
+    /// `old` is gone and `new`, to the same peer, takes its place (L13): the link goes on without being lost. [`Answer::Done`].
+    StreamReplace {
+        /// The one that ends.
+        old: StreamName,
+        /// The survivor.
+        new: StreamName,
+        /// Who dialled the survivor.
+        direction: Direction,
+    },
+    /// A swarm without a torrent of ours: its streams come from outside, until a session takes it over. [`Answer::Swarm`].
+    /// Refused as [`Refusal::SwarmExists`].
+    SwarmAdd {
+        /// Which.
+        info_hash: InfoHash,
+        /// Fewer uplinks than this ask for more.
+        links_min: u32,
+    },
+    /// Forget a swarm (L14). [`Answer::Done`]. Refused: [`Refusal::UnknownSwarm`]; [`Refusal::InUse`] while a session has it.
+    SwarmRemove {
+        /// Which.
+        swarm: SwarmId,
+    },
+    /// Switch a swarm on or off (L14). [`Answer::Condition`] says what it was; the same again changes nothing and tells nobody.
+    SwarmSwitch {
+        /// Which.
+        swarm: SwarmId,
+        /// Whether it may have streams.
+        on: bool,
+    },
+    /// The swarm of an info-hash: [`Answer::Swarm`].
+    SwarmFind {
+        /// Which.
+        info_hash: InfoHash,
+    },
+    /// How many links a swarm has and needs: [`Answer::Count`].
+    LinksCount {
+        /// Which.
+        swarm: SwarmId,
+    },
+    /// A swarm's links, uplinks first: [`Answer::Links`].
+    LinksShow {
+        /// Which.
+        swarm: SwarmId,
+        /// Only those accounted in it now.
+        established_only: bool,
+    },
+    /// Whether a swarm is on: [`Answer::Condition`].
+    SwarmCondition {
+        /// Which.
+        swarm: SwarmId,
+    },
+    /// The addresses a swarm leaves alone now: [`Answer::Ignored`].
+    IgnoredShow {
+        /// Which.
+        swarm: SwarmId,
+    },
+    /// The verdict of a handshake: whether the link at `address` is a member of `swarm` (L9, L10). [`Answer::Done`]. For streams
+    /// that a caller carries; those of ours are accounted by their own handshakes. What is gone meanwhile is no error.
+    Account {
+        /// Which link.
+        address: SocketAddr,
+        /// In which swarm.
+        swarm: SwarmId,
+        /// Whether it is.
+        verdict: Accounting,
+    },
+    /// A person names a peer for a swarm (L2): dialled first, never dropped for failures. [`Answer::Link`].
+    Pin {
+        /// Where it listens.
+        address: SocketAddr,
+        /// For which swarm.
+        swarm: SwarmId,
+    },
+    /// It is a peer like any other again. [`Answer::Done`]. Refused: [`Refusal::UnknownLink`] when it is not pinned there.
+    Unpin {
+        /// Which link.
+        address: SocketAddr,
+        /// For which swarm.
+        swarm: SwarmId,
+    },
+    /// Change limits while running. [`Answer::Done`]. What is above a lowered limit leaves as it ends; nothing is cut off.
+    LimitsSet(Limits),
     /// Take on a torrent. [`Answer::Session`], or refused as a duplicate.
     SessionAdd(Box<SessionAdd>),
     /// Stop a torrent, write what is known and forget it. [`Answer::Done`] when all that is done.
@@ -270,6 +412,67 @@ const _: () = assert!(
     "a message is plain data of at most 64 bytes"
 );
 
+/// Who dialled: a link's stream makes it an uplink or a downlink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// We did.
+    Outgoing,
+    /// They did.
+    Incoming,
+}
+
+impl Direction {
+    /// As in events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Outgoing => "outgoing",
+            Self::Incoming => "incoming",
+        }
+    }
+}
+
+/// Who carries the bytes of a stream that is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// The loop: a connected socket that a caller handed over. Answered, beside the reply, by [`Output::Accept`] or
+    /// [`Output::Refuse`]; from then on a stream like any other.
+    Socket(SocketId),
+    /// The caller: the table only knows that it is there, and what [`Message::Account`] says of it.
+    Outside(ConnectionId),
+}
+
+/// Which stream a caller means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamName {
+    /// By our name, as answered.
+    Stream(StreamId),
+    /// By the caller's.
+    Outside(ConnectionId),
+}
+
+/// What a handshake for one info-hash came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accounting {
+    /// The link is a member.
+    Member,
+    /// It leaves, in order: it may be tried again after the first pause.
+    Leaves,
+    /// It failed: left alone for that swarm for a while.
+    Failed,
+}
+
+/// Limits to change; `None` leaves one as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Streams of the process, as `peer.max_links`.
+    pub links_max: Option<u32>,
+    /// Streams of one swarm, as `peer.max_links_per_swarm`.
+    pub swarm_links_max: Option<u32>,
+    /// Peers of one torrent that may ask at a time, as `seeding.upload_slots`; 0 means no limit.
+    pub upload_slots: Option<u32>,
+}
+
 /// A torrent to take on.
 #[derive(Debug)]
 pub struct SessionAdd {
@@ -300,6 +503,32 @@ pub enum Answer {
     Snapshot(Box<SessionSnapshot>),
     /// How everything stands.
     Engine(Box<EngineSnapshot>),
+    /// The link that was made or found.
+    Link(LinkId),
+    /// The stream's name.
+    Stream(StreamId),
+    /// The swarm's name.
+    Swarm(SwarmId),
+    /// How a link stands in a swarm.
+    Found(Option<Box<LinkSummary>>),
+    /// How many links there are.
+    Count(LinksCount),
+    /// A swarm's links. Shared with whoever asked since they last changed.
+    Links {
+        /// When this was so.
+        time: Instant,
+        /// Uplinks, then downlinks.
+        links: Arc<[LinkSummary]>,
+    },
+    /// The addresses a swarm leaves alone. Shared likewise.
+    Ignored {
+        /// When this was so.
+        time: Instant,
+        /// By address.
+        addresses: Arc<[IgnoredAddress]>,
+    },
+    /// Whether a swarm is on, or was.
+    Condition(bool),
 }
 
 /// Why a message was refused.
@@ -307,6 +536,20 @@ pub enum Answer {
 pub enum Refusal {
     /// No such session, or no longer.
     UnknownSession,
+    /// No such swarm, or no longer.
+    UnknownSwarm,
+    /// No such link, or no longer.
+    UnknownLink,
+    /// The swarm is already there.
+    SwarmExists(SwarmId),
+    /// A session has the swarm: remove that.
+    InUse(SessionId),
+    /// The link already belongs to the swarm.
+    AlreadyAssociated,
+    /// There is a stream already.
+    AlreadyConnected,
+    /// The link is not in a state where this can be.
+    WrongState,
     /// The torrent is already there.
     Duplicate(SessionId),
     /// Our own address.
@@ -317,6 +560,26 @@ pub enum Refusal {
     Full,
     /// The engine is ending.
     ShuttingDown,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::UnknownSession => "the torrent is gone",
+            Self::UnknownSwarm => "there is no such swarm",
+            Self::UnknownLink => "there is no such link",
+            Self::SwarmExists(_) => "the swarm is there already",
+            Self::InUse(_) => "a torrent uses the swarm",
+            Self::AlreadyAssociated => "the link belongs to the swarm already",
+            Self::AlreadyConnected => "there is a stream already",
+            Self::WrongState => "the link is not in a state where that can be",
+            Self::Duplicate(_) => "the torrent is there already",
+            Self::OwnAddress => "that is our own address",
+            Self::BadAddress => "nobody can be reached at that address",
+            Self::Full => "a limit of the configuration is reached",
+            Self::ShuttingDown => "the engine is ending",
+        })
+    }
 }
 
 /// How the end went.

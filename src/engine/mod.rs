@@ -9,6 +9,7 @@ mod announce;
 mod choke;
 mod connect;
 mod ending;
+mod links;
 mod manager;
 pub mod message;
 pub mod rate;

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use crate::ids::{InfoHash, SessionId};
+use super::message::Direction;
+use crate::ids::{InfoHash, LinkId, SessionId};
 use crate::time::Instant;
 
 /// Where a session stands.
@@ -131,4 +132,49 @@ pub struct EngineSnapshot {
     pub blocks_taken: u32,
     /// Jobs by kind that are given out and not yet done.
     pub jobs_running: u32,
+}
+
+/// How one link stands in a swarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkSummary {
+    /// Which.
+    pub link: LinkId,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Uplink or downlink: who dialled the stream that carries this swarm; without one, whether it can be dialled.
+    pub direction: Direction,
+    /// As the contract spells it: `disconnected`, `connecting`, `established` or `ignored`.
+    pub state: &'static str,
+    /// Whether a stream of it is accounted in the swarm.
+    pub member: bool,
+    /// Whether a person named it for the swarm.
+    pub pinned: bool,
+    /// Failed attempts in a row.
+    pub attempts: u32,
+}
+
+/// How many links a swarm has, and how many more it wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinksCount {
+    /// Links that belong to it, in any state, and members that only dialled us.
+    pub links: u32,
+    /// Of those, members now that we dialled.
+    pub uplinks: u32,
+    /// Members now that dialled us.
+    pub downlinks: u32,
+    /// Uplinks it should have.
+    pub required: u32,
+    /// `required` less `uplinks`, at least 0; 0 while the swarm is off.
+    pub needed: u32,
+}
+
+/// An address that is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IgnoredAddress {
+    /// Which.
+    pub address: SocketAddr,
+    /// Until when; [`Instant::FAR`] for a ban.
+    pub until: Instant,
+    /// Why, for a person.
+    pub why: &'static str,
 }

@@ -182,6 +182,14 @@ fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
                 Answer::Session(_) => 2,
                 Answer::Snapshot(_) => 3,
                 Answer::Engine(_) => 4,
+                Answer::Link(_) => 5,
+                Answer::Stream(_) => 6,
+                Answer::Swarm(_) => 7,
+                Answer::Found(_) => 8,
+                Answer::Count(_) => 9,
+                Answer::Links { .. } => 10,
+                Answer::Ignored { .. } => 11,
+                Answer::Condition(_) => 12,
             };
             trace.note("reply", &[at, who, reply.0, kind]);
         }

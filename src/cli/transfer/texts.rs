@@ -1,7 +1,7 @@
 //! What a person reads of a transfer.
 
 use crate::cli::units;
-use crate::engine::message::{Refusal, SessionSnapshot, SessionState};
+use crate::engine::message::{SessionSnapshot, SessionState};
 use crate::time::Duration;
 
 /// A download that took less has no rate: its beginning is known no better than to one look at it.
@@ -56,17 +56,5 @@ pub(super) fn complete(name: &str, latest: &SessionSnapshot, took: Duration) -> 
         format!("{name}: complete, {size} in {}, {rate}", units::time(took))
     } else {
         format!("{name}: complete, {size} already there")
-    }
-}
-
-/// A refusal for a person.
-pub(super) fn refusal(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::UnknownSession => "the torrent is gone",
-        Refusal::Duplicate(_) => "the torrent is there already",
-        Refusal::OwnAddress => "that is our own address",
-        Refusal::BadAddress => "nobody can be reached at that address",
-        Refusal::Full => "a limit of the configuration is reached",
-        Refusal::ShuttingDown => "the engine is ending",
     }
 }
