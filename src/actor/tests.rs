@@ -3,11 +3,14 @@ use std::io::IoSlice;
 
 use super::bus::{Filter, NoEvent};
 use super::mailbox::Wake;
+use super::reply::AskError;
 use super::*;
 use crate::config::Backpressure;
-use crate::engine::message::{Answer, Fetch, Frame, Outcome, Refusal, Storage, StoreJob};
+use crate::engine::message::{
+    Answer, Done, Fetch, Frame, Job, Message, Outcome, Refusal, Storage, StoreJob,
+};
 use crate::events::{Event, Torrent};
-use crate::ids::{InfoHash, JobId, SessionId, SocketId};
+use crate::ids::{InfoHash, JobId, ReplyId, SessionId, SocketId};
 use crate::rng::Rng;
 use crate::time::Clock;
 

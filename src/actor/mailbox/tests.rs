@@ -4,11 +4,11 @@
 )]
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicUsize;
 use std::thread;
 
 use super::*;
 use crate::ids::SessionId;
+use crate::metrics::LaneFigures;
 
 fn options(capacity: usize, policy: Backpressure) -> Options {
     Options {
