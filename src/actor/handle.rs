@@ -6,17 +6,55 @@ use std::sync::Arc;
 
 use super::bus::{Filter, Subscription, subscription};
 use super::mailbox::{Body, Mailbox};
-use super::reply::{AskError, Response};
+use super::reply::{AskError, Response, Waiting};
 use crate::config::Backpressure;
 use crate::engine::message::{Answer, Message};
 use crate::metrics::Metrics;
-use crate::time::{Clock, Duration};
+use crate::time::{Clock, Duration, Instant};
 
 /// A way to the actor.
 #[derive(Clone, Debug)]
 pub struct Handle {
     mailbox: Arc<Mailbox>,
     policy: Backpressure,
+}
+
+/// An answer to come, for a caller that looks for it when it likes.
+#[derive(Debug)]
+pub struct Later {
+    handle: Handle,
+    waiting: Waiting,
+    deadline: Instant,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Came {
+    /// The engine's answer.
+    Answer(Answer),
+    /// The figures.
+    Metrics(Box<Metrics>),
+}
+
+impl Later {
+    /// The answer, or itself when there is none yet and the deadline has not passed.
+    ///
+    /// # Errors
+    /// Itself.
+    pub fn try_take(self) -> Result<Result<Came, AskError>, Self> {
+        let now = self.handle.clock().now();
+        if !self.waiting.is_answered() && now < self.deadline {
+            return Err(self);
+        }
+        // Answered, or past its deadline: this does not wait.
+        let outcome = self
+            .waiting
+            .wait(self.handle.clock(), now, &self.handle.mailbox.slots);
+        Ok(outcome.map(|response| match response {
+            Response::Answer(answer) => Came::Answer(answer),
+            Response::Metrics(metrics) => Came::Metrics(metrics),
+        }))
+    }
 }
 
 /// A message that was not queued, given back.
@@ -98,6 +136,22 @@ impl Handle {
         }
     }
 
+    /// Queues a message without waiting for room, and fetches its answer later: for callers that must never wait.
+    ///
+    /// # Errors
+    /// As [`Self::ask`] where nothing was queued.
+    pub fn ask_later(&self, message: Message, timeout: Duration) -> Result<Later, AskError> {
+        self.request_later(Body::Message(message), timeout)
+    }
+
+    /// The same for the figures.
+    ///
+    /// # Errors
+    /// As [`Self::ask_later`].
+    pub fn metrics_later(&self, timeout: Duration) -> Result<Later, AskError> {
+        self.request_later(Body::Metrics, timeout)
+    }
+
     /// All figures, as the actor sees them now.
     ///
     /// # Errors
@@ -119,6 +173,18 @@ impl Handle {
         subscription
     }
 
+    /// The same; `wake` is called, on the actor's thread, when an event comes and none was waiting. It must not block.
+    #[must_use]
+    pub fn subscribe_waking(
+        &self,
+        filter: Filter,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Subscription {
+        let (subscribe, subscription) = subscription(filter);
+        let _ = self.mailbox.subscribe(subscribe.waking(Box::new(wake)));
+        subscription
+    }
+
     /// The clock that deadlines are reckoned with.
     #[must_use]
     pub fn clock(&self) -> Clock {
@@ -129,6 +195,26 @@ impl Handle {
     #[must_use]
     pub fn queued(&self) -> usize {
         self.mailbox.queued()
+    }
+
+    fn request_later(&self, body: Body, timeout: Duration) -> Result<Later, AskError> {
+        let deadline = self.clock().now() + timeout;
+        let (waiting, reply) = self.mailbox.slots.open();
+        let policy = self.without_waiting().policy;
+        match self.mailbox.send(body, Some(reply), deadline, policy) {
+            Ok(()) => Ok(Later {
+                handle: self.clone(),
+                waiting,
+                deadline,
+            }),
+            Err(refused) => {
+                if let Some(reply) = refused.reply {
+                    reply.forget();
+                }
+                waiting.unused(&self.mailbox.slots);
+                Err(refused.why)
+            }
+        }
     }
 
     fn request(&self, body: Body, timeout: Duration) -> Result<Response, AskError> {

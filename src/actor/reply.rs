@@ -157,6 +157,11 @@ impl Waiting {
         outcome
     }
 
+    /// Whether the answer is there.
+    pub(super) fn is_answered(&self) -> bool {
+        !self.slot.receiver.is_empty()
+    }
+
     /// The message was never queued; its other half is gone.
     pub(super) fn unused(self, slots: &Slots) {
         let _ = slots.give.try_send(self.slot);

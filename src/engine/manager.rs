@@ -9,6 +9,7 @@ use crate::events::{self, Event};
 use crate::ids::{ReplyId, SessionId};
 
 use super::Engine;
+use super::library::Entry;
 use super::message::{
     Answer, FaultKind, Message, PeerSnapshot, Refusal, SessionAdd, SessionSnapshot, Storage,
 };
@@ -31,7 +32,10 @@ impl Engine {
         if self.is_ending()
             && !matches!(
                 message,
-                Message::Shutdown { .. } | Message::EngineShow | Message::SessionShow { .. }
+                Message::Shutdown { .. }
+                    | Message::EngineShow
+                    | Message::SessionShow { .. }
+                    | Message::TorrentsShow(_)
             )
         {
             self.shared
@@ -54,8 +58,18 @@ impl Engine {
                 }
                 Answer::Refused(Refusal::UnknownSession)
             }
-            Message::SessionPause { session } => self.session_pause(session),
-            Message::SessionResume { session } => self.session_resume(session),
+            Message::SessionPause { session } => {
+                let answer = self.session_pause(session);
+                return self.reply_kept(session, reply, answer);
+            }
+            Message::SessionResume { session } => {
+                let answer = self.session_resume(session);
+                return self.reply_kept(session, reply, answer);
+            }
+            Message::LibraryLoad { epoch_millis } => return self.library_load(epoch_millis, reply),
+            Message::TorrentAdd(add) => return self.torrent_add(*add, reply),
+            Message::TorrentsChange(order) => return self.torrents_change(&order, reply),
+            Message::TorrentsShow(order) => Answer::Torrents(Box::new(self.torrents_show(&order))),
             Message::PeerAdd { session, address } => self.peer_add(session, address),
             Message::PeerAddNamed {
                 session,
@@ -76,7 +90,7 @@ impl Engine {
         self.shared.reply(reply, answer);
     }
 
-    fn session_add(&mut self, add: SessionAdd) -> Result<SessionId, Refusal> {
+    pub(super) fn session_add(&mut self, add: SessionAdd) -> Result<SessionId, Refusal> {
         let metainfo = add.metainfo;
         let geometry = metainfo.geometry;
         let mut picker = Picker::new(geometry, &mut self.shared.rng);
@@ -131,6 +145,7 @@ impl Engine {
             completed: false,
             notice: String::new(),
             told: (0, 0, 0, 0),
+            entry: Entry::default(),
         });
         if let Some(record) = self.table.swarms.get_mut(swarm) {
             record.session = id;
@@ -150,7 +165,7 @@ impl Engine {
         Ok(id)
     }
 
-    fn session_pause(&mut self, id: SessionId) -> Answer {
+    pub(super) fn session_pause(&mut self, id: SessionId) -> Answer {
         let Some(session) = self.sessions.get_mut(id) else {
             return Answer::Refused(Refusal::UnknownSession);
         };
@@ -181,7 +196,7 @@ impl Engine {
         self.announce(id);
     }
 
-    fn session_resume(&mut self, id: SessionId) -> Answer {
+    pub(super) fn session_resume(&mut self, id: SessionId) -> Answer {
         let Some(session) = self.sessions.get_mut(id) else {
             return Answer::Refused(Refusal::UnknownSession);
         };
@@ -196,7 +211,7 @@ impl Engine {
     }
 
     /// No stream, no dial and no half-fetched piece any more.
-    fn quiet(&mut self, id: SessionId, swarm: crate::ids::SwarmId) {
+    pub(super) fn quiet(&mut self, id: SessionId, swarm: crate::ids::SwarmId) {
         if let Some(swarm) = self.table.swarms.get_mut(swarm) {
             swarm.active = false;
         }
@@ -443,7 +458,7 @@ impl Engine {
 }
 
 /// Only pieces that hold bytes of wanted files are wanted. No choice means all.
-fn want_files(picker: &mut Picker, metainfo: &Metainfo, wanted: &[bool]) {
+pub(super) fn want_files(picker: &mut Picker, metainfo: &Metainfo, wanted: &[bool]) {
     if wanted.is_empty() {
         return;
     }

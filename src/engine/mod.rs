@@ -9,6 +9,7 @@ mod announce;
 mod choke;
 mod connect;
 mod ending;
+pub mod library;
 mod links;
 mod manager;
 pub mod message;
@@ -31,6 +32,7 @@ use crate::rng::Rng;
 use crate::time::Instant;
 
 use ending::Ending;
+use library::Library;
 use message::{Input, Output};
 use session::Session;
 use settings::Settings;
@@ -45,6 +47,7 @@ pub struct Engine {
     table: Table,
     sessions: Slots<SessionId, Session>,
     ending: Option<Ending>,
+    library: Library,
 }
 
 impl Engine {
@@ -56,6 +59,7 @@ impl Engine {
             table: Table::default(),
             sessions: Slots::default(),
             ending: None,
+            library: Library::default(),
         }
     }
 

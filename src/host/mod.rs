@@ -29,10 +29,10 @@ use self::udp::Udp;
 use crate::actor::host::{Finished, Host, Ready};
 use crate::actor::mailbox::Doorbell;
 use crate::engine::message::{Done, Fetch, Job, Outcome, StoreJob, Work};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Serve};
 use crate::ids::{SocketId, StreamId};
 use crate::time::{Clock, Duration, Instant, unix_millis};
-use crate::worker::{Now, Pool, Store, read_now};
+use crate::worker::{Now, Owner, Pool, Store, read_now};
 
 /// The host on the operating system.
 pub struct OsHost {
@@ -62,7 +62,7 @@ impl std::fmt::Debug for OsHost {
 }
 
 impl OsHost {
-    /// Listens on `listen` and starts `threads` workers (0: one more than there are cores), the store in `state` and the
+    /// Listens on `listen` and starts `threads` workers (0: one more than there are cores), the store in `state` for `owner` and the
     /// gateway. What a person should know goes to `notices`.
     ///
     /// # Errors
@@ -72,6 +72,7 @@ impl OsHost {
         listen: &[SocketAddr],
         threads: u32,
         state: PathBuf,
+        owner: Owner,
         notices: &mut Vec<String>,
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
@@ -91,7 +92,7 @@ impl OsHost {
         Ok(Self {
             clock,
             pool: Pool::start(threads, ring())?,
-            store: Store::start(state, ring())?,
+            store: Store::start(state, owner, ring())?,
             gateway: Gateway::start(ring()),
             poller,
             sockets,
@@ -114,6 +115,12 @@ impl OsHost {
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.sockets.addresses()
+    }
+
+    /// The way to make the gateway serve.
+    #[must_use]
+    pub fn server(&self) -> Serve {
+        self.gateway.server()
     }
 
     /// How many workers there are.
@@ -148,7 +155,10 @@ impl OsHost {
                 self.submit(work);
             }
             let done = completion.done;
-            if matches!(done.outcome, Outcome::Closed | Outcome::Prepared(_)) {
+            if matches!(
+                done.outcome,
+                Outcome::Closed | Outcome::Deleted(_) | Outcome::Prepared(_)
+            ) {
                 self.handles.forget(done.session);
             } else {
                 self.handles.extend(completion.opened);
@@ -281,7 +291,7 @@ impl Host for OsHost {
                     });
                 }
             }
-            Job::Close | Job::Prepare { .. } => self.handles.forget(work.session),
+            Job::Close | Job::Delete | Job::Prepare { .. } => self.handles.forget(work.session),
             Job::Check { .. } | Job::Commit { .. } | Job::Write { .. } | Job::Sync { .. } => {}
         }
         self.submit(work);

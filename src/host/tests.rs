@@ -156,7 +156,7 @@ fn echo(hang_up: bool) -> Running {
     let state = tempfile::tempdir().unwrap().keep();
     let listen = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
     let mut notices = Vec::new();
-    let host = OsHost::new(clock, &listen, 1, state, &mut notices).unwrap();
+    let host = OsHost::new(clock, &listen, 1, state, Owner::Shared, &mut notices).unwrap();
     assert_eq!(notices, Vec::<String>::new());
     let (tell, seen) = mpsc::channel();
     let core = Echo {
@@ -314,6 +314,7 @@ fn a_busy_port_falls_back_and_says_so() {
         &[address],
         1,
         state.path().to_owned(),
+        Owner::Shared,
         &mut notices,
     )
     .unwrap();

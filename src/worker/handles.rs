@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{Mode, OFlags, SeekFrom, fchmod, fdatasync, fstatfs, seek, syncfs};
+use rustix::fs::{AtFlags, Mode, OFlags, SeekFrom, fchmod, fdatasync, fstatfs, seek, syncfs};
 use rustix::io::{Errno, preadv, pwritev, retry_on_intr};
 
-use crate::codec::layout::FileIndex;
+use crate::codec::layout::{FileIndex, Layout};
 use crate::engine::message::FileStamp;
 use crate::ids::SessionId;
 
@@ -421,6 +421,17 @@ impl Files for DiskFiles {
             fchmod(&file, Mode::from_raw_mode(wanted))?;
         }
         Ok(())
+    }
+
+    fn remove(&mut self, place: Place<'_>) -> io::Result<()> {
+        let root = self.root(&place.layout.root, false)?;
+        let path = &place.entry().path;
+        self.resolver.remove(root.as_fd(), path, AtFlags::empty())
+    }
+
+    fn remove_directory(&mut self, layout: &Layout, path: &Path) -> io::Result<()> {
+        let root = self.root(&layout.root, false)?;
+        self.resolver.remove(root.as_fd(), path, AtFlags::REMOVEDIR)
     }
 
     fn close(&mut self, session: SessionId) {

@@ -31,6 +31,7 @@ use crate::events::{self, Event};
 use crate::ids::{InfoHash, JobId, ReplyId, SessionId, StreamId, SwarmId};
 use crate::time::Instant;
 
+use super::library::Entry;
 use super::message::{Fault, SessionState, Storage};
 use super::rate::Rate;
 use super::shared::Shared;
@@ -97,6 +98,8 @@ pub struct Session {
     pub notice: String,
     /// Totals when rates were last told.
     pub told: (u64, u64, u32, u32),
+    /// What is remembered of it beside its progress.
+    pub entry: Entry,
 }
 
 /// Where a session stands; the picture is in the module's doc.
@@ -246,6 +249,9 @@ impl Session {
         let previous = self.state();
         let was_failed = matches!(self.phase, Phase::Failed { .. });
         self.phase = phase;
+        if self.state() != previous {
+            self.entry.leave(previous, shared.now);
+        }
         let mut event = self.event(previous, cause);
         match &self.phase {
             Phase::Loading | Phase::Preparing { .. } | Phase::Checking(_)
