@@ -33,6 +33,8 @@ pub struct Config {
     pub workers: Workers,
     /// How addresses are tried.
     pub links: Links,
+    /// The front door of a daemon.
+    pub rpc: Rpc,
     /// The end.
     pub shutdown: Shutdown,
     /// What is told.
@@ -128,6 +130,24 @@ pub struct Links {
     pub min_per_swarm: u32,
 }
 
+/// `[rpc]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rpc {
+    /// An address, `unix:/path`, or nothing.
+    pub bind: String,
+    /// Empty: no password is asked for.
+    pub user: String,
+    /// Plain, or hashed with argon2.
+    pub password: String,
+    /// A file whose first line is the password; empty: none.
+    pub password_file: PathBuf,
+    /// Addresses that may ask; `*` stands for anything.
+    pub ip_whitelist: Vec<String>,
+    /// Host names that may be asked for, besides `localhost` and addresses.
+    pub host_whitelist: Vec<String>,
+}
+
 /// `[shutdown]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -204,6 +224,19 @@ impl Default for Links {
             failures_to_ignore: 3,
             ignore_s: 900,
             min_per_swarm: 30,
+        }
+    }
+}
+
+impl Default for Rpc {
+    fn default() -> Self {
+        Self {
+            bind: "127.0.0.1:9091".to_owned(),
+            user: String::new(),
+            password: String::new(),
+            password_file: PathBuf::new(),
+            ip_whitelist: vec!["127.0.0.1".to_owned(), "::1".to_owned()],
+            host_whitelist: Vec::new(),
         }
     }
 }

@@ -13,6 +13,7 @@ mod completions;
 mod config;
 mod console;
 mod create;
+mod daemon;
 mod get;
 mod logging;
 mod man;
@@ -118,6 +119,8 @@ enum Command {
     Show(show::Show),
     /// Check the data on disk against a torrent
     Verify(verify::Verify),
+    /// Run the service, in the foreground
+    Daemon(daemon::Daemon),
     /// Run one deterministic simulated swarm
     Sim(sim::Sim),
     /// Print the configuration in effect, with the origin of each value
@@ -170,6 +173,7 @@ pub fn run(
         Command::Create(command) => command.run(context),
         Command::Show(command) => command.run(context),
         Command::Verify(command) => command.run(context),
+        Command::Daemon(command) => command.run(context),
         Command::Sim(command) => command.run(context),
         Command::Config(command) => command.run(context),
         Command::Completions(command) => command.run(context),

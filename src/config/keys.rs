@@ -11,6 +11,9 @@ use super::{Backpressure, Config};
 /// Most addresses to listen on.
 const LISTEN_MAX: usize = 16;
 
+/// Most texts in a list.
+const TEXTS_MAX: usize = 256;
+
 /// One setting.
 pub(super) struct Key {
     /// `section.key`.
@@ -46,6 +49,36 @@ macro_rules! path {
             set: |config, value| {
                 let path = value.as_str().filter(|path| $empty || !path.is_empty())?;
                 config.$section.$key = PathBuf::from(path);
+                Some(())
+            },
+        }
+    };
+}
+
+macro_rules! text {
+    ($section:ident . $key:ident) => {
+        Key {
+            name: concat!(stringify!($section), ".", stringify!($key)),
+            allowed: "a text in quotes, or \"\"",
+            set: |config, value| {
+                value.as_str()?.clone_into(&mut config.$section.$key);
+                Some(())
+            },
+        }
+    };
+}
+
+macro_rules! texts {
+    ($section:ident . $key:ident) => {
+        Key {
+            name: concat!(stringify!($section), ".", stringify!($key)),
+            allowed: "a list of at most 256 texts in quotes",
+            set: |config, value| {
+                let list = value.as_array()?.iter();
+                let texts = list
+                    .map(|item| item.get_ref().as_str().map(str::to_owned))
+                    .collect::<Option<Vec<String>>>()?;
+                config.$section.$key = Some(texts).filter(|list| list.len() <= TEXTS_MAX)?;
                 Some(())
             },
         }
@@ -102,6 +135,23 @@ pub(super) const KEYS: &[Key] = &[
     number!(links.failures_to_ignore, 1 to 1_000),
     number!(links.ignore_s, 0 to 604_800),
     number!(links.min_per_swarm, 0 to 100_000),
+    Key {
+        name: "rpc.bind",
+        allowed: "\"ADDRESS:PORT\", \"unix:/PATH\" or \"\"",
+        set: |config, value| {
+            let bind = value.as_str()?;
+            let path = bind.strip_prefix("unix:");
+            let fine = path.is_some_and(|path| path.starts_with('/'))
+                || bind.is_empty()
+                || bind.parse::<SocketAddr>().is_ok();
+            fine.then(|| bind.clone_into(&mut config.rpc.bind))
+        },
+    },
+    text!(rpc.user),
+    text!(rpc.password),
+    path!(rpc.password_file, true),
+    texts!(rpc.ip_whitelist),
+    texts!(rpc.host_whitelist),
     number!(shutdown.budget_ms, 0 to 600_000),
     Key {
         name: "log.level",
