@@ -93,6 +93,7 @@ figures! {
         turns: Counter, "count", "Turns of the loop.";
         turns_idle: Counter, "count", "Turns that found nothing to do.";
         turns_slow: Counter, "count", "Turns of more than 50 ms.";
+        turns_high_left: Counter, "count", "Turns whose budget left high-lane messages for the next; all others took every one that had arrived.";
         inputs: Counter, "count", "Inputs handed to the engine.";
         outputs: Counter, "count", "Outputs taken from the engine.";
         reads: Counter, "count", "Reads of streams.";

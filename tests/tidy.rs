@@ -66,6 +66,7 @@ const IMPURE: &[&str] = &[
 
 /// Third-party crates and the places that may name them, as beginnings of paths below `src/`.
 const HOMES: &[(&str, &[&str])] = &[
+    ("atomic_waker", &["actor/atomic"]),
     ("bendy", &["codec/bencode"]),
     ("clap", &["cli/", "main.rs"]),
     ("clap_complete", &["cli/"]),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use crate::engine::message::{Done, Fetch, Fetched, LostReason, StoreJob, Stored, Work};
 use crate::ids::{SocketId, StreamId};
@@ -25,8 +26,16 @@ pub trait Host {
     fn next_incoming(&mut self) -> Option<(SocketId, SocketAddr)>;
     /// Keeps a socket that was offered.
     fn accept(&mut self, socket: SocketId, stream: StreamId);
-    /// Closes a socket that was offered.
+    /// Closes a socket that was offered, unless it was accepted.
     fn refuse(&mut self, socket: SocketId);
+    /// Takes a connected stream socket from a caller; from now on it is a socket that was offered. Closed when it is refused.
+    ///
+    /// # Errors
+    /// `Unsupported` from a host without sockets; else what is wrong with this one.
+    fn adopt(&mut self, socket: OwnedFd) -> io::Result<SocketId> {
+        drop(socket);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Begins to open a stream; becomes [`Ready::Connected`] or [`Ready::Failed`].
     ///

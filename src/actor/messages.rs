@@ -1,61 +1,21 @@
 //! Messages: a budget of each lane a turn, and whom the answers go to.
 
-use std::mem;
-
 use super::host::Host;
-use super::mailbox::{Body, Envelope, Lane};
+use super::mailbox::{Adoption, Body, Envelope, Lane};
 use super::reply::{AskError, Reply, Response};
 use super::{Core, Loop};
-use crate::engine::message::{Input, Message};
+use crate::engine::message::{Carrier, Input, Message};
 use crate::ids::ReplyId;
 use crate::metrics::Metrics;
+use crate::time::Instant;
 
-/// Messages of the high, normal and low lane that one turn takes: 8 to 4 to 1, so that none starves. Critical ones are all taken.
-const MESSAGES: [(Lane, usize); 3] = [(Lane::High, 512), (Lane::Normal, 256), (Lane::Low, 64)];
+mod askers;
 
-/// Room is given back to waiting senders after so many messages, not only at the end of a lane's budget.
-const RELEASE_EVERY: usize = 32;
+pub(super) use self::askers::Askers;
 
-/// Where an answer goes.
-#[derive(Debug)]
-struct Asker {
-    generation: u32,
-    reply: Option<Reply>,
-}
-
-/// Who waits for an answer. Bounded by the callers: one entry each, until the engine has answered.
-#[derive(Debug, Default)]
-pub(super) struct Askers {
-    slots: Vec<Asker>,
-    free: Vec<u32>,
-}
-
-impl Askers {
-    pub(super) fn insert(&mut self, reply: Reply) -> ReplyId {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Asker {
-                generation: 0,
-                reply: None,
-            });
-            u32::try_from(self.slots.len() - 1).expect("fewer callers than 2^32")
-        });
-        let asker = &mut self.slots[slot as usize];
-        asker.generation = asker.generation.wrapping_add(1);
-        asker.reply = Some(reply);
-        ReplyId(u64::from(asker.generation) << 32 | u64::from(slot))
-    }
-
-    pub(super) fn remove(&mut self, id: ReplyId) -> Option<Reply> {
-        let slot = u32::try_from(id.0 & u64::from(u32::MAX)).ok()?;
-        let asker = self.slots.get_mut(slot as usize)?;
-        if u64::from(asker.generation) != id.0 >> 32 {
-            return None;
-        }
-        let reply = asker.reply.take()?;
-        self.free.push(slot);
-        Some(reply)
-    }
-}
+/// Operations of the high, normal and low lane that one turn takes: 8 to 4 to 1, so that none starves. Critical ones are all
+/// taken. A batch is never cut: what it takes beyond the budget, its lane lacks in the next turns.
+const BUDGETS: [(Lane, i64); 3] = [(Lane::High, 512), (Lane::Normal, 256), (Lane::Low, 64)];
 
 impl<H: Host, C: Core> Loop<H, C> {
     pub(super) fn take_messages(&mut self) {
@@ -70,21 +30,22 @@ impl<H: Host, C: Core> Loop<H, C> {
             self.deliver(Lane::Critical, envelope);
         }
         let mut taken = 0;
-        for (lane, budget) in MESSAGES {
-            let mut held = 0;
-            for _ in 0..budget {
+        for (at, (lane, budget)) in BUDGETS.into_iter().enumerate() {
+            let mut left = (self.budgets[at] + budget).min(budget);
+            while left > 0 {
                 let Some(envelope) = self.inbox.pop(lane) else {
                     break;
                 };
-                self.deliver(lane, envelope);
-                taken += 1;
-                held += 1;
-                if held == RELEASE_EVERY {
-                    self.inbox.release(mem::take(&mut held));
-                }
+                let operations = self.deliver(lane, envelope);
+                taken += operations;
+                left = left.saturating_sub_unsigned(operations);
             }
-            self.inbox.release(held);
+            self.budgets[at] = left.min(0);
+            if lane == Lane::High && left <= 0 && self.inbox.has(lane) {
+                self.figures.turns.turns_high_left += 1;
+            }
         }
+        self.inbox.release();
         if taken > 0 {
             // Microseconds are coarse for one message, but over many the rounding evens out.
             let spent = self.host.now().since(self.now);
@@ -92,18 +53,17 @@ impl<H: Host, C: Core> Loop<H, C> {
         }
     }
 
-    fn deliver(&mut self, lane: Lane, envelope: Envelope) {
+    /// Executes one message, unless its caller waits no longer; how many operations it was.
+    fn deliver(&mut self, lane: Lane, envelope: Envelope) -> u64 {
         while let Some(subscribe) = self.inbox.next_subscribe() {
             self.bus.add(subscribe);
         }
+        let operations = envelope.body.operations();
         let Envelope {
-            body,
-            reply,
-            deadline,
-            sent,
+            body, reply, sent, ..
         } = envelope;
         if let Some(reply) = &reply {
-            let dead = if deadline <= self.now {
+            let dead = if reply.deadline() <= self.now {
                 // Whoever marks it first: it is not executed either way.
                 reply.expire();
                 true
@@ -111,17 +71,21 @@ impl<H: Host, C: Core> Loop<H, C> {
                 !reply.take()
             };
             if dead {
-                self.inbox.count(lane, false);
-                return;
+                self.inbox.count(lane, operations, false);
+                return operations;
             }
         }
-        self.inbox.count(lane, true);
-        if let Some(sent) = sent {
+        self.inbox.count(lane, operations, true);
+        if sent != Instant::FAR {
             self.figures.note_wait(lane, self.now.since(sent));
         }
-        self.figures.note_call(reply.is_some());
+        for _ in 0..operations {
+            self.figures.note_call(reply.is_some());
+        }
         match body {
             Body::Message(message) => self.execute(message, reply),
+            Body::Batch(messages) => self.execute_batch(messages, reply),
+            Body::Adopt(adoption) => self.adopt(*adoption, reply),
             Body::Metrics => {
                 let metrics = Box::new(self.metrics());
                 if let Some(reply) = reply {
@@ -129,12 +93,64 @@ impl<H: Host, C: Core> Loop<H, C> {
                 }
             }
         }
+        operations
     }
 
     fn execute(&mut self, message: Message, reply: Option<Reply>) {
-        self.figures.note_message(&message);
         let reply = reply.map(|reply| self.askers.insert(reply));
+        self.pass_on(message, reply);
+    }
+
+    fn execute_batch(&mut self, mut messages: Vec<Message>, reply: Option<Reply>) {
+        match reply {
+            None => {
+                for message in messages.drain(..) {
+                    self.pass_on(message, None);
+                }
+            }
+            Some(reply) => {
+                let answers = self.inbox.answers_buffer();
+                let batch = self.askers.begin_batch(reply, answers, messages.len());
+                for (index, message) in messages.drain(..).enumerate() {
+                    let reply = self.askers.insert_item(batch, index);
+                    self.pass_on(message, Some(reply));
+                }
+            }
+        }
+        self.inbox.keep_buffer(messages);
+    }
+
+    fn pass_on(&mut self, message: Message, reply: Option<ReplyId>) {
+        self.figures.note_message(&message);
         self.give(Input::Message { message, reply });
+    }
+
+    /// Gives a caller's socket to the host, and offers it to the core.
+    fn adopt(&mut self, adoption: Adoption, reply: Option<Reply>) {
+        let Adoption {
+            socket,
+            address,
+            direction,
+            swarm,
+        } = adoption;
+        match self.host.adopt(socket) {
+            Ok(socket) => {
+                let message = Message::StreamAdd {
+                    address,
+                    direction,
+                    swarm,
+                    carrier: Carrier::Socket(socket),
+                };
+                self.execute(message, reply);
+                // By now it is accepted, or nobody wants it.
+                self.host.refuse(socket);
+            }
+            Err(error) => {
+                if let Some(reply) = reply {
+                    self.answer(reply, Ok(Response::NotAdopted(error)));
+                }
+            }
+        }
     }
 
     pub(super) fn answer(&mut self, reply: Reply, outcome: Result<Response, AskError>) {

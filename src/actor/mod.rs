@@ -13,8 +13,12 @@
 //! - The loop decides nothing about BitTorrent: it moves bytes and plain data between its [`Host`] and its [`Core`].
 //! - Nothing is allocated for a frame, a read or a write.
 
+mod atomic;
 pub mod bus;
+pub mod completion;
+mod doorbell;
 mod figures;
+pub mod future;
 pub mod handle;
 pub mod host;
 pub mod mailbox;
@@ -23,6 +27,7 @@ mod outputs;
 mod ready;
 pub mod reply;
 mod streams;
+mod sync;
 
 use std::collections::VecDeque;
 use std::io;
@@ -119,6 +124,8 @@ pub struct Loop<H, C> {
     core: C,
     inbox: Inbox,
     askers: Askers,
+    /// What is left of each lane's budget; below zero after a long batch.
+    budgets: [i64; 3],
     bus: Bus,
     ready: ReadyQueue,
     streams: Streams,
@@ -159,6 +166,7 @@ impl<H: Host, C: Core> Loop<H, C> {
             core,
             inbox,
             askers: Askers::default(),
+            budgets: [0; 3],
             bus: Bus::default(),
             ready: ReadyQueue::default(),
             streams: Streams::default(),

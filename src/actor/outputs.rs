@@ -1,7 +1,6 @@
 //! Inputs and the outputs that follow: whatever the core asks for is carried out before it hears of anything else.
 
 use super::host::{Host, reason_of};
-use super::reply::Response;
 use super::streams::Written;
 use super::{Core, Loop};
 use crate::buffer::Block;
@@ -123,8 +122,8 @@ impl<H: Host, C: Core> Loop<H, C> {
             }
             Output::Reply { reply, answer } => {
                 self.figures.note_answer(&answer);
-                if let Some(reply) = self.askers.remove(reply) {
-                    self.answer(reply, Ok(Response::Answer(answer)));
+                if let Some((reply, response)) = self.askers.answer(reply, answer) {
+                    self.answer(reply, Ok(response));
                 }
             }
             Output::Event(event) => {

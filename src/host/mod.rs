@@ -19,6 +19,7 @@ mod udp;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -234,12 +235,16 @@ impl Host for OsHost {
         };
         if let Err(error) = self.sockets.keep(&self.poller, stream, socket, false) {
             // The first read finds no connection, and the engine hears that it is lost.
-            log::warn!("cannot keep an accepted socket: {error}");
+            log::warn!("cannot keep a socket: {error}");
         }
     }
 
     fn refuse(&mut self, socket: SocketId) {
         drop(self.sockets.take_offered(socket));
+    }
+
+    fn adopt(&mut self, socket: OwnedFd) -> io::Result<SocketId> {
+        self.sockets.adopt(socket)
     }
 
     fn dial(&mut self, stream: StreamId, to: SocketAddr) -> io::Result<()> {

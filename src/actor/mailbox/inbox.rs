@@ -1,13 +1,20 @@
 //! The actor's side: what is taken, what is counted, and when it may sleep.
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::thread;
 
+use super::accounts::ACCOUNTS_MAX;
 use super::{Envelope, Lane, Mailbox};
 use crate::actor::bus::Subscribe;
+use crate::engine::message::{Answer, Message};
 use crate::metrics::LaneFigures;
 use crate::time::Duration;
+
+/// Room is given back to waiting senders after so many operations, not only at the end of a turn's messages: each time costs a
+/// few cache lines, and senders that wait for room should wait for less than a turn.
+const RELEASE_EVERY: u64 = 32;
 
 /// The actor's side. Dropped, it closes the mailbox and answers everybody.
 #[derive(Debug)]
@@ -17,6 +24,10 @@ pub(in crate::actor) struct Inbox {
     processed: [u64; 4],
     expired: [u64; 4],
     peak: usize,
+    /// Operations of each account that were taken and not yet given back, and the accounts that have any.
+    owed: [u64; ACCOUNTS_MAX],
+    owing: Vec<u16>,
+    owed_sum: u64,
 }
 
 impl Inbox {
@@ -27,6 +38,9 @@ impl Inbox {
             processed: [0; 4],
             expired: [0; 4],
             peak: 0,
+            owed: [0; ACCOUNTS_MAX],
+            owing: Vec::with_capacity(ACCOUNTS_MAX),
+            owed_sum: 0,
         }
     }
 
@@ -51,14 +65,46 @@ impl Inbox {
         (budget != u64::MAX).then(|| Duration::from_micros(budget))
     }
 
-    /// The next message of `lane`. Its room is given back by [`Self::release`].
+    /// The next message of `lane`. Its room is free again after [`Self::release`].
     pub(in crate::actor) fn pop(&mut self, lane: Lane) -> Option<Envelope> {
-        self.mailbox.lanes[lane as usize].take.try_recv().ok()
+        let envelope = self.mailbox.lanes[lane as usize].take.try_recv().ok()?;
+        if lane != Lane::Critical {
+            let count = envelope.body.operations();
+            let owed = &mut self.owed[usize::from(envelope.account)];
+            if *owed == 0 {
+                self.owing.push(envelope.account);
+            }
+            *owed += count;
+            self.owed_sum += count;
+            if self.owed_sum >= RELEASE_EVERY {
+                self.release();
+            }
+        }
+        Some(envelope)
     }
 
-    /// Gives back the room of `count` messages that were taken.
-    pub(in crate::actor) fn release(&mut self, count: usize) {
-        self.mailbox.give_room(count);
+    /// Whether something waits in `lane`.
+    pub(in crate::actor) fn has(&self, lane: Lane) -> bool {
+        !self.mailbox.lanes[lane as usize].take.is_empty()
+    }
+
+    /// Gives back the room of what was taken: that of each caller, then that of all.
+    pub(in crate::actor) fn release(&mut self) {
+        for account in self.owing.drain(..) {
+            let owed = mem::take(&mut self.owed[usize::from(account)]);
+            self.mailbox.accounts.get(account).quota.give(owed);
+        }
+        self.mailbox.room.give(mem::take(&mut self.owed_sum));
+    }
+
+    /// Room for a batch's answers.
+    pub(in crate::actor) fn answers_buffer(&self) -> Vec<Answer> {
+        self.mailbox.answers.take().unwrap_or_default()
+    }
+
+    /// A batch's messages are all executed; their buffer is used again.
+    pub(in crate::actor) fn keep_buffer(&self, buffer: Vec<Message>) {
+        self.mailbox.keep_buffer(buffer);
     }
 
     /// The next subscription to enter. To be asked after each [`Self::pop`], before the message is executed: whoever
@@ -72,14 +118,14 @@ impl Inbox {
         Some(subscribe)
     }
 
-    /// Counts one taken message as executed or as expired.
-    pub(in crate::actor) fn count(&mut self, lane: Lane, executed: bool) {
+    /// Counts operations that were taken as executed or as expired.
+    pub(in crate::actor) fn count(&mut self, lane: Lane, operations: u64, executed: bool) {
         let counters = if executed {
             &mut self.processed
         } else {
             &mut self.expired
         };
-        counters[lane as usize] += 1;
+        counters[lane as usize] += operations;
     }
 
     /// Arms the doorbell and tells whether the actor may sleep. When not, the doorbell is quiet again.
@@ -105,7 +151,7 @@ impl Inbox {
         let at = lane as usize;
         let channel = &self.mailbox.lanes[at];
         LaneFigures {
-            sent: channel.sent.0.load(Ordering::Relaxed),
+            sent: self.mailbox.accounts.sent(lane),
             processed: self.processed[at],
             rejected: channel.rejected.load(Ordering::Relaxed),
             shed: channel.shed.load(Ordering::Relaxed),
@@ -126,14 +172,16 @@ impl Inbox {
 
     /// Refuses what comes from now on and answers whoever waits.
     pub(in crate::actor) fn close(&mut self) {
+        // Before anything is given back: what is queued now is taken by us or by its sender.
+        self.release();
         self.mailbox.closed.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         self.mailbox.drain();
         self.mailbox.shutdown.store(u64::MAX, Ordering::SeqCst);
         // Senders that wait for room look again and find the mailbox closed.
-        self.mailbox.give_room(0);
-        for _ in 0..self.mailbox.waiters.load(Ordering::SeqCst) {
-            let _ = self.mailbox.tokens.0.try_send(());
+        self.mailbox.room.wake_all();
+        for account in self.mailbox.accounts.all() {
+            account.quota.wake_all();
         }
     }
 }

@@ -1,31 +1,46 @@
 //! The way in: four bounded lanes, one count of room for all of them, one coalesced wake.
 //!
+//! Everything is counted in operations: a message is one, a batch as many as it has messages.
+//!
 //! Invariants:
-//! - Messages waiting in the lanes never exceed the capacity; the critical lane has room of its own and is never refused.
+//! - Operations waiting in the lanes never exceed the capacity, nor those of one handle its quota; the critical lane has room
+//!   of its own and is never refused.
 //! - Within a lane, messages of one producer are taken in the order they were sent.
 //! - `sent = processed + rejected + shed + expired + cancelled + queued`, for each lane, at any quiet moment.
 //! - The actor never sleeps while a message waits: it arms the doorbell first and looks into the lanes afterwards, a sender
 //!   queues first and looks at the doorbell afterwards.
 //! - Nobody is left waiting: a message that the end of the actor leaves behind answers its caller.
+//!
+//! What a single message costs its sender: two sums on cache lines of its own (what it sent, its quota), one that is shared
+//! with the other senders (the room), and the lane's queue.
 
+mod accounts;
+mod credits;
 mod inbox;
+mod pool;
 mod send;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::thread::ThreadId;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use self::accounts::Accounts;
+pub(super) use self::accounts::Seat;
+use self::credits::Credits;
 pub(super) use self::inbox::Inbox;
-
+pub(super) use self::pool::Pool;
 use super::bus::Subscribe;
+pub use super::doorbell::{Doorbell, Wake};
 use super::reply::{AskError, Reply, Slots};
 use crate::config::Backpressure;
-use crate::engine::message::Message;
+use crate::engine::message::{Answer, Direction, Message};
+use crate::ids::SwarmId;
 use crate::time::{Clock, Duration, Instant};
 
 /// Callers that may wait for a critical message's answer at the same time; the message of one more is executed, but not answered.
@@ -34,7 +49,17 @@ const CRITICAL_ASKS_MAX: usize = 64;
 /// Subscriptions that may wait to be entered; one more is refused.
 const SUBSCRIBES_WAITING_MAX: usize = 64;
 
-/// One message in this many carries the time it was sent: reading the clock costs as much as sending.
+/// Messages of one batch. It is applied in one turn, so this is also by how much a lane may exceed its budget in a turn; the
+/// excess is taken from its next budgets.
+pub const BATCH_MAX: usize = 256;
+
+/// Buffers of batches kept for reuse; those beyond are freed.
+const BUFFERS_KEPT: usize = 256;
+
+/// The longest of them. A vector that was pushed to may have room for twice as much as it holds.
+const BUFFER_LENGTH_MAX: usize = 2 * BATCH_MAX;
+
+/// One message in this many of a handle carries the time it was sent: reading the clock costs as much as sending.
 const STAMP_EVERY: u64 = 16;
 
 /// Where a message queues.
@@ -105,82 +130,44 @@ pub const fn lane_of(message: &Message) -> Lane {
     }
 }
 
-/// Something that ends the actor's wait, from any thread: a waker of the poller, or nothing in a simulation.
-pub trait Wake: Send + Sync {
-    /// Ends the current wait, or the next one.
-    fn wake(&self);
-}
-
-impl<F: Fn() + Send + Sync> Wake for F {
-    fn wake(&self) {
-        self();
-    }
-}
-
-/// One coalesced wake: however many ring, the actor is woken once, and only when it sleeps.
-pub struct Doorbell {
-    armed: Padded<AtomicBool>,
-    wake: Box<dyn Wake>,
-}
-
-impl fmt::Debug for Doorbell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Doorbell")
-            .field("armed", &self.armed.0)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Doorbell {
-    /// A doorbell that ends the wait by `wake`.
-    #[must_use]
-    pub fn new(wake: Box<dyn Wake>) -> Self {
-        Self {
-            armed: Padded(AtomicBool::new(false)),
-            wake,
-        }
-    }
-
-    /// Wakes the actor when it sleeps or is about to. Ring after queueing.
-    pub fn ring(&self) {
-        // Orders what was queued before the look at the flag; its twin is in `arm`.
-        fence(Ordering::SeqCst);
-        if self.armed.0.load(Ordering::Relaxed) && self.armed.0.swap(false, Ordering::AcqRel) {
-            self.wake.wake();
-        }
-    }
-
-    /// From now on somebody who rings is heard. Look at the queues once more before sleeping.
-    pub fn arm(&self) {
-        self.armed.0.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-    }
-
-    /// The actor is awake: ringing costs nothing.
-    pub fn disarm(&self) {
-        self.armed.0.store(false, Ordering::Relaxed);
-    }
-}
-
-/// Keeps what many threads write off the cache lines of what others read.
-#[repr(align(128))]
-#[derive(Debug, Default)]
-struct Padded<T>(T);
-
 /// What a message asks of.
 #[derive(Debug)]
 pub(super) enum Body {
     /// The engine.
     Message(Message),
+    /// The engine, many times: 1 to [`BATCH_MAX`] messages, none of them critical.
+    Batch(Vec<Message>),
+    /// The host, and then the engine.
+    Adopt(Box<Adoption>),
     /// The loop itself: its figures.
     Metrics,
 }
 
+/// A socket on its way to the host, to become a stream. Dropped anywhere on that way, it is closed.
+#[derive(Debug)]
+pub(super) struct Adoption {
+    pub(super) socket: OwnedFd,
+    pub(super) address: SocketAddr,
+    pub(super) direction: Direction,
+    pub(super) swarm: Option<SwarmId>,
+}
+
 impl Body {
-    const fn lane(&self) -> Lane {
+    /// Where it queues: a batch with its least urgent message, so that nothing rides in front of its like.
+    fn lane(&self) -> Lane {
         match self {
             Self::Message(message) => lane_of(message),
+            Self::Batch(messages) => messages.iter().map(lane_of).max().unwrap_or(Lane::Low),
+            Self::Adopt(_) => Lane::High,
             Self::Metrics => Lane::Low,
+        }
+    }
+
+    /// How many operations it is.
+    pub(super) fn operations(&self) -> u64 {
+        match self {
+            Self::Batch(messages) => messages.len() as u64,
+            Self::Message(_) | Self::Adopt(_) | Self::Metrics => 1,
         }
     }
 }
@@ -190,11 +177,16 @@ impl Body {
 pub(super) struct Envelope {
     pub(super) body: Body,
     pub(super) reply: Option<Reply>,
-    /// Not executed later than this.
-    pub(super) deadline: Instant,
-    /// When it was sent; `None` for most.
-    pub(super) sent: Option<Instant>,
+    /// When it was sent; [`Instant::FAR`] for most, which do not say.
+    pub(super) sent: Instant,
+    /// Whose quota it is on.
+    account: u16,
 }
+
+const _: () = assert!(
+    size_of::<Envelope>() <= 104,
+    "an envelope is a message and little else: every lane has room for all of them"
+);
 
 /// A message that was not queued, and why. Nothing was executed.
 #[derive(Debug)]
@@ -207,7 +199,7 @@ pub(super) struct Refused {
 /// How a mailbox behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Messages in all lanes together, at least 1.
+    /// Operations in all lanes together, at least 1. A handle may have half of them in flight, unless it says otherwise.
     pub capacity: usize,
     /// What happens when they are full.
     pub policy: Backpressure,
@@ -219,12 +211,11 @@ pub struct Options {
     pub stamped: bool,
 }
 
-/// One lane's channel and the counters that senders move.
+/// One lane's channel and the counters of what did not come to its end there.
 #[derive(Debug)]
 struct Channel {
     give: Sender<Envelope>,
     take: Receiver<Envelope>,
-    sent: Padded<AtomicU64>,
     rejected: AtomicU64,
     shed: AtomicU64,
     /// Found cancelled by a sender that shed it; the actor counts its own.
@@ -238,7 +229,6 @@ impl Channel {
         Self {
             give,
             take,
-            sent: Padded::default(),
             rejected: AtomicU64::new(0),
             shed: AtomicU64::new(0),
             expired: AtomicU64::new(0),
@@ -251,11 +241,9 @@ impl Channel {
 #[derive(Debug)]
 pub(super) struct Mailbox {
     lanes: [Channel; 4],
-    /// Room left in the lanes but the critical one.
-    room: Padded<AtomicUsize>,
-    /// Senders that wait for room, and the tokens that wake them: one for each message taken while somebody waits.
-    waiters: AtomicUsize,
-    tokens: (Sender<()>, Receiver<()>),
+    /// Room in the lanes but the critical one.
+    room: Credits,
+    accounts: Accounts,
     /// The shortest budget of a fire-and-forget shutdown not yet taken, in microseconds; `u64::MAX` when there is none.
     /// The one critical kind coalesces here to one pending entry: it needs no room, so it is never refused.
     shutdown: AtomicU64,
@@ -267,6 +255,9 @@ pub(super) struct Mailbox {
     closed: AtomicBool,
     pub(super) doorbell: Arc<Doorbell>,
     pub(super) slots: Slots,
+    /// Empty buffers for the messages, and for the answers, of batches.
+    pub(super) buffers: Pool<Vec<Message>>,
+    pub(super) answers: Pool<Vec<Answer>>,
     pub(super) options: Options,
     actor: OnceLock<ThreadId>,
 }
@@ -277,9 +268,8 @@ pub(super) fn open(mut options: Options, doorbell: Arc<Doorbell>) -> (Arc<Mailbo
     let capacity = options.capacity;
     let mailbox = Arc::new(Mailbox {
         lanes: [CRITICAL_ASKS_MAX, capacity, capacity, capacity].map(Channel::new),
-        room: Padded(AtomicUsize::new(capacity)),
-        waiters: AtomicUsize::new(0),
-        tokens: bounded(capacity),
+        room: Credits::new(),
+        accounts: Accounts::new(),
         shutdown: AtomicU64::new(u64::MAX),
         shutdowns: AtomicU64::new(0),
         subscribes: bounded(SUBSCRIBES_WAITING_MAX),
@@ -287,9 +277,23 @@ pub(super) fn open(mut options: Options, doorbell: Arc<Doorbell>) -> (Arc<Mailbo
         closed: AtomicBool::new(false),
         doorbell,
         slots: Slots::new(),
+        buffers: Pool::new(BUFFERS_KEPT),
+        answers: Pool::new(BUFFERS_KEPT),
         options,
         actor: OnceLock::new(),
     });
     let inbox = Inbox::new(Arc::clone(&mailbox));
     (mailbox, inbox)
+}
+
+impl Mailbox {
+    /// Keeps a buffer of messages for the next batch.
+    pub(super) fn keep_buffer(&self, buffer: Vec<Message>) {
+        self.buffers.give_buffer(buffer, BUFFER_LENGTH_MAX);
+    }
+
+    /// Keeps a buffer of answers for the next batch.
+    pub(super) fn keep_answers(&self, buffer: Vec<Answer>) {
+        self.answers.give_buffer(buffer, BUFFER_LENGTH_MAX);
+    }
 }

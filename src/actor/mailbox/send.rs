@@ -1,9 +1,12 @@
 //! The senders' side: what a message meets on its way into a lane.
 
+use std::mem;
 use std::sync::atomic::{Ordering, fence};
 use std::thread;
 
-use super::{Body, Envelope, Lane, Mailbox, Refused, STAMP_EVERY, lane_of};
+use super::accounts::Seat;
+use super::credits::{Credits, Want};
+use super::{BATCH_MAX, Body, Envelope, Lane, Mailbox, Refused, STAMP_EVERY, lane_of};
 use crate::actor::bus::Subscribe;
 use crate::actor::reply::{AskError, Reply};
 use crate::config::Backpressure;
@@ -16,95 +19,9 @@ impl Mailbox {
         self.actor.get() == Some(&thread::current().id())
     }
 
-    /// Queues one message, waiting for room until `deadline` when the policy is to wait.
-    pub(in crate::actor) fn send(
-        &self,
-        body: Body,
-        reply: Option<Reply>,
-        deadline: Instant,
-        policy: Backpressure,
-    ) -> Result<(), Refused> {
-        let lane = body.lane();
-        let channel = &self.lanes[lane as usize];
-        let sequence = channel.sent.0.fetch_add(1, Ordering::Relaxed);
-        if self.closed.load(Ordering::SeqCst) {
-            channel.cancelled.fetch_add(1, Ordering::Relaxed);
-            let why = AskError::Stopped;
-            return Err(Refused { body, reply, why });
-        }
-        if lane == Lane::Critical {
-            return self.send_critical(body, reply, deadline);
-        }
-        if !self.take_room(1) && !self.make_room(lane, deadline, policy) {
-            // Who waited for room may have been woken by the end instead.
-            let (counter, why) = if self.closed.load(Ordering::SeqCst) {
-                (&channel.cancelled, AskError::Stopped)
-            } else {
-                (&channel.rejected, AskError::Full)
-            };
-            counter.fetch_add(1, Ordering::Relaxed);
-            return Err(Refused { body, reply, why });
-        }
-        let sent = (self.options.stamped && sequence.is_multiple_of(STAMP_EVERY))
-            .then(|| self.options.clock.now());
-        // A fire-and-forget message waits for room only; once queued it has no deadline.
-        let deadline = if reply.is_some() {
-            deadline
-        } else {
-            Instant::FAR
-        };
-        self.push(
-            lane,
-            Envelope {
-                body,
-                reply,
-                deadline,
-                sent,
-            },
-        );
-        self.doorbell.ring();
-        Ok(())
-    }
-
-    /// Queues as many of `messages` as there is room for, in order, with one look at the room and one wake; the rest stays.
-    pub(in crate::actor) fn send_batch(
-        &self,
-        messages: &mut Vec<Message>,
-    ) -> Result<usize, AskError> {
-        if self.closed.load(Ordering::SeqCst) {
-            return Err(AskError::Stopped);
-        }
-        let mut room = messages.len();
-        while room > 0 && !self.take_room(room) {
-            room = room.min(self.room.0.load(Ordering::Relaxed));
-        }
-        let mut sent = 0;
-        let mut unused = room;
-        for message in messages.drain(..room) {
-            let lane = lane_of(&message);
-            let channel = &self.lanes[lane as usize];
-            channel.sent.0.fetch_add(1, Ordering::Relaxed);
-            sent += 1;
-            let body = Body::Message(message);
-            if lane == Lane::Critical {
-                // It has room of its own; without a reply it is never refused.
-                let _ = self.send_critical(body, None, Instant::FAR);
-                continue;
-            }
-            unused -= 1;
-            self.push(
-                lane,
-                Envelope {
-                    body,
-                    reply: None,
-                    deadline: Instant::FAR,
-                    sent: None,
-                },
-            );
-        }
-        self.give_room(unused);
-        self.doorbell.ring();
-        Ok(sent)
+    /// Operations that wait in the lanes with a common bound, or are on their way there.
+    pub(in crate::actor) fn queued(&self) -> usize {
+        usize::try_from(self.room.out()).unwrap_or(usize::MAX)
     }
 
     /// Enters a subscription; `false` when too many wait or the actor has ended.
@@ -114,50 +31,90 @@ impl Mailbox {
         }
         // Counted before the caller sends what it wants to see the events of.
         self.subscribes_sent.fetch_add(1, Ordering::Release);
-        if self.closed.load(Ordering::SeqCst) {
-            self.drain();
-        }
-        self.doorbell.ring();
+        self.pushed();
         true
     }
 
-    /// Messages waiting in the lanes with a common bound.
-    pub(in crate::actor) fn queued(&self) -> usize {
-        self.options.capacity - self.room.0.load(Ordering::Relaxed)
+    /// Something was queued: the actor is woken, or has ended and is not there to find it.
+    fn pushed(&self) {
+        // Its twins are in `Inbox::close` and `Armed::arm`: either they find what was queued, or we see that they were there.
+        fence(Ordering::SeqCst);
+        if self.closed.load(Ordering::Relaxed) {
+            self.drain();
+        }
+        self.doorbell.ring_after_fence();
     }
 
-    fn send_critical(
-        &self,
-        body: Body,
-        reply: Option<Reply>,
-        deadline: Instant,
-    ) -> Result<(), Refused> {
+    /// Empties a closed mailbox: whoever waits is told.
+    pub(super) fn drain(&self) {
+        for (lane, channel) in Lane::ALL.into_iter().zip(&self.lanes) {
+            while let Ok(envelope) = channel.take.try_recv() {
+                let count = envelope.body.operations();
+                let expired = envelope.reply.as_ref().is_some_and(|reply| !reply.take());
+                let counter = if expired {
+                    &channel.expired
+                } else {
+                    &channel.cancelled
+                };
+                counter.fetch_add(count, Ordering::Relaxed);
+                if lane != Lane::Critical {
+                    self.accounts.get(envelope.account).quota.give(count);
+                    self.room.give(count);
+                }
+                // Dropping the envelope answers `Stopped`.
+            }
+        }
+        let coalesced = self.shutdowns.swap(0, Ordering::SeqCst);
+        self.lanes[Lane::Critical as usize]
+            .cancelled
+            .fetch_add(coalesced, Ordering::Relaxed);
+        while self.subscribes.1.try_recv().is_ok() {}
+    }
+
+    fn push(&self, lane: Lane, envelope: Envelope) {
+        self.lanes[lane as usize]
+            .give
+            .try_send(envelope)
+            .expect("every lane holds as much as all lanes together may");
+        self.pushed();
+    }
+
+    fn count_refused(&self, lane: Lane, count: u64) -> AskError {
+        let channel = &self.lanes[lane as usize];
+        // Who waited for room may have been woken by the end instead.
+        let (counter, why) = if self.closed.load(Ordering::SeqCst) {
+            (&channel.cancelled, AskError::Stopped)
+        } else {
+            (&channel.rejected, AskError::Full)
+        };
+        counter.fetch_add(count, Ordering::Relaxed);
+        why
+    }
+
+    fn send_critical(&self, body: Body, reply: Option<Reply>, account: u16) {
         let Body::Message(Message::Shutdown { budget }) = body else {
             unreachable!("the one critical kind");
         };
-        let envelope = match reply {
-            Some(reply) => Envelope {
-                body,
-                reply: Some(reply),
-                deadline,
-                sent: None,
-            },
-            None => {
-                self.coalesce(budget);
-                return Ok(());
-            }
-        };
-        let result = self.lanes[Lane::Critical as usize].give.try_send(envelope);
-        if self.closed.load(Ordering::SeqCst) {
-            self.drain();
-        }
-        self.doorbell.ring();
-        result.map_err(|error| {
-            let Envelope { body, reply, .. } = error.into_inner();
+        let Some(reply) = reply else {
             self.coalesce(budget);
-            let why = AskError::Unknown;
-            Refused { body, reply, why }
-        })
+            return;
+        };
+        let envelope = Envelope {
+            body,
+            reply: Some(reply),
+            sent: Instant::FAR,
+            account,
+        };
+        let sent = self.lanes[Lane::Critical as usize].give.try_send(envelope);
+        if let Err(error) = sent {
+            // It is executed all the same, but more callers wait for that than are kept in mind.
+            if let Some(reply) = error.into_inner().reply {
+                reply.take();
+                reply.answer(Err(AskError::Unknown));
+            }
+            self.coalesce(budget);
+        }
+        self.pushed();
     }
 
     /// Merges a shutdown nobody waits for with the pending one: the shorter budget holds.
@@ -166,120 +123,246 @@ impl Mailbox {
         self.shutdowns.fetch_add(1, Ordering::SeqCst);
         self.shutdown
             .fetch_min(micros.min(u64::MAX - 1), Ordering::SeqCst);
-        self.doorbell.ring();
+        self.pushed();
     }
 
-    fn push(&self, lane: Lane, envelope: Envelope) {
-        self.lanes[lane as usize]
-            .give
-            .try_send(envelope)
-            .expect("every lane holds as much as all lanes together may");
-        fence(Ordering::SeqCst);
-        if self.closed.load(Ordering::SeqCst) {
-            // The actor may have looked for the last time: either it or we find the message.
-            self.drain();
+    /// Takes room in `credits`, or waits for it.
+    fn take(&self, credits: &Credits, want: Want, patience: Patience) -> u64 {
+        let least = want.most;
+        let all = credits.take(Want { least, ..want });
+        if all > 0 {
+            return all;
         }
-    }
-
-    /// Takes room for `count` messages, all or none.
-    fn take_room(&self, count: usize) -> bool {
-        self.room
-            .0
-            .fetch_update(Ordering::SeqCst, Ordering::Relaxed, |room| {
-                room.checked_sub(count)
-            })
-            .is_ok()
-    }
-
-    pub(super) fn give_room(&self, count: usize) {
-        if count == 0 {
-            return;
+        // The actor would wait for itself.
+        if matches!(patience, Patience::None) || self.is_own_thread() {
+            return credits.take(want);
         }
-        self.room.0.fetch_add(count, Ordering::SeqCst);
-        let waiting = self.waiters.load(Ordering::SeqCst);
-        for _ in 0..count.min(waiting) {
-            // Full means that as many tokens as there are messages are on their way already.
-            if self.tokens.0.try_send(()).is_err() {
-                break;
-            }
-        }
+        let deadline = match patience {
+            Patience::Until(deadline) => deadline,
+            Patience::Usual | Patience::None => self.options.clock.now() + self.options.patience,
+        };
+        let over = || self.closed.load(Ordering::SeqCst);
+        credits.wait(want, self.options.clock, deadline, over)
     }
 
-    /// There was no room: does what the policy says, and tells whether there is now, taken for the caller.
+    /// Evicts messages below `lane`, lowest lane and oldest message first, until `count` operations have gone; how many have,
+    /// whose room is the caller's then.
     #[cold]
-    fn make_room(&self, lane: Lane, deadline: Instant, policy: Backpressure) -> bool {
-        match policy {
-            Backpressure::Reject => false,
-            Backpressure::Shed => self.shed_below(lane),
-            // The actor would wait for itself.
-            Backpressure::Block if self.is_own_thread() => false,
-            Backpressure::Block => {
-                self.waiters.fetch_add(1, Ordering::SeqCst);
-                let took = self.wait_for_room(deadline);
-                self.waiters.fetch_sub(1, Ordering::SeqCst);
-                took
-            }
-        }
-    }
-
-    fn wait_for_room(&self, deadline: Instant) -> bool {
-        loop {
-            if self.take_room(1) {
-                return true;
-            }
-            let left = deadline.since(self.options.clock.now());
-            if left.is_zero() || self.closed.load(Ordering::SeqCst) {
-                return false;
-            }
-            // A token says that room was given; somebody else may have taken it, then we wait on.
-            let _ = self.tokens.1.recv_timeout(left);
-        }
-    }
-
-    /// Evicts the oldest message of the lowest lane below `lane`; its room is the caller's then.
-    fn shed_below(&self, lane: Lane) -> bool {
+    fn shed_below(&self, lane: Lane, count: u64) -> u64 {
+        let mut gone = 0;
         for lower in Lane::ALL.into_iter().rev().take_while(|&l| l > lane) {
             let channel = &self.lanes[lower as usize];
-            let Ok(envelope) = channel.take.try_recv() else {
-                continue;
-            };
-            match envelope.reply {
-                Some(reply) if !reply.take() => {
-                    channel.expired.fetch_add(1, Ordering::Relaxed);
-                }
-                reply => {
-                    channel.shed.fetch_add(1, Ordering::Relaxed);
-                    if let Some(reply) = reply {
-                        reply.answer(Err(AskError::Shed));
+            while gone < count {
+                let Ok(envelope) = channel.take.try_recv() else {
+                    break;
+                };
+                let operations = envelope.body.operations();
+                gone += operations;
+                self.accounts.get(envelope.account).quota.give(operations);
+                match envelope.reply {
+                    Some(reply) if !reply.take() => {
+                        channel.expired.fetch_add(operations, Ordering::Relaxed);
+                    }
+                    reply => {
+                        channel.shed.fetch_add(operations, Ordering::Relaxed);
+                        if let Some(reply) = reply {
+                            reply.answer(Err(AskError::Shed));
+                        }
                     }
                 }
             }
-            return true;
         }
-        // The actor may have made room meanwhile.
-        self.take_room(1)
+        gone
     }
 
-    /// Empties a closed mailbox: whoever waits is told.
-    pub(super) fn drain(&self) {
-        for (lane, channel) in Lane::ALL.into_iter().zip(&self.lanes) {
-            let mut count = 0;
-            while let Ok(envelope) = channel.take.try_recv() {
-                count += usize::from(lane != Lane::Critical);
-                let expired = envelope.reply.as_ref().is_some_and(|reply| !reply.take());
-                if expired {
-                    channel.expired.fetch_add(1, Ordering::Relaxed);
-                } else {
-                    channel.cancelled.fetch_add(1, Ordering::Relaxed);
-                }
-                // Dropping the envelope answers `Stopped`.
-            }
-            self.give_room(count);
+    /// At least how many operations wait below `lane`.
+    fn waiting_below(&self, lane: Lane) -> u64 {
+        Lane::ALL
+            .into_iter()
+            .filter(|&lower| lower > lane)
+            .map(|lower| self.lanes[lower as usize].take.len() as u64)
+            .sum()
+    }
+}
+
+/// How long a sender waits for room.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::actor) enum Patience {
+    /// Not at all.
+    None,
+    /// As long as the options say. The clock is read only when it comes to waiting.
+    Usual,
+    /// Until then.
+    Until(Instant),
+}
+
+impl Seat {
+    /// Queues one message, or one batch, with all of its operations or with none.
+    pub(in crate::actor) fn send(
+        &self,
+        body: Body,
+        reply: Option<Reply>,
+        policy: Backpressure,
+    ) -> Result<(), Refused> {
+        let mailbox = &*self.mailbox;
+        let lane = body.lane();
+        let count = body.operations();
+        let sequence = self.account().note_sent(lane, count);
+        if mailbox.closed.load(Ordering::Relaxed) {
+            let why = mailbox.count_refused(lane, count);
+            return Err(Refused { body, reply, why });
         }
-        let coalesced = self.shutdowns.swap(0, Ordering::SeqCst);
-        self.lanes[Lane::Critical as usize]
-            .cancelled
-            .fetch_add(coalesced, Ordering::Relaxed);
-        while self.subscribes.1.try_recv().is_ok() {}
+        if lane == Lane::Critical {
+            mailbox.send_critical(body, reply, self.account);
+            return Ok(());
+        }
+        let until = reply.as_ref().map(Reply::deadline);
+        if self.reserve(lane, count, count, until, policy) == 0 {
+            let why = mailbox.count_refused(lane, count);
+            return Err(Refused { body, reply, why });
+        }
+        let stamped = mailbox.options.stamped && sequence.is_multiple_of(STAMP_EVERY);
+        let sent = if stamped {
+            mailbox.options.clock.now()
+        } else {
+            Instant::FAR
+        };
+        let account = self.account;
+        mailbox.push(
+            lane,
+            Envelope {
+                body,
+                reply,
+                sent,
+                account,
+            },
+        );
+        Ok(())
+    }
+
+    /// Whether `messages` can be one batch of this caller's.
+    pub(in crate::actor) fn check_batch(&self, messages: &[Message]) -> Result<(), AskError> {
+        let capacity = self.mailbox.options.capacity as u64;
+        let length = messages.len() as u64;
+        if messages.len() > BATCH_MAX || length > capacity.min(self.quota) {
+            return Err(AskError::TooLong);
+        }
+        let critical = |message: &Message| lane_of(message) == Lane::Critical;
+        if messages.iter().any(critical) {
+            return Err(AskError::NotBatched);
+        }
+        Ok(())
+    }
+
+    /// Queues as many of `messages`, which can be a batch, as there is room for; the rest stays, and counts as rejected.
+    pub(in crate::actor) fn send_batch(
+        &self,
+        messages: &mut Vec<Message>,
+        policy: Backpressure,
+    ) -> Result<usize, AskError> {
+        let mailbox = &*self.mailbox;
+        let count = messages.len() as u64;
+        let Some(lane) = messages.iter().map(lane_of).max() else {
+            return Ok(0);
+        };
+        self.account().note_sent(lane, count);
+        if mailbox.closed.load(Ordering::Relaxed) {
+            return Err(mailbox.count_refused(lane, count));
+        }
+        let taken = self.reserve(lane, 1, count, None, policy);
+        if taken < count {
+            let why = mailbox.count_refused(lane, count - taken);
+            if taken == 0 {
+                return if why == AskError::Full {
+                    Ok(0)
+                } else {
+                    Err(why)
+                };
+            }
+        }
+        let length = usize::try_from(taken).unwrap_or(usize::MAX);
+        let mut buffer = mailbox.buffers.take().unwrap_or_default();
+        if taken == count {
+            mem::swap(&mut buffer, messages);
+        } else {
+            buffer.extend(messages.drain(..length));
+        }
+        let (body, account) = (Body::Batch(buffer), self.account);
+        let sent = if mailbox.options.stamped {
+            mailbox.options.clock.now()
+        } else {
+            Instant::FAR
+        };
+        let envelope = Envelope {
+            body,
+            reply: None,
+            sent,
+            account,
+        };
+        mailbox.push(lane, envelope);
+        Ok(length)
+    }
+
+    /// Takes room for `most` operations, or for what there is of them, but not for less than `least`: first on the
+    /// caller's own account, then in the lanes.
+    fn reserve(
+        &self,
+        lane: Lane,
+        least: u64,
+        most: u64,
+        until: Option<Instant>,
+        policy: Backpressure,
+    ) -> u64 {
+        let mailbox = &*self.mailbox;
+        let patience = match (policy, until) {
+            (Backpressure::Reject | Backpressure::Shed, _) => Patience::None,
+            (Backpressure::Block, None) => Patience::Usual,
+            (Backpressure::Block, Some(deadline)) => Patience::Until(deadline),
+        };
+        let own = &self.account().quota;
+        let limit = self.quota;
+        let quota = mailbox.take(own, Want { limit, least, most }, patience);
+        if quota == 0 {
+            return 0;
+        }
+        let want = Want {
+            limit: mailbox.options.capacity as u64,
+            least,
+            most: quota,
+        };
+        let room = match policy {
+            Backpressure::Shed => self.take_or_shed(lane, want),
+            Backpressure::Block | Backpressure::Reject => {
+                mailbox.take(&mailbox.room, want, patience)
+            }
+        };
+        own.give(quota - room);
+        room
+    }
+
+    fn take_or_shed(&self, lane: Lane, want: Want) -> u64 {
+        let mailbox = &*self.mailbox;
+        let mut room = mailbox.room.take(Want { least: 1, ..want });
+        // Nothing is shed in vain: what waits below must be enough.
+        if room < want.most && room + mailbox.waiting_below(lane) >= want.least {
+            room += mailbox.shed_below(lane, want.most - room);
+            // The actor may have made room meanwhile.
+            if room < want.least {
+                let limit = want.limit;
+                let most = want.least - room;
+                room += mailbox.room.take(Want {
+                    limit,
+                    least: most,
+                    most,
+                });
+            }
+        }
+        let used = if room < want.least {
+            0
+        } else {
+            room.min(want.most)
+        };
+        mailbox.room.give(room - used);
+        used
     }
 }
