@@ -66,6 +66,9 @@ const IMPURE: &[&str] = &[
 
 /// Third-party crates and the places that may name them, as beginnings of paths below `src/`.
 const HOMES: &[(&str, &[&str])] = &[
+    ("argon2", &["gateway/"]),
+    ("axum", &["gateway/"]),
+    ("base64", &["gateway/", "cli/"]),
     ("atomic_waker", &["actor/atomic"]),
     ("bendy", &["codec/bencode"]),
     ("clap", &["cli/", "main.rs"]),
@@ -78,20 +81,28 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("env_logger", &["cli/", "main.rs"]),
+    ("flate2", &["gateway/"]),
     ("hdrhistogram", &["metrics", "actor/", "stress/"]),
     ("hickory_resolver", &["gateway/"]),
+    ("http_body_util", &["gateway/"]),
+    ("hyper", &["gateway/"]),
+    ("hyper_util", &["gateway/"]),
     ("indicatif", &["cli/"]),
     ("mio", &["host/", "actor/"]),
     ("priority_queue", &["engine/timers"]),
     ("reqwest", &["gateway/"]),
     ("rusqlite", &["worker/store"]),
-    ("rustix", &["host/", "worker/", "sim/", "runtime", "cli/"]),
+    (
+        "rustix",
+        &["host/", "worker/", "sim/", "gateway/", "runtime", "cli/"],
+    ),
     ("rustls", &["gateway/"]),
     ("sha1", &["hash/"]),
     ("signal_hook", &["cli/", "main.rs"]),
     ("slab", &["engine/", "actor/", "sim/"]),
     ("socket2", &["host/"]),
     ("tokio", &["gateway/"]),
+    ("tower_service", &["gateway/"]),
     ("toml", &["config"]),
 ];
 

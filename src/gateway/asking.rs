@@ -8,6 +8,9 @@ use crate::actor::reply::AskError;
 use crate::engine::message::{Answer, Message};
 use crate::metrics::Metrics;
 
+/// What a change that is written to disk is waited for at least.
+const DISK_TIME_MIN: Duration = Duration::from_secs(10);
+
 /// The way to the actor, for tasks.
 #[derive(Clone, Debug)]
 pub struct Asking {
@@ -27,8 +30,18 @@ impl Asking {
     /// # Errors
     /// Those of [`AskError`].
     pub async fn ask(&self, message: Message) -> Result<Answer, AskError> {
-        self.wait(self.handle.ask_future(message, self.timeout))
-            .await
+        let answer = self.handle.ask_future(message, self.timeout);
+        Self::wait(answer, self.timeout).await
+    }
+
+    /// The same for what is answered when it is on disk: a slow one may take a few flushes.
+    ///
+    /// # Errors
+    /// Those of [`AskError`].
+    pub async fn ask_patiently(&self, message: Message) -> Result<Answer, AskError> {
+        let timeout = self.timeout.max(DISK_TIME_MIN);
+        let answer = self.handle.ask_future(message, timeout);
+        Self::wait(answer, timeout).await
     }
 
     /// All figures.
@@ -36,16 +49,17 @@ impl Asking {
     /// # Errors
     /// Those of [`AskError`].
     pub async fn metrics(&self) -> Result<Box<Metrics>, AskError> {
-        self.wait(self.handle.metrics_future(self.timeout)).await
+        let figures = self.handle.metrics_future(self.timeout);
+        Self::wait(figures, self.timeout).await
     }
 
     /// The deadline is the message's own: this only sees to it that somebody looks when it has passed.
     async fn wait<T>(
-        &self,
         answer: impl Future<Output = Result<T, AskError>>,
+        timeout: Duration,
     ) -> Result<T, AskError> {
         tokio::pin!(answer);
-        match tokio::time::timeout(self.timeout, &mut answer).await {
+        match tokio::time::timeout(timeout, &mut answer).await {
             Ok(outcome) => outcome,
             Err(_) => answer.await,
         }

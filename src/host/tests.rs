@@ -501,6 +501,7 @@ fn a_socket_whose_message_is_not_executed_is_closed() {
         &[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
         1,
         state.path().to_owned(),
+        Owner::Shared,
         &mut Vec::new(),
     )
     .unwrap();

@@ -155,9 +155,9 @@ impl Engine {
         let before = session.state();
         let mut marks = session.entry.wanted.to_vec();
         marks.resize(count, true);
-        for file in 0..count {
+        for (file, mark) in marks.iter_mut().enumerate() {
             if files.is_empty() || files.contains(&file) {
-                marks[file] = wanted;
+                *mark = wanted;
             }
         }
         crate::engine::manager::want_files(&mut session.picker, &session.metainfo, &marks);

@@ -60,7 +60,10 @@ impl Rpc {
             paused,
             labels,
         };
-        let answer = self.asking.ask(Message::TorrentAdd(Box::new(add))).await;
+        let answer = self
+            .asking
+            .ask_patiently(Message::TorrentAdd(Box::new(add)))
+            .await;
         let key = match answer.map_err(unanswered)? {
             Answer::Session(_) => "torrent_added",
             Answer::Refused(Refusal::Duplicate(_)) => "torrent_duplicate",

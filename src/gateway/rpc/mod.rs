@@ -113,7 +113,7 @@ impl Rpc {
             "torrent_add" => self.torrent_add(params).await,
             "torrent_set" => self.torrent_set(params).await,
             "torrent_remove" => self.torrent_remove(params).await,
-            "session_get" => Ok(self.session_get(params)),
+            "session_get" => Ok(self.session_get(call.dialect, params)),
             "session_set" => self.session_set(params),
             "session_stats" => self.session_stats().await,
             "session_close" => self.session_close(params),
@@ -133,7 +133,11 @@ impl Rpc {
 
     /// Asks the actor; its refusals and silences become errors.
     async fn ask(&self, message: Message) -> Result<Answer, RpcError> {
-        match self.asking.ask(message).await {
+        let answer = match &message {
+            Message::TorrentsChange(_) => self.asking.ask_patiently(message).await,
+            _ => self.asking.ask(message).await,
+        };
+        match answer {
             Ok(Answer::Refused(refusal)) => Err(refused(refusal)),
             Ok(answer) => Ok(answer),
             Err(fault) => Err(unanswered(fault)),

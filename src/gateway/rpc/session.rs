@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::envelope::{Output, RpcError};
+use super::envelope::{Dialect, Output, RpcError};
 use super::names::Family;
 use super::params::{self, Params};
 use super::{Rpc, unanswered};
@@ -101,8 +101,12 @@ impl Rpc {
         settings.into_iter().map(named).collect()
     }
 
-    pub(super) fn session_get(&self, params: &Params) -> Output {
+    pub(super) fn session_get(&self, dialect: Dialect, params: &Params) -> Output {
         let mut settings = self.settings();
+        if dialect == Dialect::Classic {
+            // The same word for the same thing would have been too simple.
+            settings.insert("encryption".to_owned(), json!("tolerated"));
+        }
         if let Ok(Some(fields)) = params::texts(params, "fields") {
             let fields: Vec<String> = fields.iter().map(|name| super::names::ours(name)).collect();
             settings.retain(|name, _| fields.contains(name));

@@ -115,10 +115,9 @@ impl Access {
     fn knows(&self, memory: &mut Memory, header: &str) -> bool {
         if let Some((right, access)) = &memory.right
             && access == self
+            && same(right.as_bytes(), header.as_bytes())
         {
-            if same(right.as_bytes(), header.as_bytes()) {
-                return true;
-            }
+            return true;
         }
         let right = credentials(header).is_some_and(|(user, password)| {
             // Both are looked at, so that the time says nothing of which one was wrong.

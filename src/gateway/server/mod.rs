@@ -4,8 +4,15 @@
 //! request's head and for its body, the size of both, and how many large bodies are read at once. `access` decides who may
 //! ask, `routes` what for.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the edge: the listener is here, and what a reload puts in the place of the options"
+)]
+
 mod access;
 mod events;
+mod figures;
 mod routes;
 
 use std::collections::VecDeque;
