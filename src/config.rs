@@ -76,8 +76,25 @@ pub struct Discovery {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Seeding {
+    /// Sent bytes for each wanted one until a daemon's torrent is stopped; 0 is no limit.
+    pub ratio: f64,
+    /// Minutes without sending a byte until it is; 0 is no limit.
+    pub idle_minutes: u32,
     /// Peers of one torrent that may ask at the same time; 0 is no limit.
     pub upload_slots: u32,
+}
+
+impl Seeding {
+    /// The ratio in thousandths.
+    #[must_use]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast of a float saturates, and the range is checked"
+    )]
+    pub fn ratio_mille(&self) -> u32 {
+        (self.ratio * 1000.0).round() as u32
+    }
 }
 
 /// What a full mailbox does.
@@ -193,7 +210,11 @@ impl Default for Discovery {
 
 impl Default for Seeding {
     fn default() -> Self {
-        Self { upload_slots: 8 }
+        Self {
+            ratio: 0.0,
+            idle_minutes: 0,
+            upload_slots: 8,
+        }
     }
 }
 

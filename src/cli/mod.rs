@@ -138,6 +138,8 @@ enum Command {
     Recheck(remote::Recheck),
     /// Show all there is to know of torrents
     Info(remote::Info),
+    /// Say in one sentence why torrents do not move
+    Why(remote::Why),
     /// List a torrent's files
     Files(remote::Files),
     /// List a torrent's peers
@@ -208,6 +210,7 @@ pub fn run(
         Command::Stop(command) => command.run("torrent_stop", context),
         Command::Recheck(command) => command.run("torrent_verify", context),
         Command::Info(command) => command.run(context),
+        Command::Why(command) => command.run(context),
         Command::Files(command) => command.run(context),
         Command::Peers(command) => command.run(context),
         Command::Set(command) => command.run(context),

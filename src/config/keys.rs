@@ -112,6 +112,20 @@ pub(super) const KEYS: &[Key] = &[
             Some(())
         },
     },
+    Key {
+        name: "seeding.ratio",
+        allowed: "a number from 0 to 10000, such as 1.5",
+        set: |config, value| {
+            let number: f64 = match value {
+                DeValue::Float(float) => float.as_str().parse().ok()?,
+                DeValue::Integer(integer) => integer.as_str().parse().ok()?,
+                _ => return None,
+            };
+            config.seeding.ratio = Some(number).filter(|one| (0.0..=10_000.0).contains(one))?;
+            Some(())
+        },
+    },
+    number!(seeding.idle_minutes, 0 to 1_000_000),
     number!(seeding.upload_slots, 0 to 100_000),
     number!(actor.queue_capacity, 16 to 1_048_576),
     Key {

@@ -174,17 +174,17 @@ impl Engine {
             // Checking goes on; whatever it is in, it will not trade.
             return Answer::Done;
         }
-        self.rest(id);
+        self.rest(id, "user");
         Answer::Done
     }
 
-    /// Stops trading, by a person's will.
-    pub(super) fn rest(&mut self, id: SessionId) {
+    /// Stops trading, by a person's will or a goal that is reached.
+    pub(super) fn rest(&mut self, id: SessionId, cause: &'static str) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         download::flush(&mut self.shared, session);
-        session.enter(&mut self.shared, Phase::Paused, "user");
+        session.enter(&mut self.shared, Phase::Paused, cause);
         if let Some(trackers) = &mut session.trackers {
             trackers.stop(self.shared.now);
         }
@@ -368,6 +368,7 @@ impl Engine {
             }));
         }
         self.shared.arm(TimerKey::Stats(id), STATS_INTERVAL);
+        self.look_at_goals(id);
     }
 
     fn session_show(&self, id: SessionId) -> Option<SessionSnapshot> {

@@ -143,7 +143,7 @@ impl Engine {
         };
         session.progress.judged = true;
         if session.paused {
-            self.rest(id);
+            self.rest(id, "user");
             return;
         }
         session.enter(&mut self.shared, Phase::Trading, cause);

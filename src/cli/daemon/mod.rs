@@ -226,6 +226,8 @@ fn options(config: &Config, state: &Path, close: Close, peer_port: u16) -> Resul
         timeout: Duration::from_millis(config.actor.sync_timeout_ms),
         links_max: config.peer.max_links,
         swarm_links_max: config.peer.max_links_per_swarm,
+        seed_ratio: config.seeding.ratio,
+        seed_idle_minutes: config.seeding.idle_minutes,
         cache_mib: config.workers.cache_mib,
         peer_port,
         process: runtime::process_figures,

@@ -6,7 +6,7 @@ mod show;
 mod table;
 
 pub(super) use change::{Add, Recheck, Remove, SetCommand, Shutdown, Start, Stop};
-pub(super) use show::{Files, Info, List, Peers, Stats};
+pub(super) use show::{Files, Info, List, Peers, Stats, Why};
 
 use clap::Args;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What only looks: `list`, `info`, `files`, `peers`, `stats`.
+//! What only looks: `list`, `info`, `why`, `files`, `peers`, `stats`.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -256,6 +256,36 @@ impl Peers {
                         text(&peer["client_name"]),
                     ]);
                 }
+            }
+            print(session, &table)
+        })
+    }
+}
+
+/// Arguments of `why`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Why {
+    /// Numbers, beginnings of hashes, or all
+    #[arg(value_name = "TORRENT", required = true)]
+    torrents: Vec<String>,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+impl Why {
+    pub(in crate::cli) fn run(&self, context: Context<'_>) -> Result<(), Failure> {
+        with(&self.daemon, context, |session| {
+            let torrents = session.torrents(&self.torrents, &["id", "name", "state", "why"])?;
+            if session.json {
+                return session.print_json(&Value::Array(torrents));
+            }
+            let mut table = Table::new(&[
+                ("#", Side::Right),
+                ("name", Side::Left),
+                ("why", Side::Left),
+            ]);
+            for torrent in &torrents {
+                table.row(["id", "name", "why"].map(|field| text(&torrent[field])));
             }
             print(session, &table)
         })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::ids::{ReplyId, SessionId};
 
 use super::entry::tidy_labels;
+use super::goals::Mode;
 use super::show::Selection;
 use crate::engine::Engine;
 use crate::engine::message::{Answer, Refusal, StoreTask};
@@ -45,6 +46,17 @@ pub enum Change {
         files: Vec<usize>,
         /// Whether they are fetched.
         wanted: bool,
+    },
+    /// What to reach as a seed; `None` leaves a part as it is.
+    Goals {
+        /// Which ratio.
+        ratio_mode: Option<Mode>,
+        /// In thousandths.
+        ratio_mille: Option<u32>,
+        /// Which idle time.
+        idle_mode: Option<Mode>,
+        /// In minutes.
+        idle_minutes: Option<u32>,
     },
     /// Another place in the queue.
     Queue(Move),
@@ -107,6 +119,7 @@ impl Engine {
                     && session.paused
                 {
                     session.entry.started = unix;
+                    session.entry.finished = false;
                 }
                 self.session_resume(id);
                 self.keep(id, None, Some(pending));
@@ -140,6 +153,21 @@ impl Engine {
             }
             Change::Wanted { files, wanted } => {
                 self.want(id, files, *wanted);
+                self.keep(id, None, Some(pending));
+            }
+            Change::Goals {
+                ratio_mode,
+                ratio_mille,
+                idle_mode,
+                idle_minutes,
+            } => {
+                if let Some(session) = self.sessions.get_mut(id) {
+                    let goals = &mut session.entry.goals;
+                    goals.ratio_mode = ratio_mode.unwrap_or(goals.ratio_mode);
+                    goals.ratio_mille = ratio_mille.unwrap_or(goals.ratio_mille);
+                    goals.idle_mode = idle_mode.unwrap_or(goals.idle_mode);
+                    goals.idle_minutes = idle_minutes.unwrap_or(goals.idle_minutes);
+                }
                 self.keep(id, None, Some(pending));
             }
             Change::Queue(_) => {}

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::goals::Goals;
 use crate::codec::metainfo::Metainfo;
 use crate::engine::snapshot::SessionState;
 use crate::ids::InfoHash;
@@ -39,6 +40,14 @@ pub struct Entry {
     pub since: Instant,
     /// When something of it last changed that a listing shows.
     pub touched: Instant,
+    /// When a byte of it was last sent, as far as was looked.
+    pub active: Instant,
+    /// Bytes that had been sent by then.
+    pub sent: u64,
+    /// What it has to reach as a seed.
+    pub goals: Goals,
+    /// Whether it was stopped for having reached that.
+    pub finished: bool,
     /// Whether its row differs from what the store has.
     pub changed: bool,
     /// Whether it is being removed: nobody sees it any more.
@@ -92,8 +101,12 @@ pub struct Kept {
     pub number: u32,
     /// Its place in the queue.
     pub position: u32,
-    /// Whether a person has stopped it.
+    /// Whether a person has stopped it, or a goal.
     pub paused: bool,
+    /// What it has to reach as a seed.
+    pub goals: Goals,
+    /// Whether it was stopped for having reached that.
+    pub finished: bool,
     /// As a person gave them.
     pub labels: Arc<[Box<str>]>,
     /// As in [`Entry::wanted`].

@@ -7,6 +7,7 @@
 pub mod entry;
 
 mod change;
+pub mod goals;
 mod show;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +21,7 @@ use super::message::{Answer, Refusal, SessionAdd, StoreFault, StoreOutcome, Stor
 
 pub use change::{Change, Move, TorrentsChange};
 pub use entry::{Entry, Kept};
+pub use goals::{Goals, Mode};
 pub use show::{
     Selection, TorrentDetail, TorrentKey, TorrentSnapshot, TorrentsShow, TorrentsSnapshot, Trouble,
 };
@@ -194,6 +196,8 @@ impl Engine {
             number: entry.number,
             position: entry.position,
             paused: session.paused,
+            goals: entry.goals,
+            finished: entry.finished,
             labels: Arc::clone(&entry.labels),
             wanted: Arc::clone(&entry.wanted),
             added: entry.added,
@@ -305,6 +309,8 @@ impl Engine {
             session.entry = Entry {
                 number: row.number,
                 position,
+                goals: row.goals,
+                finished: row.finished,
                 labels: row.labels,
                 wanted: row.wanted,
                 added: row.added,

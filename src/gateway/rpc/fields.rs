@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::envelope::Dialect;
 use super::names::{Family, keys_classic};
 use super::objects;
+use super::why;
 use crate::codec::layout::{FileEntry, FileKind};
 use crate::engine::library::{TorrentSnapshot, Trouble};
 use crate::engine::snapshot::SessionState;
@@ -210,7 +211,7 @@ pub static FIELDS: &[Field] = &[
     field!("have_valid",              |_, t| int(t.bytes_verified)),
     field!("honors_session_limits",   |_, _| Out::Bool(true)),
     field!("id",                      |_, t| Out::Int(t.entry.number.into())),
-    field!("is_finished",             |_, _| Out::Bool(false)),
+    field!("is_finished",             |_, t| Out::Bool(t.entry.finished)),
     field!("is_private",              |_, t| Out::Bool(t.metainfo.private)),
     field!("is_stalled",              |_, t| Out::Bool(is_running(t) && t.download_rate + t.upload_rate == 0)),
     field!("labels",                  |_, t| Out::Texts(&t.entry.labels)),
@@ -239,10 +240,10 @@ pub static FIELDS: &[Field] = &[
     field!("recheck_progress",        |_, t| Out::Float(if t.state == SessionState::Checking { share(t.pieces_checked.into(), t.pieces_to_check.into()) } else { 0.0 })),
     field!("seconds_downloading",     |_, t| int(t.seconds_downloading)),
     field!("seconds_seeding",         |_, t| int(t.seconds_seeding)),
-    field!("seed_idle_limit",         |_, _| Out::Int(0)),
-    field!("seed_idle_mode",          |_, _| Out::Int(0)),
-    field!("seed_ratio_limit",        |_, _| Out::Float(0.0)),
-    field!("seed_ratio_mode",         |_, _| Out::Int(0)),
+    field!("seed_idle_limit",         |_, t| Out::Int(t.entry.goals.idle_minutes.into())),
+    field!("seed_idle_mode",          |_, t| Out::Int(t.entry.goals.idle_mode.number().into())),
+    field!("seed_ratio_limit",        |_, t| Out::Float(f64::from(t.entry.goals.ratio_mille) / 1000.0)),
+    field!("seed_ratio_mode",         |_, t| Out::Int(t.entry.goals.ratio_mode.number().into())),
     field!("sequential_download",     |_, _| Out::Bool(false)),
     field!("sequential_download_from_piece", |_, _| Out::Int(0)),
     field!("size_when_done",          |_, t| int(t.bytes_wanted)),
@@ -262,9 +263,10 @@ pub static FIELDS: &[Field] = &[
     field!("webseeds",                |_, t| Out::Json(json!(t.metainfo.web_seeds))),
     field!("webseeds_ex",             |_, t| Out::Json(objects::web_seeds(t))),
     field!("webseeds_sending_to_us",  |_, _| Out::Int(0)),
-    // Ours: the state as the contract names it, and whether a person has stopped it.
+    // Ours: the state as the contract names it, whether a person has stopped it, and why it does not move.
     field!("state",                   |_, t| Out::Str(t.state.name())),
     field!("paused",                  |_, t| Out::Bool(t.paused)),
+    field!("why",             detail, |_, t| Out::Text(why::why(t))),
 ];
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod objects;
 mod params;
 mod session;
 mod torrents;
+mod why;
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use super::names::{Family, classic, ours};
 use super::params::{self, Params};
 use super::{Rpc, strange};
 use crate::engine::library::{
-    Change, Move, Selection, TorrentsChange, TorrentsShow, TorrentsSnapshot,
+    Change, Mode, Move, Selection, TorrentsChange, TorrentsShow, TorrentsSnapshot,
 };
 use crate::engine::message::{Answer, Message};
 
@@ -118,6 +118,7 @@ impl Rpc {
         }
         let labels = params::texts(params, "labels")?;
         let position = params::number(params, "queue_position")?;
+        let goals = goals(params)?;
         let chosen = [("files_unwanted", false), ("files_wanted", true)];
         let mut files = Vec::new();
         for (name, wanted) in chosen {
@@ -133,6 +134,9 @@ impl Rpc {
         if let Some(position) = position {
             let change = Change::Queue(Move::To(position));
             self.change(which.clone(), change).await?;
+        }
+        if let Some(goals) = goals {
+            self.change(which.clone(), goals).await?;
         }
         for (indices, wanted) in files {
             self.want(&which, &indices, wanted).await?;
@@ -168,6 +172,41 @@ impl Rpc {
         }
         Ok(())
     }
+}
+
+/// The goals of a seed that `torrent_set` names, if any.
+fn goals(params: &Params) -> Result<Option<Change>, RpcError> {
+    let mode = |name: &str| -> Result<Option<Mode>, RpcError> {
+        let Some(number) = params::number(params, name)? else {
+            return Ok(None);
+        };
+        let mode = u8::try_from(number).ok().and_then(Mode::of_number);
+        mode.map(Some)
+            .ok_or_else(|| RpcError::params(format!("{name}: 0, 1 or 2")))
+    };
+    let ratio = match params.get("seed_ratio_limit").map(Value::as_f64) {
+        None => None,
+        Some(Some(ratio)) if (0.0..=10_000.0).contains(&ratio) => Some(ratio),
+        Some(_) => return Err(RpcError::params("seed_ratio_limit: 0 to 10000")),
+    };
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range was checked"
+    )]
+    let ratio_mille = ratio.map(|ratio| (ratio * 1000.0).round() as u32);
+    let (ratio_mode, idle_mode) = (mode("seed_ratio_mode")?, mode("seed_idle_mode")?);
+    let idle_minutes = params::number(params, "seed_idle_limit")?;
+    let any = ratio_mille.is_some()
+        || ratio_mode.is_some()
+        || idle_mode.is_some()
+        || idle_minutes.is_some();
+    Ok(any.then_some(Change::Goals {
+        ratio_mode,
+        ratio_mille,
+        idle_mode,
+        idle_minutes,
+    }))
 }
 
 /// The answer's JSON, written as it is made: ten thousand torrents are never held as a tree.

@@ -66,6 +66,10 @@ pub struct Options {
     pub links_max: u32,
     /// Streams of one torrent.
     pub swarm_links_max: u32,
+    /// Sent bytes for each wanted one until a torrent has seeded enough; 0 is no limit.
+    pub seed_ratio: f64,
+    /// Minutes without sending until it has; 0 is no limit.
+    pub seed_idle_minutes: u32,
     /// Memory for piece buffers.
     pub cache_mib: u32,
     /// Where peers reach us; 0 when they cannot.
@@ -309,7 +313,9 @@ async fn converse(stream: Stream, remote: Remote, front: Arc<Front>, busy: Arc<A
         }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new())
+    // Some clients look for names as Transmission spells them.
+    http.title_case_headers(true)
+        .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
         .max_buf_size(HEAD_BYTES_MAX);
     let result = match stream {

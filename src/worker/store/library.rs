@@ -9,6 +9,7 @@ use rusqlite::{Connection, params};
 
 use crate::codec::metainfo::Metainfo;
 use crate::engine::library::entry::{Kept, tidy_labels};
+use crate::engine::library::{Goals, Mode};
 use crate::ids::InfoHash;
 
 /// Made when the database is opened, as far as it is not there.
@@ -24,7 +25,12 @@ pub(super) const SCHEMA: &str = "
         added       INTEGER NOT NULL,     -- seconds since 1970
         done        INTEGER NOT NULL,     -- the same, or 0
         downloading INTEGER NOT NULL,     -- seconds
-        seeding     INTEGER NOT NULL      -- seconds
+        seeding     INTEGER NOT NULL,     -- seconds
+        ratio_mode  INTEGER NOT NULL,     -- 0 global, 1 own, 2 none
+        ratio       INTEGER NOT NULL,     -- thousandths
+        idle_mode   INTEGER NOT NULL,     -- as ratio_mode
+        idle        INTEGER NOT NULL,     -- minutes
+        finished    INTEGER NOT NULL      -- 0 or 1
     ) STRICT;
     CREATE TABLE IF NOT EXISTS metainfo (
         info_hash   BLOB    PRIMARY KEY,
@@ -35,7 +41,8 @@ pub(super) const SCHEMA: &str = "
 /// Every torrent, in the order of the queue. One whose file does not read as what it should be is passed over, and stays.
 pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
     let mut statement = database.prepare_cached(
-        "SELECT sessions.info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding, bytes
+        "SELECT sessions.info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding, bytes,
+                ratio_mode, ratio, idle_mode, idle, finished
          FROM sessions JOIN metainfo USING (info_hash) ORDER BY position, number",
     )?;
     let mut rows = statement.query([])?;
@@ -71,6 +78,13 @@ pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
             done: seconds(8)?,
             downloading: seconds(9)?,
             seeding: seconds(10)?,
+            goals: Goals {
+                ratio_mode: Mode::of_number(row.get(12)?).unwrap_or_default(),
+                ratio_mille: row.get(13)?,
+                idle_mode: Mode::of_number(row.get(14)?).unwrap_or_default(),
+                idle_minutes: row.get(15)?,
+            },
+            finished: row.get(16)?,
             bytes: None,
             metainfo: Some(Arc::new(metainfo)),
         });
@@ -85,8 +99,9 @@ pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
     database
         .prepare_cached(
             "INSERT OR REPLACE INTO sessions
-             (info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             (info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding,
+              ratio_mode, ratio, idle_mode, idle, finished)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
         .execute(params![
             row.info_hash.0,
@@ -100,6 +115,11 @@ pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
             integer(row.done),
             integer(row.downloading),
             integer(row.seeding),
+            row.goals.ratio_mode.number(),
+            row.goals.ratio_mille,
+            row.goals.idle_mode.number(),
+            row.goals.idle_minutes,
+            row.finished,
         ])?;
     if let Some(bytes) = &row.bytes {
         database
@@ -118,4 +138,96 @@ pub(super) fn forget(database: &Connection, info_hash: InfoHash) -> rusqlite::Re
             .execute(params![info_hash.0])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn torrent(name: &str) -> Vec<u8> {
+        let info = format!(
+            "d6:lengthi5e4:name{}:{name}12:piece lengthi16384e6:pieces20:",
+            name.len()
+        );
+        [b"d4:info", info.as_bytes(), &[7; 20], b"ee"].concat()
+    }
+
+    fn row(name: &str, number: u32, position: u32) -> Kept {
+        let bytes = torrent(name);
+        let metainfo = Metainfo::decode(&bytes).unwrap();
+        Kept {
+            info_hash: metainfo.info_hash,
+            root: PathBuf::from("/d\u{e4}ta"),
+            number,
+            position,
+            paused: number == 2,
+            goals: Goals {
+                ratio_mode: Mode::Own,
+                ratio_mille: 1500,
+                idle_mode: Mode::Unlimited,
+                idle_minutes: 30,
+            },
+            finished: number == 1,
+            labels: tidy_labels(["a", "b c"]),
+            wanted: [true, false].into(),
+            added: 1_700_000_000,
+            done: 0,
+            downloading: 5,
+            seeding: u64::MAX,
+            bytes: Some(bytes.into()),
+            metainfo: Some(Arc::new(metainfo)),
+        }
+    }
+
+    #[test]
+    fn rows_are_read_as_they_were_written_in_the_order_of_the_queue() {
+        let mut database = Connection::open_in_memory().unwrap();
+        database.execute_batch(SCHEMA).unwrap();
+        database
+            .execute_batch("CREATE TABLE progress (info_hash BLOB PRIMARY KEY)")
+            .unwrap();
+        let (one, two) = (row("one", 1, 1), row("two", 2, 0));
+        for row in [&one, &two] {
+            keep(&database, row).unwrap();
+        }
+        let read = |row: &Kept| Kept {
+            bytes: None,
+            seeding: u64::try_from(i64::MAX).unwrap(),
+            ..row.clone()
+        };
+        assert_eq!(list(&mut database).unwrap(), [read(&two), read(&one)]);
+        // A change keeps the torrent file that is there.
+        let moved = Kept {
+            position: 9,
+            bytes: None,
+            ..two.clone()
+        };
+        keep(&database, &moved).unwrap();
+        assert_eq!(list(&mut database).unwrap(), [read(&one), read(&moved)]);
+        forget(&database, one.info_hash).unwrap();
+        assert_eq!(list(&mut database).unwrap(), [read(&moved)]);
+    }
+
+    #[test]
+    fn a_torrent_file_that_is_none_hides_nothing_but_itself() {
+        let mut database = Connection::open_in_memory().unwrap();
+        database.execute_batch(SCHEMA).unwrap();
+        let broken = Kept {
+            bytes: Some(b"nonsense".as_slice().into()),
+            ..row("one", 1, 0)
+        };
+        let strange = Kept {
+            bytes: Some(torrent("another").into()),
+            ..row("two", 2, 1)
+        };
+        for row in [broken, strange, row("three", 3, 2)] {
+            keep(&database, &row).unwrap();
+        }
+        let numbers: Vec<u32> = list(&mut database)
+            .unwrap()
+            .iter()
+            .map(|row| row.number)
+            .collect();
+        assert_eq!(numbers, [3]);
+    }
 }
