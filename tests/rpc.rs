@@ -158,14 +158,14 @@ fn every_kind_of_client_finds_what_it_needs() {
     let id = added["torrent-added"]["id"].clone();
     client.classic(
         "torrent-set",
-        &json!({ "ids": [hash], "seedRatioLimit": 1.5, "seedRatioMode": 1 }),
+        &json!({ "ids": [hash], "seedRatioLimit": 1.5, "seedRatioMode": 1, "downloadLimited": true }),
     );
     client.classic("queue-move-top", &json!({ "ids": [hash] }));
     let list = client.classic(
         "torrent-get",
         &json!({ "fields": ["id", "hashString", "name", "downloadDir", "totalSize", "leftUntilDone", "isFinished", "eta",
             "status", "secondsDownloading", "secondsSeeding", "errorString", "uploadedEver", "downloadedEver",
-            "seedRatioLimit", "seedRatioMode", "seedIdleLimit", "seedIdleMode", "fileCount", "file-count", "labels"] }),
+            "seedRatioLimit", "seedRatioMode", "seedIdleLimit", "seedIdleMode", "fileCount", "file-count", "labels", "downloadLimited"] }),
     );
     let sonarr = &list["torrents"][0];
     assert_eq!(sonarr["name"], "multi");
@@ -173,8 +173,12 @@ fn every_kind_of_client_finds_what_it_needs() {
     assert_eq!(sonarr["labels"], json!(["tv-sonarr"]));
     assert_eq!(sonarr["file-count"], 3);
     assert_eq!(
-        sonarr["seedRatioMode"], 0,
+        sonarr["downloadLimited"], false,
         "what has no effect reads back unchanged"
+    );
+    assert_eq!(
+        (&sonarr["seedRatioMode"], &sonarr["seedRatioLimit"]),
+        (&json!(1), &json!(1.5))
     );
     wait_for_status(&mut client, &id, 0);
     // A second add is a success with another key.
@@ -663,6 +667,43 @@ fn a_daemon_downloads_and_seeds_with_real_clients() {
     });
 }
 
+#[test]
+fn a_torrent_that_has_seeded_enough_is_stopped_and_stays_so() {
+    let scratch = Scratch::new();
+    let torrent = Torrent::make(&scratch, &MULTI);
+    let daemon = Daemon::start(&scratch, "home", &["--set", "seeding.ratio=1.0"]);
+    let mut client = daemon.client();
+    let add = json!({ "metainfo": metainfo(&torrent), "download-dir": text(&torrent.dir) });
+    client.classic("torrent-add", &add);
+    let id = json!([hex(&torrent.info_hash)]);
+    wait_for_status(&mut client, &id, 6);
+    assert_eq!(torrent_fields(&mut client, &id)["isFinished"], false);
+    let into = scratch.dir("into");
+    let options = Options {
+        peers: &[daemon.listen],
+        ..Options::default()
+    };
+    let get = Libtorrent::get(&torrent.file, &into, &options);
+    get.done();
+    wait_for_status(&mut client, &id, 0);
+    assert_eq!(torrent_fields(&mut client, &id)["isFinished"], true);
+    let (code, why) = daemon.remote(&["why", "all"]);
+    assert!(
+        code == 0 && why.contains("seeded as much as it was to"),
+        "{why}"
+    );
+    let linnet = daemon.kill();
+    let daemon = Daemon::again(&scratch, linnet, "home", &[]);
+    let mut client = daemon.client();
+    wait_for_status(&mut client, &id, 0);
+    assert_eq!(torrent_fields(&mut client, &id)["isFinished"], true);
+    // A person may start it all the same, without a limit.
+    client.classic("torrent-set", &json!({ "ids": id, "seedRatioMode": 2 }));
+    client.classic("torrent-start", &json!({ "ids": id }));
+    wait_for_status(&mut client, &id, 6);
+    assert_eq!(torrent_fields(&mut client, &id)["isFinished"], false);
+}
+
 fn torrent_fields(client: &mut Client, id: &Value) -> Value {
     torrent(
         client,
@@ -673,6 +714,7 @@ fn torrent_fields(client: &mut Client, id: &Value) -> Value {
             "uploadedEver",
             "doneDate",
             "addedDate",
+            "isFinished",
         ],
     )
 }

@@ -43,6 +43,9 @@ const LARGE_BODIES_MAX: usize = 2;
 /// How long a client may pause within a body.
 const BODY_PAUSE_MAX: Duration = Duration::from_secs(20);
 
+/// For reading a body that nobody wants.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// Smaller answers are not worth compressing.
 const GZIP_BYTES_MIN: usize = 1024;
 
@@ -124,6 +127,7 @@ impl Front {
             if path != "/healthz"
                 && let Err(denied) = front.check(&request)
             {
+                drain(request.into_body()).await;
                 return refuse(denied);
             }
             let mut router = front.router.clone().with_state(Arc::clone(&front));
@@ -195,7 +199,9 @@ async fn rpc(State(front): State<Arc<Front>>, request: Request) -> Response {
     }
     let given = request.headers().get(SESSION_ID);
     if given.is_none_or(|given| given.as_bytes() != front.session_id.as_bytes()) {
-        return handshake(&front.session_id);
+        let session_id = Arc::clone(&front.session_id);
+        drain(request.into_body()).await;
+        return handshake(&session_id);
     }
     if request.method() != Method::POST {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
@@ -223,6 +229,21 @@ async fn rpc(State(front): State<Arc<Front>>, request: Request) -> Response {
             &parts.headers,
         ),
     }
+}
+
+/// Reads a body that nobody wants, as far as that is worth keeping the connection for the next request.
+async fn drain(mut body: Body) {
+    let read = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > BODY_BYTES_SMALL {
+                return;
+            }
+        }
+    };
+    // Too slow: the connection ends with the answer.
+    let _ = tokio::time::timeout(DRAIN_TIME_MAX, read).await;
 }
 
 /// The token is told to whoever can read the answer: a page of another site cannot.
