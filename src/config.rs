@@ -163,6 +163,8 @@ pub struct Rpc {
     pub ip_whitelist: Vec<String>,
     /// Host names that may be asked for, besides `localhost` and addresses.
     pub host_whitelist: Vec<String>,
+    /// A folder of another web client's files; empty: none.
+    pub web_home: PathBuf,
 }
 
 /// `[shutdown]`
@@ -258,6 +260,7 @@ impl Default for Rpc {
             password_file: PathBuf::new(),
             ip_whitelist: vec!["127.0.0.1".to_owned(), "::1".to_owned()],
             host_whitelist: Vec::new(),
+            web_home: PathBuf::new(),
         }
     }
 }

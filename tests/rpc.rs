@@ -474,6 +474,8 @@ fn our_own_commands_drive_it() {
     assert!(ok(&["peers", "1"]).contains("address"));
     let stats: Value = serde_json::from_str(&ok(&["stats", "--json"])).unwrap();
     assert!(stats["messages_processed_total"].as_u64().unwrap() > 0);
+    ok(&["pin", "1", "127.0.0.1:9"]);
+    assert_eq!(daemon.remote(&["pin", "1", "nonsense"]).0, 2);
     ok(&["recheck", "1"]);
     ok(&["stop", "1"]);
     assert_eq!(daemon.remote(&["start", "ffff"]).0, 1, "no such torrent");
@@ -505,6 +507,42 @@ fn the_state_directory_and_the_address_have_one_owner() {
     first.running.expect_exit(0);
     assert!(first.running.text().contains("ended: drain"));
     assert!(!first.linnet.state.join("linnet.lock").exists());
+}
+
+#[test]
+fn a_unix_socket_serves_and_another_page_is_at_home() {
+    let scratch = Scratch::new();
+    let home = scratch.dir("web");
+    std::fs::write(home.join("index.html"), "<title>theirs</title>").unwrap();
+    let web = format!("rpc.web_home={}", text(&home));
+    let daemon = Daemon::start(&scratch, "home", &["--set", &web]);
+    let mut client = Client::connect(daemon.rpc);
+    let page = client.send("GET", "/transmission/web/", &[], b"");
+    assert_eq!((page.status, &page.body[..7]), (200, &b"<title>"[..]));
+    assert_eq!(
+        client
+            .send("GET", "/transmission/web/../secret", &[], b"")
+            .status,
+        404
+    );
+    let socket = scratch.path().join("rpc.sock");
+    // What a killed daemon has left is no obstacle.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let bind = format!("rpc.bind=unix:{}", text(&socket));
+    let linnet = Linnet::new(&scratch, "other");
+    let mut running = linnet.start(&["daemon", "--set", &bind]);
+    running.wait("ready", |line| line.ends_with(" ready").then_some(()));
+    let output = linnet
+        .command(&["list", "--json", "--set", &bind])
+        .output()
+        .unwrap();
+    assert_eq!(
+        (output.status.code(), output.stdout.trim_ascii()),
+        (Some(0), &b"[]"[..])
+    );
+    running.signal(Signal::TERM);
+    running.expect_exit(0);
+    assert!(!socket.exists());
 }
 
 #[test]

@@ -144,6 +144,8 @@ enum Command {
     Files(remote::Files),
     /// List a torrent's peers
     Peers(remote::Peers),
+    /// Name a peer for a torrent: dialled first, never given up
+    Pin(remote::Pin),
     /// Change settings of a torrent
     Set(remote::SetCommand),
     /// Show a daemon's figures
@@ -213,6 +215,7 @@ pub fn run(
         Command::Why(command) => command.run(context),
         Command::Files(command) => command.run(context),
         Command::Peers(command) => command.run(context),
+        Command::Pin(command) => command.run(context),
         Command::Set(command) => command.run(context),
         Command::Stats(command) => command.run(context),
         Command::Shutdown(command) => command.run(context),

@@ -166,6 +166,7 @@ pub(super) const KEYS: &[Key] = &[
     path!(rpc.password_file, true),
     texts!(rpc.ip_whitelist),
     texts!(rpc.host_whitelist),
+    path!(rpc.web_home, true),
     number!(shutdown.budget_ms, 0 to 600_000),
     Key {
         name: "log.level",

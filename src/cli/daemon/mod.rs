@@ -222,6 +222,7 @@ fn options(config: &Config, state: &Path, close: Close, peer_port: u16) -> Resul
         },
         downloads,
         state: state.to_owned(),
+        web_home: rpc.web_home.clone(),
         budget: Duration::from_millis(config.shutdown.budget_ms),
         timeout: Duration::from_millis(config.actor.sync_timeout_ms),
         links_max: config.peer.max_links,

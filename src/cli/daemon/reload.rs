@@ -18,6 +18,7 @@ const LIVE: &[&str] = &[
     "rpc.password_file",
     "rpc.ip_whitelist",
     "rpc.host_whitelist",
+    "rpc.web_home",
     "shutdown.budget_ms",
     "log.level",
 ];

@@ -1,4 +1,4 @@
-//! What changes something: `add`, `remove`, `start`, `stop`, `recheck`, `set`, `shutdown`.
+//! What changes something: `add`, `remove`, `start`, `stop`, `recheck`, `pin`, `set`, `shutdown`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Daemon, Session, with};
+use crate::cli::peer_name::PeerName;
 use crate::cli::source::{self, reason};
 use crate::cli::{Context, Failure};
 
@@ -134,6 +135,37 @@ impl Remove {
         with(&self.daemon, context, |session| {
             let params = json!({ "delete_local_data": self.delete });
             act(session, &self.torrents, "torrent_remove", params)
+        })
+    }
+}
+
+/// Arguments of `pin`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Pin {
+    /// A number, the beginning of a hash, or all
+    #[arg(value_name = "TORRENT")]
+    torrent: String,
+    /// The peer
+    #[arg(value_name = "HOST:PORT")]
+    peer: PeerName,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+impl Pin {
+    pub(in crate::cli) fn run(&self, context: Context<'_>) -> Result<(), Failure> {
+        let (host, port) = match &self.peer {
+            PeerName::Address(address) => (address.ip().to_string(), address.port()),
+            PeerName::Named(host, port) => (host.clone(), *port),
+        };
+        with(&self.daemon, context, |session| {
+            let params = json!({ "host": host, "port": port });
+            act(
+                session,
+                std::slice::from_ref(&self.torrent),
+                "peer_add",
+                params,
+            )
         })
     }
 }

@@ -5,7 +5,7 @@ mod connect;
 mod show;
 mod table;
 
-pub(super) use change::{Add, Recheck, Remove, SetCommand, Shutdown, Start, Stop};
+pub(super) use change::{Add, Pin, Recheck, Remove, SetCommand, Shutdown, Start, Stop};
 pub(super) use show::{Files, Info, List, Peers, Stats, Why};
 
 use clap::Args;

@@ -9,6 +9,8 @@ pub mod entry;
 mod change;
 pub mod goals;
 mod show;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

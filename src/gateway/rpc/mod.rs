@@ -118,6 +118,7 @@ impl Rpc {
             "session_set" => self.session_set(params),
             "session_stats" => self.session_stats().await,
             "session_close" => self.session_close(params),
+            "peer_add" => self.peer_add(params).await,
             "free_space" => session::free_space(params),
             "group_get" => Ok(session::no_groups()),
             "metrics_get" => self.metrics_get().await,

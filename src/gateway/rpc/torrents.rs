@@ -144,6 +144,25 @@ impl Rpc {
         Ok(Output::Value(Family::Kebab, json!({})))
     }
 
+    /// A person names a peer; ours, for `linnet pin`.
+    pub(super) async fn peer_add(&self, params: &Params) -> Result<Output, RpcError> {
+        let which = params::ids(params)?;
+        let host = params::text(params, "host")?.unwrap_or_default();
+        let port = params::number(params, "port")?.and_then(|port| u16::try_from(port).ok());
+        let Some(port) = port.filter(|port| *port > 0 && !host.is_empty()) else {
+            return Err(RpcError::params("host and port: which peer"));
+        };
+        for torrent in &self.show(which, false).await?.torrents {
+            let message = Message::PeerAddNamed {
+                session: torrent.session,
+                host: host.into(),
+                port,
+            };
+            self.ask(message).await?;
+        }
+        Ok(Output::Value(Family::Kebab, json!({})))
+    }
+
     /// Clients count files without padding, so each torrent has indices of its own.
     async fn want(
         &self,

@@ -14,6 +14,7 @@ mod access;
 mod events;
 mod figures;
 mod routes;
+mod web;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -58,6 +59,8 @@ pub struct Options {
     pub downloads: PathBuf,
     /// Where state is kept.
     pub state: PathBuf,
+    /// The files of another web client; empty: none.
+    pub web_home: PathBuf,
     /// For shutting down when nothing else is said.
     pub budget: Duration,
     /// How long the actor is waited for.

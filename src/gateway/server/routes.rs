@@ -1,4 +1,4 @@
-//! What there is: `/transmission/rpc`, `/metrics`, `/events`, `/healthz`.
+//! What there is: `/transmission/rpc`, `/transmission/web/`, `/metrics`, `/events`, `/healthz`.
 
 #![allow(
     clippy::disallowed_types,
@@ -78,6 +78,8 @@ impl Front {
         let router = Router::new()
             .route(RPC_PATH, any(rpc))
             .route("/transmission/rpc/", any(rpc))
+            .route("/transmission/web/", get(super::web::home))
+            .route("/transmission/web/{*path}", get(super::web::file))
             .route("/healthz", get(health))
             .route("/metrics", get(metrics))
             .route("/events", get(super::events::events))
@@ -106,7 +108,7 @@ impl Front {
         *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
     }
 
-    fn options(&self) -> Arc<Options> {
+    pub(super) fn options(&self) -> Arc<Options> {
         Arc::clone(&self.options.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -364,7 +366,10 @@ async fn front_page() -> Response {
 
 async fn nothing_there(request: Request) -> Response {
     let path = request.uri().path();
-    if path == "/transmission" || path == "/transmission/" {
+    if matches!(
+        path,
+        "/transmission" | "/transmission/" | "/transmission/web"
+    ) {
         let there = [(header::LOCATION, "/transmission/web/")];
         return (StatusCode::MOVED_PERMANENTLY, there).into_response();
     }
