@@ -507,6 +507,15 @@ fn the_state_directory_and_the_address_have_one_owner() {
     first.running.expect_exit(0);
     assert!(first.running.text().contains("ended: drain"));
     assert!(!first.linnet.state.join("linnet.lock").exists());
+    let mode = std::fs::metadata(&first.linnet.state)
+        .unwrap()
+        .permissions();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&mode);
+    assert_eq!(
+        mode & 0o777,
+        0o700,
+        "torrent files hold their members' keys"
+    );
 }
 
 #[test]

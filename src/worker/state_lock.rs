@@ -1,5 +1,7 @@
 //! One daemon to a state directory.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::lock::{Lock, LockError};
@@ -25,6 +27,12 @@ impl StateLock {
     /// # Errors
     /// Another daemon has it, or the directory cannot be used.
     pub fn take(state: &Path) -> Result<Self, StateBusy> {
+        // Torrent files name their members' keys: what is made here is for its owner alone.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(state);
+        if let Err(fault) = made {
+            let text = format!("{}: {}", state.display(), fault.kind());
+            return Err(StateBusy::Failed(text));
+        }
         match Lock::take(&state.join("linnet.lock")) {
             Ok(lock) => Ok(Self { _lock: lock }),
             Err(LockError::Busy(pid)) => Err(StateBusy::Daemon(pid)),

@@ -101,11 +101,10 @@ pub(crate) struct Answer {
 impl Answer {
     /// The value of a header, spelled as Transmission spells it.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
-        let line = self.headers.iter().find_map(|line| {
+        self.headers.iter().find_map(|line| {
             let (found, value) = line.split_once(':')?;
             (found == name).then(|| value.trim().to_owned())
-        });
-        line
+        })
     }
 
     /// The body as JSON.

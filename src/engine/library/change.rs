@@ -1,5 +1,6 @@
 //! Changes of remembered torrents, all of one message in one turn.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::ids::{ReplyId, SessionId};
@@ -285,6 +286,7 @@ impl Engine {
 
 /// The queue `row` with `ids` moved; those keep their order among each other.
 fn moved(row: Vec<SessionId>, ids: &[SessionId], to: Move) -> Vec<SessionId> {
+    let ids: BTreeSet<SessionId> = ids.iter().copied().collect();
     let is_meant = |id: &SessionId| ids.contains(id);
     let put = |at: usize| {
         let (meant, mut rest): (Vec<_>, Vec<_>) = row.iter().copied().partition(is_meant);
