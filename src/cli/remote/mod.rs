@@ -150,8 +150,9 @@ mod tests {
             json!({"id": 2, "hash_string": "cd00"}),
             json!({"id": 3, "hash_string": "cd11"}),
         ];
+        type Case<'a> = (&'a [&'a str], Result<&'a [u64], &'a str>);
         #[rustfmt::skip]
-        let table: &[(&[&str], Result<&[u64], &str>)] = &[
+        let table: &[Case<'_>] = &[
             (&["1"],          Ok(&[1])),
             (&["12"],         Ok(&[1])),
             (&["CD0", "all"], Ok(&[2, 1, 3])),
