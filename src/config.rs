@@ -33,6 +33,8 @@ pub struct Config {
     pub workers: Workers,
     /// How addresses are tried.
     pub links: Links,
+    /// The front door of a daemon.
+    pub rpc: Rpc,
     /// The end.
     pub shutdown: Shutdown,
     /// What is told.
@@ -74,8 +76,25 @@ pub struct Discovery {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Seeding {
+    /// Sent bytes for each wanted one until a daemon's torrent is stopped; 0 is no limit.
+    pub ratio: f64,
+    /// Minutes without sending a byte until it is; 0 is no limit.
+    pub idle_minutes: u32,
     /// Peers of one torrent that may ask at the same time; 0 is no limit.
     pub upload_slots: u32,
+}
+
+impl Seeding {
+    /// The ratio in thousandths.
+    #[must_use]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast of a float saturates, and the range is checked"
+    )]
+    pub fn ratio_mille(&self) -> u32 {
+        (self.ratio * 1000.0).round() as u32
+    }
 }
 
 /// What a full mailbox does.
@@ -128,6 +147,26 @@ pub struct Links {
     pub min_per_swarm: u32,
 }
 
+/// `[rpc]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rpc {
+    /// An address, `unix:/path`, or nothing.
+    pub bind: String,
+    /// Empty: no password is asked for.
+    pub user: String,
+    /// Plain, or hashed with argon2.
+    pub password: String,
+    /// A file whose first line is the password; empty: none.
+    pub password_file: PathBuf,
+    /// Addresses that may ask; `*` stands for anything.
+    pub ip_whitelist: Vec<String>,
+    /// Host names that may be asked for, besides `localhost` and addresses.
+    pub host_whitelist: Vec<String>,
+    /// A folder of another web client's files; empty: none.
+    pub web_home: PathBuf,
+}
+
 /// `[shutdown]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -173,7 +212,11 @@ impl Default for Discovery {
 
 impl Default for Seeding {
     fn default() -> Self {
-        Self { upload_slots: 8 }
+        Self {
+            ratio: 0.0,
+            idle_minutes: 0,
+            upload_slots: 8,
+        }
     }
 }
 
@@ -204,6 +247,20 @@ impl Default for Links {
             failures_to_ignore: 3,
             ignore_s: 900,
             min_per_swarm: 30,
+        }
+    }
+}
+
+impl Default for Rpc {
+    fn default() -> Self {
+        Self {
+            bind: "127.0.0.1:9091".to_owned(),
+            user: String::new(),
+            password: String::new(),
+            password_file: PathBuf::new(),
+            ip_whitelist: vec!["127.0.0.1".to_owned(), "::1".to_owned()],
+            host_whitelist: Vec::new(),
+            web_home: PathBuf::new(),
         }
     }
 }

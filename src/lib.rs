@@ -33,7 +33,7 @@
 //! | [`engine`] | every decision: sessions, the link and peer table, requests, choking, blame, progress, shutdown |
 //! | [`actor`] | the loop: mailbox, replies, readiness, unsent bytes, subscribers |
 //! | [`worker`] | whatever blocks: files, hashing, the store |
-//! | [`gateway`] | whatever speaks HTTP, and names |
+//! | [`gateway`] | whatever speaks HTTP, and names: fetches for the engine, the RPC of a daemon |
 //! | [`host`] | sockets and files under the operating system |
 //! | [`sim`] | the same under one virtual clock, from one seed |
 //! | [`stress`] | loads, and the lock-based twin that the actor is measured against |

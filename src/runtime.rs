@@ -30,18 +30,21 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use crate::actor::handle::Handle;
-use crate::actor::mailbox::Options;
+use crate::actor::mailbox;
 use crate::actor::reply::AskError;
 use crate::actor::{Core, Loop};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::message::{Message, ShutdownReport};
 use crate::engine::settings::Settings;
+use crate::gateway::Serve;
+use crate::gateway::server::{Options, Server};
 use crate::hash;
 use crate::host::OsHost;
 use crate::metrics::{Metrics, ProcessFigures};
 use crate::rng::Rng;
 use crate::time::{Clock, Duration, Instant};
+use crate::worker::Owner;
 
 /// What joining the threads gets at least, when the engine has used up the budget: they have nothing to do by then.
 const JOIN_MIN: Duration = Duration::from_millis(20);
@@ -64,6 +67,7 @@ pub struct Runtime {
     handle: Handle,
     notices: Vec<String>,
     listening: Vec<SocketAddr>,
+    server: Serve,
     /// By when all threads shall be joined, in microseconds of the clock.
     deadline: Arc<AtomicU64>,
     ended: Receiver<ShutdownReport>,
@@ -76,11 +80,15 @@ impl Runtime {
     /// # Errors
     /// No address to listen on works, or the system gives us no thread or descriptor.
     pub fn start(config: &Config, seed: u64) -> Result<Self, StartError> {
-        Self::start_with(config, |workers| {
-            let mut rng = Rng::new(seed);
-            let settings = Settings::new(config, hash::lanes(), workers, &mut rng);
-            Engine::new(settings, rng)
-        })
+        Self::start_with(config, engine(config, seed))
+    }
+
+    /// The same for a daemon: it has `linnet.db` in `paths.state` for itself.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_daemon(config: &Config, seed: u64) -> Result<Self, StartError> {
+        Self::start_for(config, Owner::Daemon, engine(config, seed))
     }
 
     /// The same around another core; `make` is told how many workers there are.
@@ -91,6 +99,14 @@ impl Runtime {
         config: &Config,
         make: impl FnOnce(usize) -> C,
     ) -> Result<Self, StartError> {
+        Self::start_for(config, Owner::Shared, make)
+    }
+
+    fn start_for<C: Core + Send + 'static>(
+        config: &Config,
+        owner: Owner,
+        make: impl FnOnce(usize) -> C,
+    ) -> Result<Self, StartError> {
         let clock = Clock::start();
         let mut notices = Vec::new();
         let host = OsHost::new(
@@ -98,11 +114,12 @@ impl Runtime {
             &config.peer.listen,
             config.workers.threads,
             config.paths.state.clone(),
+            owner,
             &mut notices,
         )
         .map_err(StartError)?;
         let listening = host.addresses();
-        let options = Options {
+        let options = mailbox::Options {
             capacity: config.actor.queue_capacity as usize,
             policy: config.actor.backpressure,
             patience: Duration::from_millis(config.actor.sync_timeout_ms),
@@ -111,6 +128,7 @@ impl Runtime {
         };
         let core = make(host.threads());
         let doorbell = host.doorbell();
+        let server = host.server();
         let (turns, handle) = Loop::new(host, core, listening.clone(), options, doorbell);
         let deadline = Arc::new(AtomicU64::new(u64::MAX));
         let (end, ended) = bounded(1);
@@ -131,6 +149,7 @@ impl Runtime {
             handle,
             notices,
             listening,
+            server,
             deadline,
             ended,
             actor: Some(actor),
@@ -153,6 +172,22 @@ impl Runtime {
     #[must_use]
     pub fn listening(&self) -> &[SocketAddr] {
         &self.listening
+    }
+
+    /// Serves HTTP on the gateway's thread from now on, until the end.
+    ///
+    /// # Errors
+    /// The gateway has ended, or already serves.
+    pub fn serve(&self, server: Server) -> Result<(), String> {
+        self.server.serve(self.handle.clone(), server)
+    }
+
+    /// What the front door does differently from now on.
+    ///
+    /// # Errors
+    /// The gateway has ended, or is too busy.
+    pub fn reload(&self, options: Options) -> Result<(), String> {
+        self.server.reload(options)
     }
 
     /// Begins to end, within `budget` for all of it; returns at once. Said again with less, less holds.
@@ -200,6 +235,15 @@ impl Drop for Runtime {
         let _ = self.handle.tell(Message::Shutdown {
             budget: Duration::ZERO,
         });
+    }
+}
+
+/// What makes an engine, told how many workers there are.
+fn engine(config: &Config, seed: u64) -> impl FnOnce(usize) -> Engine {
+    move |workers| {
+        let mut rng = Rng::new(seed);
+        let settings = Settings::new(config, hash::lanes(), workers, &mut rng);
+        Engine::new(settings, rng)
     }
 }
 

@@ -67,6 +67,9 @@ const IMPURE: &[&str] = &[
 
 /// Third-party crates and the places that may name them, as beginnings of paths below `src/`.
 const HOMES: &[(&str, &[&str])] = &[
+    ("argon2", &["gateway/"]),
+    ("axum", &["gateway/"]),
+    ("base64", &["gateway/", "cli/"]),
     ("atomic_waker", &["actor/atomic"]),
     ("bendy", &["codec/bencode"]),
     ("clap", &["cli/", "main.rs"]),
@@ -79,9 +82,13 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("env_logger", &["cli/", "main.rs"]),
+    ("flate2", &["gateway/"]),
     ("hashbrown", &["engine/table/index"]),
     ("hdrhistogram", &["metrics", "actor/", "stress/"]),
     ("hickory_resolver", &["gateway/"]),
+    ("http_body_util", &["gateway/"]),
+    ("hyper", &["gateway/"]),
+    ("hyper_util", &["gateway/"]),
     ("indicatif", &["cli/"]),
     ("mio", &["host/", "actor/"]),
     ("priority_queue", &["engine/timers"]),
@@ -89,7 +96,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rusqlite", &["worker/store"]),
     (
         "rustix",
-        &["host/", "worker/", "sim/", "runtime", "stress/", "cli/"],
+        &[
+            "host/", "worker/", "sim/", "gateway/", "runtime", "stress/", "cli/",
+        ],
     ),
     ("rustls", &["gateway/"]),
     ("sha1", &["hash/"]),
@@ -97,6 +106,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("slab", &["engine/", "actor/", "sim/", "stress/"]),
     ("socket2", &["host/"]),
     ("tokio", &["gateway/"]),
+    ("tower_service", &["gateway/"]),
     ("toml", &["config"]),
 ];
 

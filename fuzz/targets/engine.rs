@@ -267,6 +267,8 @@ impl World {
                     StoreTask::Load { .. } => StoreOutcome::Loaded(Ok(None)),
                     StoreTask::Save(_) => StoreOutcome::Saved(Ok(())),
                     StoreTask::Release { .. } => StoreOutcome::Released,
+                    StoreTask::List => StoreOutcome::Listed(Ok(Vec::new())),
+                    StoreTask::Keep(_) | StoreTask::Forget { .. } => StoreOutcome::Kept(Ok(())),
                 };
                 self.engine.handle(
                     self.now,
@@ -330,6 +332,7 @@ impl World {
             Job::Read(run) => Outcome::Read(run, Ok(())),
             Job::Sync { .. } => Outcome::Synced(Ok(Vec::new())),
             Job::Close => Outcome::Closed,
+            Job::Delete => Outcome::Deleted(Ok(())),
         }
     }
 }

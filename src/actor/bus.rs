@@ -102,6 +102,12 @@ impl Filter {
         Ok(Self(bits))
     }
 
+    /// Whether it is for `event`.
+    #[must_use]
+    pub const fn takes(self, event: &Event) -> bool {
+        self.wants(kind_of(event))
+    }
+
     const fn wants(self, kind: usize) -> bool {
         self.0 >> kind & 1 == 1
     }
@@ -127,11 +133,27 @@ struct Shared {
 }
 
 /// A subscription on its way to the bus.
-#[derive(Debug)]
 pub(super) struct Subscribe {
+    wake: Option<Box<dyn Fn() + Send + Sync>>,
     filter: Filter,
     give: Sender<Arc<Record>>,
     shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Subscribe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscribe")
+            .field("filter", &self.filter)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Subscribe {
+    /// Calls `wake` when an event comes and none was waiting.
+    pub(super) fn waking(mut self, wake: Box<dyn Fn() + Send + Sync>) -> Self {
+        self.wake = Some(wake);
+        self
+    }
 }
 
 /// The receiving end: events in order. Dropping it unsubscribes.
@@ -193,6 +215,7 @@ pub(super) fn subscription(filter: Filter) -> (Subscribe, Subscription) {
     let (give, take) = bounded(BUFFERED_MAX);
     let shared = Arc::new(Shared::default());
     let subscribe = Subscribe {
+        wake: None,
         filter,
         give,
         shared: Arc::clone(&shared),
@@ -240,7 +263,16 @@ impl Bus {
                 return true;
             }
             match subscriber.give.try_send(Arc::clone(&record)) {
-                Ok(()) => true,
+                Ok(()) => {
+                    // More than one may have been waiting before the reader looked: then it has been woken already, or it
+                    // finds this one as it goes on.
+                    if subscriber.give.len() <= 1
+                        && let Some(wake) = &subscriber.wake
+                    {
+                        wake();
+                    }
+                    true
+                }
                 Err(error) if error.is_full() => {
                     subscriber.shared.missed.fetch_add(1, Ordering::Relaxed);
                     *missed += 1;

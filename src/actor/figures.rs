@@ -14,7 +14,7 @@ use crate::time::Duration;
 const SLOW: Duration = Duration::from_millis(50);
 
 /// Names of the types of messages, in the order of [`type_of`].
-const TYPES: [&str; 29] = [
+const TYPES: [&str; 33] = [
     "session_add",
     "session_remove",
     "session_pause",
@@ -43,6 +43,10 @@ const TYPES: [&str; 29] = [
     "pin",
     "unpin",
     "limits_set",
+    "library_load",
+    "torrent_add",
+    "torrents_change",
+    "torrents_show",
     "metrics",
 ];
 
@@ -76,16 +80,21 @@ const fn type_of(message: &Message) -> usize {
         Message::Pin { .. } => 25,
         Message::Unpin { .. } => 26,
         Message::LimitsSet(_) => 27,
+        Message::LibraryLoad { .. } => 28,
+        Message::TorrentAdd(_) => 29,
+        Message::TorrentsChange(_) => 30,
+        Message::TorrentsShow(_) => 31,
     }
 }
 
 /// Names of the kinds of jobs; those of workers in the order of [`kind_of`].
-const KINDS: [&str; 10] = [
-    "prepare", "check", "commit", "write", "read", "sync", "close", "store", "http", "resolve",
+const KINDS: [&str; 11] = [
+    "prepare", "check", "commit", "write", "read", "sync", "close", "delete", "store", "http",
+    "resolve",
 ];
-const STORE: usize = 7;
-const HTTP: usize = 8;
-const RESOLVE: usize = 9;
+const STORE: usize = 8;
+const HTTP: usize = 9;
+const RESOLVE: usize = 10;
 
 const fn kind_of(job: &Job) -> usize {
     match job {
@@ -96,6 +105,7 @@ const fn kind_of(job: &Job) -> usize {
         Job::Read(_) => 4,
         Job::Sync { .. } => 5,
         Job::Close => 6,
+        Job::Delete => 7,
     }
 }
 
@@ -111,6 +121,17 @@ fn outcome_of(outcome: &Outcome) -> (usize, bool) {
         Outcome::Synced(result) => (5, result.is_ok()),
         Outcome::Closed => (6, true),
         Outcome::Cancelled(job) => (kind_of(job), true),
+        Outcome::Deleted(result) => (7, result.is_ok()),
+    }
+}
+
+/// Messages of each type. Arrays beyond 32 have no default of their own.
+#[derive(Debug)]
+struct Types([u64; TYPES.len()]);
+
+impl Default for Types {
+    fn default() -> Self {
+        Self([0; TYPES.len()])
     }
 }
 
@@ -126,7 +147,7 @@ pub(super) struct Figures {
     waited: u64,
     batched: u64,
     batched_micros: u64,
-    types: [u64; TYPES.len()],
+    types: Types,
     asked: u64,
     told: u64,
     refused: u64,
@@ -165,7 +186,7 @@ impl Figures {
     }
 
     pub(super) fn note_message(&mut self, message: &Message) {
-        self.types[type_of(message)] += 1;
+        self.types.0[type_of(message)] += 1;
     }
 
     pub(super) fn note_answer(&mut self, answer: &Answer) {
@@ -208,6 +229,8 @@ impl Figures {
             StoreOutcome::Loaded(result) => result.is_ok(),
             StoreOutcome::Saved(result) => result.is_ok(),
             StoreOutcome::Released => true,
+            StoreOutcome::Listed(result) => result.is_ok(),
+            StoreOutcome::Kept(result) => result.is_ok(),
         };
         self.note_end(STORE, well);
     }
@@ -245,8 +268,8 @@ impl Figures {
             messages_queued_current: queued as u64,
             avg_processing_time_ns: mean(self.batched_micros, self.batched),
             avg_queue_wait_time_ns: mean(self.waited_micros, self.waited),
-            stream_operations: self.types[4] + self.types[5],
-            net_operations: self.types[..4].iter().sum::<u64>() + self.types[6],
+            stream_operations: self.types.0[4] + self.types.0[5],
+            net_operations: self.types.0[..4].iter().sum::<u64>() + self.types.0[6],
             sync_operations: self.asked,
             async_operations: self.told,
             timeout_count: sum(|lane| lane.figures.expired),
@@ -257,7 +280,7 @@ impl Figures {
             messages_cancelled: sum(|lane| lane.figures.cancelled),
             replies_late: self.late,
         };
-        let types = TYPES.into_iter().zip(self.types);
+        let types = TYPES.into_iter().zip(self.types.0);
         let jobs = KINDS.into_iter().zip(self.jobs);
         #[allow(clippy::cast_precision_loss, reason = "a ratio for people")]
         let pool_utilization = queued as f64 / capacity as f64;

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use super::mailbox::Mailbox;
 use super::reply::{AskError, Response, Waiting};
 use crate::engine::message::Answer;
+use crate::metrics::Metrics;
 
 /// The answer to come of [`Handle::ask_future`].
 ///
@@ -45,12 +46,8 @@ impl Asking {
     }
 }
 
-impl Future for Asking {
-    type Output = Result<Answer, AskError>;
-
-    /// # Panics
-    /// When it is polled after it was ready.
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+impl Asking {
+    fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Result<Response, AskError>> {
         let outcome = match &self.state {
             State::Refused(why) => Err(*why),
             State::Waiting(waiting) => match waiting.poll(context, self.mailbox.options.clock) {
@@ -64,12 +61,49 @@ impl Future for Asking {
         {
             waiting.keep(&self.mailbox.slots);
         }
-        Poll::Ready(outcome.map(|response| match response {
+        Poll::Ready(outcome)
+    }
+}
+
+impl Future for Asking {
+    type Output = Result<Answer, AskError>;
+
+    /// # Panics
+    /// When it is polled after it was ready.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = |response| match response {
             Response::Answer(answer) => answer,
             Response::Batch(_) | Response::Metrics(_) | Response::NotAdopted(_) => {
                 unreachable!("a message is answered by an answer")
             }
-        }))
+        };
+        self.poll_response(context)
+            .map(|outcome| outcome.map(answer))
+    }
+}
+
+/// The figures to come of [`Handle::metrics_future`], with the rules of [`Asking`].
+///
+/// [`Handle::metrics_future`]: super::handle::Handle::metrics_future
+#[derive(Debug)]
+#[must_use = "dropping it cancels the message"]
+pub struct AskingMetrics(pub(super) Asking);
+
+impl Future for AskingMetrics {
+    type Output = Result<Box<Metrics>, AskError>;
+
+    /// # Panics
+    /// When it is polled after it was ready.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let metrics = |response| match response {
+            Response::Metrics(metrics) => metrics,
+            Response::Answer(_) | Response::Batch(_) | Response::NotAdopted(_) => {
+                unreachable!("figures are answered by figures")
+            }
+        };
+        self.0
+            .poll_response(context)
+            .map(|outcome| outcome.map(metrics))
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::bus::{Filter, Subscription, subscription};
 use super::completion::CompletionQueue;
-use super::future::Asking;
+use super::future::{Asking, AskingMetrics};
 use super::mailbox::{Adoption, Body, Mailbox, Refused, Seat};
 use super::reply::{AskError, Reply, Response, Waiting};
 use crate::config::Backpressure;
@@ -274,6 +274,14 @@ impl Handle {
         }
     }
 
+    /// The same as a future, with the rules of [`Self::ask_future`].
+    pub fn metrics_future(&self, timeout: Duration) -> AskingMetrics {
+        let queued = self
+            .queue(Body::Metrics, timeout, self.never_waiting())
+            .map_err(|(_, why)| why);
+        AskingMetrics(Asking::new(Arc::clone(&self.seat.mailbox), queued))
+    }
+
     // ---------------------------------------------------------------------------------------------------- listening
 
     /// Listens to events from now on: those of messages sent after this call are all among them. A subscription that finds
@@ -283,6 +291,21 @@ impl Handle {
         let (subscribe, subscription) = subscription(filter);
         // Refused, the other end is dropped, which ends it.
         let _ = self.seat.mailbox.subscribe(subscribe);
+        subscription
+    }
+
+    /// The same; `wake` is called, on the actor's thread, when an event comes and none was waiting. It must not block.
+    #[must_use]
+    pub fn subscribe_waking(
+        &self,
+        filter: Filter,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Subscription {
+        let (subscribe, subscription) = subscription(filter);
+        let _ = self
+            .seat
+            .mailbox
+            .subscribe(subscribe.waking(Box::new(wake)));
         subscription
     }
 

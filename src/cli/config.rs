@@ -31,6 +31,11 @@ impl ConfigCommand {
                 section = in_section;
                 writeln!(out, "\n[{section}]")?;
             }
+            if name == "rpc.password" && value != "\"\"" {
+                // What is printed is pasted into bug reports.
+                writeln!(out, "{:<48} # {origin}", "# password is set, and not shown")?;
+                continue;
+            }
             writeln!(out, "{:<48} # {origin}", format!("{key} = {value}"))?;
         }
         Ok(())

@@ -24,6 +24,26 @@ pub(super) fn start(loaded: &Loaded, bars: Option<MultiProgress>) {
     let _ = builder.try_init();
 }
 
+/// Starts the log of a daemon: lines with their time, at the level of the configuration.
+pub(super) fn start_daemon(loaded: &Loaded) {
+    let mut builder = Builder::new();
+    let level = level_of(loaded);
+    builder.filter_level(LevelFilter::Warn.min(level));
+    // What is let through can be less, or more, later on.
+    builder.filter_module("linnet", LevelFilter::Trace);
+    let _ = builder.try_init();
+    log::set_max_level(level);
+}
+
+/// The level of the configuration, from now on.
+pub(super) fn set_level(loaded: &Loaded) {
+    log::set_max_level(level_of(loaded));
+}
+
+fn level_of(loaded: &Loaded) -> LevelFilter {
+    loaded.config.log.level.parse().unwrap_or(LevelFilter::Info)
+}
+
 /// Writes to stderr while the bars are away.
 struct AboveBars(MultiProgress);
 

@@ -13,10 +13,12 @@ mod completions;
 mod config;
 mod console;
 mod create;
+mod daemon;
 mod get;
 mod logging;
 mod man;
 pub mod peer_name;
+mod remote;
 mod running;
 mod seed;
 mod show;
@@ -43,6 +45,8 @@ pub const EXIT_OK: u8 = 0;
 pub const EXIT_FAILED: u8 = 1;
 /// The arguments are wrong.
 pub const EXIT_USAGE: u8 = 2;
+/// No daemon answers.
+pub const EXIT_NO_DAEMON: u8 = 3;
 /// A signal came before the work was done; the same command goes on with it.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
@@ -119,6 +123,36 @@ enum Command {
     Show(show::Show),
     /// Check the data on disk against a torrent
     Verify(verify::Verify),
+    /// Run the service, in the foreground
+    Daemon(daemon::Daemon),
+    /// List a daemon's torrents
+    List(remote::List),
+    /// Add torrents to a daemon
+    Add(remote::Add),
+    /// Remove torrents from a daemon
+    Remove(remote::Remove),
+    /// Start torrents
+    Start(remote::Start),
+    /// Stop torrents
+    Stop(remote::Stop),
+    /// Hash everything of torrents again
+    Recheck(remote::Recheck),
+    /// Show all there is to know of torrents
+    Info(remote::Info),
+    /// Say in one sentence why torrents do not move
+    Why(remote::Why),
+    /// List a torrent's files
+    Files(remote::Files),
+    /// List a torrent's peers
+    Peers(remote::Peers),
+    /// Name a peer for a torrent: dialled first, never given up
+    Pin(remote::Pin),
+    /// Change settings of a torrent
+    Set(remote::SetCommand),
+    /// Show a daemon's figures
+    Stats(remote::Stats),
+    /// End a daemon
+    Shutdown(remote::Shutdown),
     /// Run one deterministic simulated swarm
     Sim(sim::Sim),
     /// Load an actor with messages from many threads, and compare it with locks
@@ -173,6 +207,21 @@ pub fn run(
         Command::Create(command) => command.run(context),
         Command::Show(command) => command.run(context),
         Command::Verify(command) => command.run(context),
+        Command::Daemon(command) => command.run(context),
+        Command::List(command) => command.run(context),
+        Command::Add(command) => command.run(context),
+        Command::Remove(command) => command.run(context),
+        Command::Start(command) => command.run("torrent_start", context),
+        Command::Stop(command) => command.run("torrent_stop", context),
+        Command::Recheck(command) => command.run("torrent_verify", context),
+        Command::Info(command) => command.run(context),
+        Command::Why(command) => command.run(context),
+        Command::Files(command) => command.run(context),
+        Command::Peers(command) => command.run(context),
+        Command::Pin(command) => command.run(context),
+        Command::Set(command) => command.run(context),
+        Command::Stats(command) => command.run(context),
+        Command::Shutdown(command) => command.run(context),
         Command::Sim(command) => command.run(context),
         Command::Stress(command) => command.run(context),
         Command::Config(command) => command.run(context),

@@ -49,7 +49,7 @@ pub(super) fn start(loaded: &Loaded, events: bool) -> Result<Box<dyn Engine>, St
 }
 
 /// The chance that everything of a run follows from.
-fn draw_seed() -> std::io::Result<u64> {
+pub(super) fn draw_seed() -> std::io::Result<u64> {
     let mut bytes = [0; 8];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(u64::from_le_bytes(bytes))
@@ -109,7 +109,7 @@ impl Engine for Running {
 }
 
 /// "save 3 ms, drain 12 ms, join 0 ms".
-fn phases(report: &ShutdownReport) -> String {
+pub(super) fn phases(report: &ShutdownReport) -> String {
     let phases = report.phases.iter();
     let texts: Vec<_> = phases
         .map(|(name, length)| format!("{name} {} ms", length.as_millis()))

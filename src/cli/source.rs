@@ -118,6 +118,11 @@ fn fetch(url: &str, gateway: &Gateway, signals: &mut dyn Signals) -> Result<Meta
     decode(&shown, &bytes)
 }
 
+/// The bytes of the torrent file at `path`.
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    read_bounded(path).map_err(|fault| Failure::failed(format!("{}: {fault}", path.display())))
+}
+
 fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     let read = || {
         let file = std::fs::File::open(path)?;

@@ -11,6 +11,9 @@ use super::{Backpressure, Config};
 /// Most addresses to listen on.
 const LISTEN_MAX: usize = 16;
 
+/// Most texts in a list.
+const TEXTS_MAX: usize = 256;
+
 /// One setting.
 pub(super) struct Key {
     /// `section.key`.
@@ -52,6 +55,36 @@ macro_rules! path {
     };
 }
 
+macro_rules! text {
+    ($section:ident . $key:ident) => {
+        Key {
+            name: concat!(stringify!($section), ".", stringify!($key)),
+            allowed: "a text in quotes, or \"\"",
+            set: |config, value| {
+                value.as_str()?.clone_into(&mut config.$section.$key);
+                Some(())
+            },
+        }
+    };
+}
+
+macro_rules! texts {
+    ($section:ident . $key:ident) => {
+        Key {
+            name: concat!(stringify!($section), ".", stringify!($key)),
+            allowed: "a list of at most 256 texts in quotes",
+            set: |config, value| {
+                let list = value.as_array()?.iter();
+                let texts = list
+                    .map(|item| item.get_ref().as_str().map(str::to_owned))
+                    .collect::<Option<Vec<String>>>()?;
+                config.$section.$key = Some(texts).filter(|list| list.len() <= TEXTS_MAX)?;
+                Some(())
+            },
+        }
+    };
+}
+
 /// All settings, in the order of `config.toml`.
 pub(super) const KEYS: &[Key] = &[
     path!(paths.downloads, false),
@@ -79,6 +112,20 @@ pub(super) const KEYS: &[Key] = &[
             Some(())
         },
     },
+    Key {
+        name: "seeding.ratio",
+        allowed: "a number from 0 to 10000, such as 1.5",
+        set: |config, value| {
+            let number: f64 = match value {
+                DeValue::Float(float) => float.as_str().parse().ok()?,
+                DeValue::Integer(integer) => integer.as_str().parse().ok()?,
+                _ => return None,
+            };
+            config.seeding.ratio = Some(number).filter(|one| (0.0..=10_000.0).contains(one))?;
+            Some(())
+        },
+    },
+    number!(seeding.idle_minutes, 0 to 1_000_000),
     number!(seeding.upload_slots, 0 to 100_000),
     number!(actor.queue_capacity, 16 to 1_048_576),
     Key {
@@ -102,6 +149,24 @@ pub(super) const KEYS: &[Key] = &[
     number!(links.failures_to_ignore, 1 to 1_000),
     number!(links.ignore_s, 0 to 604_800),
     number!(links.min_per_swarm, 0 to 100_000),
+    Key {
+        name: "rpc.bind",
+        allowed: "\"ADDRESS:PORT\", \"unix:/PATH\" or \"\"",
+        set: |config, value| {
+            let bind = value.as_str()?;
+            let path = bind.strip_prefix("unix:");
+            let fine = path.is_some_and(|path| path.starts_with('/'))
+                || bind.is_empty()
+                || bind.parse::<SocketAddr>().is_ok();
+            fine.then(|| bind.clone_into(&mut config.rpc.bind))
+        },
+    },
+    text!(rpc.user),
+    text!(rpc.password),
+    path!(rpc.password_file, true),
+    texts!(rpc.ip_whitelist),
+    texts!(rpc.host_whitelist),
+    path!(rpc.web_home, true),
     number!(shutdown.budget_ms, 0 to 600_000),
     Key {
         name: "log.level",

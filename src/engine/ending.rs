@@ -55,6 +55,7 @@ impl Engine {
                 .get(id)
                 .is_some_and(|session| !session.is_stopping())
             {
+                self.keep_changed(id);
                 self.session_stop(id, None);
             }
         }

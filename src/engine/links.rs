@@ -118,6 +118,10 @@ impl Engine {
             | Message::PeerAddNamed { .. }
             | Message::SessionShow { .. }
             | Message::EngineShow
+            | Message::LibraryLoad { .. }
+            | Message::TorrentAdd(_)
+            | Message::TorrentsChange(_)
+            | Message::TorrentsShow(_)
             | Message::Shutdown { .. } => unreachable!("the manager has these"),
         };
         result.unwrap_or_else(Answer::Refused)

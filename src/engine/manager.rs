@@ -9,6 +9,7 @@ use crate::events::{self, Event};
 use crate::ids::{ReplyId, SessionId};
 
 use super::Engine;
+use super::library::Entry;
 use super::message::{
     Answer, Carrier, FaultKind, Message, Output, PeerSnapshot, Refusal, SessionAdd,
     SessionSnapshot, Storage,
@@ -31,7 +32,10 @@ impl Engine {
         if self.is_ending()
             && !matches!(
                 message,
-                Message::Shutdown { .. } | Message::EngineShow | Message::SessionShow { .. }
+                Message::Shutdown { .. }
+                    | Message::EngineShow
+                    | Message::SessionShow { .. }
+                    | Message::TorrentsShow(_)
             )
         {
             if let Message::StreamAdd {
@@ -61,8 +65,18 @@ impl Engine {
                 }
                 Answer::Refused(Refusal::UnknownSession)
             }
-            Message::SessionPause { session } => self.session_pause(session),
-            Message::SessionResume { session } => self.session_resume(session),
+            Message::SessionPause { session } => {
+                let answer = self.session_pause(session);
+                return self.reply_kept(session, reply, answer);
+            }
+            Message::SessionResume { session } => {
+                let answer = self.session_resume(session);
+                return self.reply_kept(session, reply, answer);
+            }
+            Message::LibraryLoad { epoch_millis } => return self.library_load(epoch_millis, reply),
+            Message::TorrentAdd(add) => return self.torrent_add(*add, reply),
+            Message::TorrentsChange(order) => return self.torrents_change(&order, reply),
+            Message::TorrentsShow(order) => Answer::Torrents(Box::new(self.torrents_show(&order))),
             Message::PeerAdd { session, address } => self.peer_add(session, address),
             Message::PeerAddNamed {
                 session,
@@ -83,7 +97,7 @@ impl Engine {
         self.shared.reply(reply, answer);
     }
 
-    fn session_add(&mut self, add: SessionAdd) -> Result<SessionId, Refusal> {
+    pub(super) fn session_add(&mut self, add: SessionAdd) -> Result<SessionId, Refusal> {
         let metainfo = add.metainfo;
         let geometry = metainfo.geometry;
         let mut picker = Picker::new(geometry, &mut self.shared.rng);
@@ -138,6 +152,7 @@ impl Engine {
             device: None,
             notice: String::new(),
             told: (0, 0, 0, 0),
+            entry: Entry::default(),
         };
         // The swarm is what makes a torrent unique. Until the session trades it has no peers of its own.
         let sessions = &mut self.sessions;
@@ -161,7 +176,7 @@ impl Engine {
         Ok(id)
     }
 
-    fn session_pause(&mut self, id: SessionId) -> Answer {
+    pub(super) fn session_pause(&mut self, id: SessionId) -> Answer {
         let Some(session) = self.sessions.get_mut(id) else {
             return Answer::Refused(Refusal::UnknownSession);
         };
@@ -170,17 +185,17 @@ impl Engine {
             // Checking goes on; whatever it is in, it will not trade.
             return Answer::Done;
         }
-        self.rest(id);
+        self.rest(id, "user");
         Answer::Done
     }
 
-    /// Stops trading, by a person's will.
-    pub(super) fn rest(&mut self, id: SessionId) {
+    /// Stops trading, by a person's will or a goal that is reached.
+    pub(super) fn rest(&mut self, id: SessionId, cause: &'static str) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         download::flush(&mut self.shared, session);
-        session.enter(&mut self.shared, Phase::Paused, "user");
+        session.enter(&mut self.shared, Phase::Paused, cause);
         if let Some(trackers) = &mut session.trackers {
             trackers.stop(self.shared.now);
         }
@@ -192,7 +207,7 @@ impl Engine {
         self.announce(id);
     }
 
-    fn session_resume(&mut self, id: SessionId) -> Answer {
+    pub(super) fn session_resume(&mut self, id: SessionId) -> Answer {
         let Some(session) = self.sessions.get_mut(id) else {
             return Answer::Refused(Refusal::UnknownSession);
         };
@@ -207,7 +222,7 @@ impl Engine {
     }
 
     /// No stream, no dial and no half-fetched piece any more.
-    fn quiet(&mut self, id: SessionId, swarm: crate::ids::SwarmId) {
+    pub(super) fn quiet(&mut self, id: SessionId, swarm: crate::ids::SwarmId) {
         if let Some(swarm) = self.table.swarms.get_mut(swarm) {
             swarm.active = false;
         }
@@ -355,6 +370,7 @@ impl Engine {
             }));
         }
         self.shared.arm(TimerKey::Stats(id), STATS_INTERVAL);
+        self.look_at_goals(id);
     }
 
     fn session_show(&self, id: SessionId) -> Option<SessionSnapshot> {
@@ -445,7 +461,7 @@ impl Engine {
 }
 
 /// Only pieces that hold bytes of wanted files are wanted. No choice means all.
-fn want_files(picker: &mut Picker, metainfo: &Metainfo, wanted: &[bool]) {
+pub(super) fn want_files(picker: &mut Picker, metainfo: &Metainfo, wanted: &[bool]) {
     if wanted.is_empty() {
         return;
     }

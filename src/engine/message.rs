@@ -19,6 +19,10 @@ use crate::ids::{
 };
 use crate::time::{Duration, Instant};
 
+pub use super::library::{
+    Change, Kept, Move, Selection, TorrentAdd, TorrentDetail, TorrentKey, TorrentSnapshot,
+    TorrentsChange, TorrentsShow, TorrentsSnapshot, Trouble,
+};
 pub use super::snapshot::{
     EngineSnapshot, IgnoredAddress, LinkSummary, LinksCount, PeerSnapshot, SessionSnapshot,
     SessionState,
@@ -422,6 +426,19 @@ pub enum Message {
         /// For all phases together.
         budget: Duration,
     },
+    /// From now on torrents are remembered: takes on all that the store has. [`Answer::Done`] when they are taken on (not yet
+    /// checked). Refused as [`Refusal::NotRemembered`] when the store cannot be read.
+    LibraryLoad {
+        /// Milliseconds since 1970 at [`Instant::ZERO`]: the engine knows no calendar.
+        epoch_millis: u64,
+    },
+    /// Take on a torrent and remember it. [`Answer::Session`] when that is on disk; refused as a duplicate, or as
+    /// [`Refusal::NotRemembered`], and then nothing is left of it.
+    TorrentAdd(Box<TorrentAdd>),
+    /// Change remembered torrents, all in one turn. [`Answer::Changed`] when it is done and on disk.
+    TorrentsChange(Box<TorrentsChange>),
+    /// How remembered torrents stand. [`Answer::Torrents`].
+    TorrentsShow(Box<TorrentsShow>),
 }
 
 const _: () = assert!(
@@ -556,6 +573,10 @@ pub enum Answer {
     },
     /// Whether a swarm is on, or was.
     Condition(bool),
+    /// How many torrents a change was for.
+    Changed(u32),
+    /// How torrents stand.
+    Torrents(Box<TorrentsSnapshot>),
 }
 
 /// Why a message was refused.
@@ -587,6 +608,10 @@ pub enum Refusal {
     Full,
     /// The engine is ending.
     ShuttingDown,
+    /// The store does not work: the log says why.
+    NotRemembered,
+    /// A file that the torrent does not have.
+    UnknownFile,
 }
 
 impl std::fmt::Display for Refusal {
@@ -605,6 +630,8 @@ impl std::fmt::Display for Refusal {
             Self::BadAddress => "nobody can be reached at that address",
             Self::Full => "a limit of the configuration is reached",
             Self::ShuttingDown => "the engine is ending",
+            Self::NotRemembered => "the store does not work, so nothing was changed",
+            Self::UnknownFile => "the torrent has no such file",
         })
     }
 }
@@ -692,6 +719,8 @@ pub enum Job {
     },
     /// Close the torrent's files.
     Close,
+    /// Close the torrent's files and delete them, and directories of it that are empty then. What is not the torrent's stays.
+    Delete,
 }
 
 impl Job {
@@ -700,7 +729,11 @@ impl Job {
     pub const fn is_cancellable(&self) -> bool {
         match self {
             Self::Prepare { .. } | Self::Check { .. } | Self::Read(_) => true,
-            Self::Commit { .. } | Self::Write { .. } | Self::Sync { .. } | Self::Close => false,
+            Self::Commit { .. }
+            | Self::Write { .. }
+            | Self::Sync { .. }
+            | Self::Close
+            | Self::Delete => false,
         }
     }
 
@@ -715,6 +748,7 @@ impl Job {
             Self::Read(_) => "read",
             Self::Sync { .. } => "sync",
             Self::Close => "close",
+            Self::Delete => "delete",
         }
     }
 }
@@ -805,6 +839,8 @@ pub enum Outcome {
     Closed,
     /// Of a job that was not done, or not to its end, because of [`Output::Cancel`]: as it was given out.
     Cancelled(Job),
+    /// Of [`Job::Delete`]: what could not be deleted stays, and the first fault is told.
+    Deleted(Result<(), Fault>),
 }
 
 /// What a check found.
@@ -935,6 +971,15 @@ pub enum StoreTask {
         /// Where its files are.
         root: PathBuf,
     },
+    /// Read all remembered torrents, in the order of the queue.
+    List,
+    /// Remember a torrent, durably; with its torrent file the first time.
+    Keep(Box<Kept>),
+    /// Forget a torrent and its progress, durably.
+    Forget {
+        /// Which.
+        info_hash: InfoHash,
+    },
 }
 
 /// What is remembered of a torrent between runs.
@@ -978,6 +1023,10 @@ pub enum StoreOutcome {
     Saved(Result<(), StoreFault>),
     /// Of [`StoreTask::Release`].
     Released,
+    /// Of [`StoreTask::List`].
+    Listed(Result<Vec<Kept>, StoreFault>),
+    /// Of [`StoreTask::Keep`] and [`StoreTask::Forget`]: on disk, synced.
+    Kept(Result<(), StoreFault>),
 }
 
 /// Why the store could not.

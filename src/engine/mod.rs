@@ -13,6 +13,7 @@ mod close;
 mod connect;
 mod doubt;
 mod ending;
+pub mod library;
 mod links;
 mod manager;
 pub mod message;
@@ -40,6 +41,7 @@ use crate::time::Instant;
 
 use announce::Transactions;
 use ending::Ending;
+use library::Library;
 use message::{Input, Output};
 use session::Session;
 use settings::Settings;
@@ -58,6 +60,7 @@ pub struct Engine {
     transactions: Transactions,
     /// Accepted streams, oldest first: all that have not said whose peers they are, and some that have.
     newcomers: VecDeque<StreamId>,
+    library: Library,
 }
 
 impl Engine {
@@ -72,6 +75,7 @@ impl Engine {
             ending: None,
             transactions: Transactions::default(),
             newcomers: VecDeque::new(),
+            library: Library::default(),
         }
     }
 

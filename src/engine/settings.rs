@@ -26,6 +26,10 @@ pub struct Settings {
     pub swarm_links_min: usize,
     /// Peers of one torrent that may ask at the same time; 0 is no limit.
     pub upload_slots: usize,
+    /// Sent bytes for each 1000 wanted ones until a torrent has seeded enough; 0 is no limit.
+    pub seed_ratio_mille: u32,
+    /// Minutes without sending a byte until it has; 0 is no limit.
+    pub seed_idle_minutes: u32,
     /// Whether trackers are asked.
     pub trackers: bool,
     /// First pause after a failed dial.
@@ -52,6 +56,8 @@ impl Settings {
             swarm_streams_max: config.peer.max_links_per_swarm as usize,
             swarm_links_min: config.links.min_per_swarm as usize,
             upload_slots: config.seeding.upload_slots as usize,
+            seed_ratio_mille: config.seeding.ratio_mille(),
+            seed_idle_minutes: config.seeding.idle_minutes,
             trackers: config.discovery.trackers,
             retry_first: Duration::from_secs(config.links.retry_first_s),
             retry_max: Duration::from_secs(config.links.retry_max_s),

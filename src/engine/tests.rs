@@ -530,6 +530,8 @@ impl World {
                             StoreOutcome::Saved(Ok(()))
                         }
                         StoreTask::Release { .. } => StoreOutcome::Released,
+                        StoreTask::List => StoreOutcome::Listed(Ok(Vec::new())),
+                        StoreTask::Keep(_) | StoreTask::Forget { .. } => StoreOutcome::Kept(Ok(())),
                     };
                     let stored = Stored {
                         id: job.id,
@@ -667,6 +669,7 @@ impl World {
                 Outcome::Synced(Ok(files.into_iter().map(|file| (file, stamp)).collect()))
             }
             Job::Close => Outcome::Closed,
+            Job::Delete => Outcome::Deleted(Ok(())),
         }
     }
 

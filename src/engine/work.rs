@@ -79,9 +79,13 @@ impl Engine {
                     self.fail(id, fault);
                 }
             }
-            Outcome::Closed => {}
             Outcome::Cancelled(job) => session.cancelled(shared, done.id, job),
+            Outcome::Closed | Outcome::Deleted(Ok(())) => {}
+            Outcome::Deleted(Err(fault)) => {
+                log::warn!("torrent {}: {}", session.info_hash(), fault.message);
+            }
         }
+        self.begin_recheck(id);
         self.advance_stop(id);
     }
 
@@ -109,6 +113,9 @@ impl Engine {
     }
 
     pub(super) fn on_stored(&mut self, stored: Stored) {
+        let Some(stored) = self.on_library_stored(stored) else {
+            return;
+        };
         let id = stored.session;
         let Some(session) = self.sessions.get_mut(id) else {
             return;
@@ -127,8 +134,10 @@ impl Engine {
                     progress::arm(&mut self.shared, session);
                 }
             }
-            StoreOutcome::Released => {}
+            // The last two are the library's.
+            StoreOutcome::Released | StoreOutcome::Listed(_) | StoreOutcome::Kept(_) => {}
         }
+        self.begin_recheck(id);
         self.advance_stop(id);
     }
 
@@ -137,7 +146,8 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        if start::give_out(&mut self.shared, session) {
+        // With a recheck ahead, what is known is of no use.
+        if start::give_out(&mut self.shared, session) && !session.entry.recheck {
             self.start_trading(id, "user");
         }
     }
@@ -150,7 +160,7 @@ impl Engine {
         };
         session.progress.judged = true;
         if session.paused {
-            self.rest(id);
+            self.rest(id, "user");
             return;
         }
         session.enter(&mut self.shared, Phase::Trading, cause);
@@ -303,6 +313,7 @@ impl Engine {
         if session.has_everything() {
             self.close_seeds(id);
         }
+        self.entry_completed(id);
         self.announce(id);
     }
 

@@ -3,14 +3,20 @@
 //! It owns no state. A [`Fetch`] goes in by a bounded queue, a [`Fetched`] comes back by a queue whose room was reserved
 //! when the fetch was taken, so neither side ever waits for the other. Everything runs on one current-thread runtime: no
 //! blocking pool is grown behind our back, names included (see [`resolve`]).
+//!
+//! Of a daemon it is the front door too: [`server`] takes HTTP requests, [`rpc`] makes messages of them.
 
 #![allow(
     clippy::disallowed_methods,
     reason = "the gateway owns its thread; nothing here decides for the engine"
 )]
 
+pub mod asking;
 pub mod client;
+pub mod remote;
 pub mod resolve;
+pub mod rpc;
+pub mod server;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::thread;
@@ -27,11 +34,13 @@ use crossbeam_channel as channel;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::actor::handle::Handle;
 use crate::engine::message::{Fetch, FetchOutcome, FetchTask, Fetched};
 use crate::ids::JobId;
 
 use client::Client;
 use resolve::Resolver;
+use server::{Options, Server};
 
 /// Fetches taken and not yet collected. One more is answered with an error at once.
 pub const FETCHES_MAX: usize = 4096;
@@ -196,6 +205,14 @@ impl Gateway {
         }
     }
 
+    /// The way to make this thread serve HTTP. It does not keep the thread alive.
+    #[must_use]
+    pub fn server(&self) -> Serve {
+        Serve {
+            requests: self.requests.downgrade(),
+        }
+    }
+
     /// Ends the thread, dropping what is under way, and waits for it at most `deadline`; whether it has ended.
     #[must_use]
     pub fn stop(mut self, deadline: Duration) -> bool {
@@ -206,6 +223,48 @@ impl Gateway {
             return false;
         }
         thread.is_none_or(|thread| thread.join().is_ok())
+    }
+}
+
+/// Makes the gateway serve HTTP, from outside of the actor's thread.
+#[derive(Clone)]
+pub struct Serve {
+    requests: mpsc::WeakSender<Request>,
+}
+
+impl std::fmt::Debug for Serve {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Serve").finish_non_exhaustive()
+    }
+}
+
+impl Serve {
+    /// Serves requests until the end of the gateway, each of them a message of `handle`.
+    ///
+    /// # Errors
+    /// The gateway has ended, or is too busy to hear it.
+    pub fn serve(&self, handle: Handle, server: Server) -> Result<(), String> {
+        self.send(Request::Serve(Box::new(server), handle))
+    }
+
+    /// What changes while it serves; what comes from now on is served so.
+    ///
+    /// # Errors
+    /// As [`Self::serve`].
+    pub fn reload(&self, options: Options) -> Result<(), String> {
+        self.send(Request::Reload(Box::new(options)))
+    }
+
+    fn send(&self, request: Request) -> Result<(), String> {
+        let sent = self
+            .requests
+            .upgrade()
+            .map(|requests| requests.try_send(request).is_ok());
+        match sent {
+            Some(true) => Ok(()),
+            Some(false) => Err("the gateway is too busy".to_owned()),
+            None => Err("the gateway has ended".to_owned()),
+        }
     }
 }
 
@@ -239,6 +298,8 @@ enum Request {
         /// Held until the answer is there.
         _place: Arc<()>,
     },
+    Serve(Box<Server>, Handle),
+    Reload(Box<Options>),
 }
 
 impl Request {
@@ -257,6 +318,7 @@ impl Request {
                 task: FetchTask::Resolve { host, .. },
                 ..
             }) => host.clone(),
+            Self::Serve(..) | Self::Reload(_) => String::new(),
         }
     }
 }
@@ -307,14 +369,19 @@ impl Drop for Owed {
 }
 
 /// What the tasks share.
-struct Tools {
+pub(super) struct Tools {
     resolver: Resolver,
     /// Made with the first HTTP request: the root certificates take a while to read.
-    client: std::cell::OnceCell<Result<Client, String>>,
+    client: OnceLock<Result<Client, String>>,
 }
 
 impl Tools {
-    async fn get(&self, url: &str, bytes_max: usize, timeout: Duration) -> Result<Vec<u8>, String> {
+    pub(super) async fn get(
+        &self,
+        url: &str,
+        bytes_max: usize,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, String> {
         let client = self
             .client
             .get_or_init(|| Client::new(self.resolver.clone()));
@@ -350,10 +417,11 @@ async fn serve(mut inbox: mpsc::Receiver<Request>, answers: Answers) {
         Over(tokio::task::Id),
         End,
     }
-    let tools = std::rc::Rc::new(Tools {
+    let tools = Arc::new(Tools {
         resolver: Resolver::new(),
-        client: std::cell::OnceCell::new(),
+        client: OnceLock::new(),
     });
+    let mut front: Option<Arc<server::Front>> = None;
     let mut waiting: VecDeque<(String, Request)> = VecDeque::new();
     let mut per_host: BTreeMap<String, usize> = BTreeMap::new();
     let mut hosts: BTreeMap<tokio::task::Id, String> = BTreeMap::new();
@@ -376,6 +444,16 @@ async fn serve(mut inbox: mpsc::Receiver<Request>, answers: Answers) {
                 .await;
                 match turn {
                     Turn::End => return,
+                    Turn::Asked(Request::Serve(server, handle)) => {
+                        let (door, task) = server.open(handle, Arc::clone(&tools));
+                        front = Some(door);
+                        tokio::task::spawn_local(task);
+                    }
+                    Turn::Asked(Request::Reload(options)) => {
+                        if let Some(front) = &front {
+                            front.reload(*options);
+                        }
+                    }
                     Turn::Asked(request) => waiting.push_back((request.host(), request)),
                     Turn::Over(id) => {
                         let host = hosts.remove(&id).unwrap_or_default();
@@ -394,7 +472,7 @@ async fn serve(mut inbox: mpsc::Receiver<Request>, answers: Answers) {
                     let Some((host, request)) = free.and_then(|index| waiting.remove(index)) else {
                         break;
                     };
-                    let task = run(request, answers.clone(), std::rc::Rc::clone(&tools));
+                    let task = run(request, answers.clone(), Arc::clone(&tools));
                     let id = running.spawn_local(task).id();
                     *per_host.entry(host.clone()).or_default() += 1;
                     hosts.insert(id, host);
@@ -405,7 +483,7 @@ async fn serve(mut inbox: mpsc::Receiver<Request>, answers: Answers) {
 }
 
 /// Does one request and answers it.
-async fn run(request: Request, answers: Answers, tools: std::rc::Rc<Tools>) {
+async fn run(request: Request, answers: Answers, tools: Arc<Tools>) {
     match request {
         Request::Fetch(fetch) => {
             let owed = Owed {
@@ -436,6 +514,7 @@ async fn run(request: Request, answers: Answers, tools: std::rc::Rc<Tools>) {
             // Nobody may wait any more.
             let _ = reply.try_send(tools.get(&url, bytes_max, timeout).await);
         }
+        Request::Serve(..) | Request::Reload(_) => unreachable!("done where they arrive"),
     }
 }
 

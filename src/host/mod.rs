@@ -30,10 +30,10 @@ use self::udp::Udp;
 use crate::actor::host::{Finished, Host, Ready};
 use crate::actor::mailbox::Doorbell;
 use crate::engine::message::{Done, Fetch, Job, Outcome, StoreJob, Work};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Serve};
 use crate::ids::{SessionId, SocketId, StreamId};
 use crate::time::{Clock, Duration, Instant, unix_millis};
-use crate::worker::{Now, Pool, Store, WATCH_PERIOD, read_now};
+use crate::worker::{Now, Owner, Pool, Store, WATCH_PERIOD, read_now};
 
 /// The host on the operating system.
 pub struct OsHost {
@@ -65,7 +65,7 @@ impl std::fmt::Debug for OsHost {
 }
 
 impl OsHost {
-    /// Listens on `listen` and starts `threads` workers (0: one more than there are cores), the store in `state` and the
+    /// Listens on `listen` and starts `threads` workers (0: one more than there are cores), the store in `state` for `owner` and the
     /// gateway. What a person should know goes to `notices`.
     ///
     /// # Errors
@@ -75,6 +75,7 @@ impl OsHost {
         listen: &[SocketAddr],
         threads: u32,
         state: PathBuf,
+        owner: Owner,
         notices: &mut Vec<String>,
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
@@ -94,7 +95,7 @@ impl OsHost {
         Ok(Self {
             clock,
             pool: Pool::start(threads, ring())?,
-            store: Store::start(state, ring())?,
+            store: Store::start(state, owner, ring())?,
             gateway: Gateway::start(ring()),
             poller,
             sockets,
@@ -118,6 +119,12 @@ impl OsHost {
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.sockets.addresses()
+    }
+
+    /// The way to make the gateway serve.
+    #[must_use]
+    pub fn server(&self) -> Serve {
+        self.gateway.server()
     }
 
     /// How many workers there are.
@@ -155,7 +162,10 @@ impl OsHost {
                 self.submit(work);
             }
             let done = completion.done;
-            if matches!(done.outcome, Outcome::Closed | Outcome::Prepared(_)) {
+            if matches!(
+                done.outcome,
+                Outcome::Closed | Outcome::Deleted(_) | Outcome::Prepared(_)
+            ) {
                 self.handles.forget(done.session);
             } else {
                 self.handles.extend(completion.opened);
@@ -297,7 +307,7 @@ impl Host for OsHost {
                     });
                 }
             }
-            Job::Close | Job::Prepare { .. } => self.handles.forget(work.session),
+            Job::Close | Job::Delete | Job::Prepare { .. } => self.handles.forget(work.session),
             Job::Check { .. } | Job::Commit { .. } | Job::Write { .. } | Job::Sync { .. } => {}
         }
         self.submit(work);

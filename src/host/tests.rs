@@ -172,7 +172,15 @@ fn echo(hang_up: bool) -> Running {
     let state = tempfile::tempdir().unwrap();
     let listen = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
     let mut notices = Vec::new();
-    let host = OsHost::new(clock, &listen, 1, state.path().to_owned(), &mut notices).unwrap();
+    let host = OsHost::new(
+        clock,
+        &listen,
+        1,
+        state.path().to_owned(),
+        Owner::Shared,
+        &mut notices,
+    )
+    .unwrap();
     assert_eq!(notices, Vec::<String>::new());
     let (tell, seen) = mpsc::channel();
     let core = Echo {
@@ -331,6 +339,7 @@ fn a_busy_port_falls_back_and_says_so() {
         &[address],
         1,
         state.path().to_owned(),
+        Owner::Shared,
         &mut notices,
     )
     .unwrap();
@@ -503,6 +512,7 @@ fn a_socket_whose_message_is_not_executed_is_closed() {
         &[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
         1,
         state.path().to_owned(),
+        Owner::Shared,
         &mut Vec::new(),
     )
     .unwrap();

@@ -295,6 +295,20 @@ impl Files for Disk {
         Ok(())
     }
 
+    fn remove(&mut self, place: Place<'_>) -> io::Result<()> {
+        let path = place.layout.path(place.file);
+        let gone = self.files.remove(&path).is_some() || self.links.remove(&path).is_some();
+        gone.then_some(()).ok_or_else(missing)
+    }
+
+    fn remove_directory(
+        &mut self,
+        _layout: &crate::codec::layout::Layout,
+        _path: &Path,
+    ) -> io::Result<()> {
+        Ok(())
+    }
+
     fn close(&mut self, _session: SessionId) {}
 }
 

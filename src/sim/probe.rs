@@ -229,6 +229,8 @@ fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
                 Answer::Links { .. } => 10,
                 Answer::Ignored { .. } => 11,
                 Answer::Condition(_) => 12,
+                Answer::Changed(_) => 13,
+                Answer::Torrents(_) => 14,
             };
             trace.note("reply", &[at, who, reply.0, kind]);
         }

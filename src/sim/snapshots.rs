@@ -26,7 +26,9 @@ pub fn check(answer: &Answer) -> Result<(), String> {
         | Answer::Link(_)
         | Answer::Stream(_)
         | Answer::Swarm(_)
-        | Answer::Condition(_) => true,
+        | Answer::Condition(_)
+        | Answer::Changed(_)
+        | Answer::Torrents(_) => true,
     };
     if sound {
         Ok(())

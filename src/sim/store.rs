@@ -45,6 +45,9 @@ impl Store {
                 );
                 StoreOutcome::Released
             }
+            StoreTask::List | StoreTask::Keep(_) | StoreTask::Forget { .. } => {
+                unreachable!("simulated nodes remember nothing but progress")
+            }
         }
     }
 

@@ -20,6 +20,7 @@ use crate::host::OsHost;
 use crate::metrics::Metrics;
 use crate::rng::Rng;
 use crate::time::{Clock, Duration};
+use crate::worker::Owner;
 
 use super::Options;
 use super::load::{self, Tally};
@@ -205,8 +206,15 @@ fn start(options: &Options) -> Result<(Handle, Turned), String> {
     let listen = &config.peer.listen;
     let threads = config.workers.threads;
     let state = config.paths.state.clone();
-    let host = OsHost::new(clock, listen, threads, state, &mut Vec::new())
-        .map_err(|error| error.to_string())?;
+    let host = OsHost::new(
+        clock,
+        listen,
+        threads,
+        state,
+        Owner::Shared,
+        &mut Vec::new(),
+    )
+    .map_err(|error| error.to_string())?;
     let mailbox = MailboxOptions {
         capacity: config.actor.queue_capacity as usize,
         policy: config.actor.backpressure,

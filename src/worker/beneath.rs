@@ -13,7 +13,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, symlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, symlinkat, unlinkat,
+};
 use rustix::io::{Errno, retry_on_intr};
 
 /// How paths are resolved on this kernel.
@@ -106,6 +108,32 @@ impl Resolver {
                 symlinkat(target, parent, name)
             }
             None => symlinkat(target, root, name),
+        };
+        result.map_err(io::Error::from)
+    }
+}
+
+impl Resolver {
+    /// Takes away what is at `path` beneath `root`: the name itself, a link and not what it leads to. With
+    /// [`AtFlags::REMOVEDIR`] an empty directory, else anything but one.
+    pub(super) fn remove(
+        self,
+        root: BorrowedFd<'_>,
+        path: &Path,
+        flags: AtFlags,
+    ) -> io::Result<()> {
+        check(path)?;
+        let name = path.file_name().ok_or_else(outside)?;
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let result = match parent {
+            Some(parent) => {
+                let directory = OFlags::PATH | OFlags::DIRECTORY;
+                let parent = self.open(root, parent, directory, Mode::empty())?;
+                unlinkat(parent, name, flags)
+            }
+            None => unlinkat(root, name, flags),
         };
         result.map_err(io::Error::from)
     }

@@ -16,7 +16,7 @@ use crate::ids::SessionId;
 
 pub use super::check::Scratch;
 use super::files::{Access, Files, Place};
-use super::{check, commit, span};
+use super::{check, commit, delete, span};
 
 /// Does a job.
 pub fn run<F: Files>(files: &mut F, scratch: &mut Scratch, work: Work) -> Done {
@@ -59,6 +59,7 @@ pub fn run<F: Files>(files: &mut F, scratch: &mut Scratch, work: Work) -> Done {
             files.close(session);
             Outcome::Closed
         }
+        Job::Delete => Outcome::Deleted(delete::delete(files, session, storage)),
     };
     Done {
         id,
@@ -77,6 +78,7 @@ pub fn has_fault(outcome: &Outcome) -> bool {
         Outcome::Committed(pieces) => pieces.iter().any(|piece| failed(&piece.verdict)),
         Outcome::Written { result, .. } | Outcome::Read(_, result) => result.is_err(),
         Outcome::Synced(result) => result.is_err(),
+        Outcome::Deleted(result) => result.is_err(),
         Outcome::Closed | Outcome::Cancelled(_) => false,
     }
 }

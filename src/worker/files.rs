@@ -162,6 +162,18 @@ pub trait Files {
     /// The disk's.
     fn set_executable(&mut self, place: Place<'_>) -> io::Result<()>;
 
+    /// Takes away the file or the link at this place; a directory stays.
+    ///
+    /// # Errors
+    /// The disk's; `NotFound` when nothing is there.
+    fn remove(&mut self, place: Place<'_>) -> io::Result<()>;
+
+    /// Takes away the directory `path`, relative to the layout's root and below it, when it is empty.
+    ///
+    /// # Errors
+    /// The disk's; one that is not empty is one.
+    fn remove_directory(&mut self, layout: &Layout, path: &Path) -> io::Result<()>;
+
     /// Closes what is open of a session.
     fn close(&mut self, session: SessionId);
 }

@@ -21,7 +21,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{
-    FileType, Mode, OFlags, SeekFrom, fchmod, fdatasync, fstat, fstatfs, fstatvfs, seek, syncfs,
+    AtFlags, FileType, Mode, OFlags, SeekFrom, fchmod, fdatasync, fstat, fstatfs, fstatvfs, seek,
+    syncfs,
 };
 use rustix::io::{Errno, preadv, pwritev, retry_on_intr};
 
@@ -466,6 +467,17 @@ impl Files for DiskFiles {
             fchmod(&file, Mode::from_raw_mode(wanted))?;
         }
         Ok(())
+    }
+
+    fn remove(&mut self, place: Place<'_>) -> io::Result<()> {
+        let root = self.root(&place.layout.root, false)?;
+        let path = &place.entry().path;
+        self.resolver.remove(root.as_fd(), path, AtFlags::empty())
+    }
+
+    fn remove_directory(&mut self, layout: &Layout, path: &Path) -> io::Result<()> {
+        let root = self.root(&layout.root, false)?;
+        self.resolver.remove(root.as_fd(), path, AtFlags::REMOVEDIR)
     }
 
     fn close(&mut self, session: SessionId) {

@@ -12,6 +12,7 @@
 mod beneath;
 mod check;
 mod commit;
+mod delete;
 pub mod disk;
 pub mod files;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod pool;
 mod queue;
 mod row;
 mod span;
+mod state_lock;
 pub mod store;
 mod watch;
 
@@ -34,4 +36,5 @@ pub use memory::{MemoryFile, MemoryFiles};
 pub use now::{Now, read_now};
 pub use pool::{Completion, Pool, WATCH_PERIOD};
 pub use queue::{Counts, JOBS_MAX, KINDS, Stats};
-pub use store::Store;
+pub use state_lock::{StateBusy, StateLock};
+pub use store::{Owner, Store};

@@ -18,8 +18,8 @@ const DEVICES_MAX: usize = 4096;
 pub(super) type Device = u64;
 
 /// The kinds of jobs, in the order of [`Stats`].
-pub const KINDS: [&str; 7] = [
-    "prepare", "check", "commit", "write", "read", "sync", "close",
+pub const KINDS: [&str; 8] = [
+    "prepare", "check", "commit", "write", "read", "sync", "close", "delete",
 ];
 
 fn kind_of(job: &Job) -> usize {
@@ -31,6 +31,7 @@ fn kind_of(job: &Job) -> usize {
         Job::Read(_) => 4,
         Job::Sync { .. } => 5,
         Job::Close => 6,
+        Job::Delete => 7,
     }
 }
 
@@ -206,7 +207,9 @@ impl Queue {
         if *busy == 0 {
             self.busy.remove(&running.device);
         }
-        if KINDS[running.kind] == "close" && !self.waiting.contains_key(&running.session) {
+        if matches!(KINDS[running.kind], "close" | "delete")
+            && !self.waiting.contains_key(&running.session)
+        {
             self.devices.remove(&running.session);
         }
         let counts = &mut self.stats.kinds[running.kind];

@@ -4,6 +4,9 @@
 //! file in `<state>/locks`. One thread does everything, in order; saves that wait together share a transaction, and are
 //! answered when it is on disk (write-ahead log, `synchronous=FULL`). Nothing is opened before it is needed.
 //!
+//! The daemon has `<state>/linnet.db` for itself instead: the same table, and beside it the torrents that it remembers (see
+//! `library`). No row is locked there; whoever starts the daemon sees to it that there is one.
+//!
 //! A database that is not one any more is moved aside and a new one begun: only progress is lost, which a recheck finds again.
 //! A state directory that cannot be used fails each task, with a text that names it; it is tried anew with the next one.
 
@@ -31,6 +34,8 @@ use crate::time::{Duration, unix_millis};
 use super::lock::{self, Lock, LockError};
 use super::mail::{Inbox, Outbox, mail};
 use super::row;
+
+mod library;
 
 /// Jobs that are given out and not yet taken back; beyond it [`Store::submit`] gives the job back. The engine asks for one a
 /// session at a time.
@@ -66,6 +71,15 @@ const SCHEMA: &str = "
     PRAGMA user_version = 1;
 ";
 
+/// Whose database it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// `get.db`, which one-shot commands share.
+    Shared,
+    /// `linnet.db`, which one daemon has for itself.
+    Daemon,
+}
+
 /// The store's thread. Dropping it lets what was submitted be done without waiting for it; [`Store::stop`] waits.
 pub struct Store {
     jobs: Sender<StoreJob>,
@@ -80,7 +94,11 @@ impl Store {
     ///
     /// # Errors
     /// When the system gives us no thread.
-    pub fn start(state: PathBuf, waker: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+    pub fn start(
+        state: PathBuf,
+        owner: Owner,
+        waker: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let (jobs, queue) = bounded(STORE_JOBS_MAX);
         let (outbox, inbox) = mail(ANSWERS_MAX, Arc::new(waker));
         let (end, ended) = bounded::<()>(0);
@@ -89,7 +107,7 @@ impl Store {
             .spawn(move || {
                 // Its drop is what `stop` waits for.
                 let _end = end;
-                Keeper::new(state).run(&queue, &outbox);
+                Keeper::new(state, owner).run(&queue, &outbox);
             })?;
         Ok(Self {
             jobs,
@@ -141,6 +159,7 @@ type Key = (InfoHash, PathBuf);
 /// What the thread owns.
 struct Keeper {
     state: PathBuf,
+    owner: Owner,
     database: Option<Connection>,
     held: BTreeMap<Key, (SessionId, Lock)>,
 }
@@ -152,9 +171,10 @@ struct Saving {
 }
 
 impl Keeper {
-    fn new(state: PathBuf) -> Self {
+    fn new(state: PathBuf, owner: Owner) -> Self {
         Self {
             state,
+            owner,
             database: None,
             held: BTreeMap::new(),
         }
@@ -166,7 +186,7 @@ impl Keeper {
             let waiting = std::iter::once(first).chain(queue.try_iter().take(BATCH_MAX));
             for StoreJob { id, session, task } in waiting {
                 let outcome = match task {
-                    StoreTask::Save(_) => {
+                    StoreTask::Save(_) | StoreTask::Keep(_) | StoreTask::Forget { .. } => {
                         saves.push(Saving {
                             job: StoreJob { id, session, task },
                             result: Ok(()),
@@ -181,6 +201,10 @@ impl Keeper {
                         self.save(&mut saves, outbox);
                         self.release(session, &(info_hash, root));
                         StoreOutcome::Released
+                    }
+                    StoreTask::List => {
+                        self.save(&mut saves, outbox);
+                        StoreOutcome::Listed(self.with_database(library::list))
                     }
                 };
                 outbox.send(Stored {
@@ -207,6 +231,10 @@ impl Keeper {
         }
         for Saving { job, result } in saves.iter_mut() {
             let StoreTask::Save(progress) = &job.task else {
+                if self.owner == Owner::Shared {
+                    let text = "only a daemon remembers torrents".to_owned();
+                    *result = Err(StoreFault::Failed(text));
+                }
                 continue;
             };
             *result = match progress.info_hash {
@@ -214,24 +242,25 @@ impl Keeper {
                 None => Err(StoreFault::Failed("a row needs an info-hash".to_owned())),
             };
         }
-        let rows: Vec<&Progress> = saves
+        let tasks: Vec<&StoreTask> = saves
             .iter()
             .filter(|save| save.result.is_ok())
-            .filter_map(|save| match &save.job.task {
-                StoreTask::Save(progress) => Some(&**progress),
-                _ => None,
-            })
+            .map(|save| &save.job.task)
             .collect();
-        let written = if rows.is_empty() {
+        let written = if tasks.is_empty() {
             Ok(())
         } else {
-            self.with_database(|database| write_rows(database, &rows))
+            self.with_database(|database| write(database, &tasks))
         };
         for Saving { job, result } in saves.drain(..) {
+            let result = result.and_then(|()| written.clone());
             outbox.send(Stored {
                 id: job.id,
                 session: job.session,
-                outcome: StoreOutcome::Saved(result.and_then(|()| written.clone())),
+                outcome: match job.task {
+                    StoreTask::Save(_) => StoreOutcome::Saved(result),
+                    _ => StoreOutcome::Kept(result),
+                },
             });
         }
     }
@@ -245,6 +274,9 @@ impl Keeper {
 
     /// Makes sure that `session` holds the row.
     fn hold(&mut self, session: SessionId, key: &Key) -> Result<(), StoreFault> {
+        if self.owner == Owner::Daemon {
+            return Ok(());
+        }
         if let Some((holder, _)) = self.held.get(key) {
             let pid = std::process::id();
             return if *holder == session {
@@ -273,13 +305,21 @@ impl Keeper {
         &mut self,
         what: impl Fn(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreFault> {
-        let path = self.state.join("get.db");
+        let path = self.state.join(match self.owner {
+            Owner::Shared => "get.db",
+            Owner::Daemon => "linnet.db",
+        });
+        let with_library = self.owner == Owner::Daemon;
         let failed = |error: &dyn std::fmt::Display| {
             StoreFault::Failed(format!("cannot use {}: {error}", path.display()))
         };
         let attempt = |database: &mut Option<Connection>| {
             if database.is_none() {
-                *database = Some(open(&path)?);
+                let opened = open(&path)?;
+                if with_library {
+                    opened.execute_batch(library::SCHEMA)?;
+                }
+                *database = Some(opened);
             }
             let result = what(database.as_mut().expect("opened above"));
             if result.is_err() {
@@ -290,8 +330,9 @@ impl Keeper {
         };
         fs::create_dir_all(&self.state).map_err(|error| failed(&error))?;
         match attempt(&mut self.database) {
-            Err(error) if is_corrupt(&error) => {
-                replace(&self.state, &path).map_err(|error| failed(&error))?;
+            // What a daemon remembers is nowhere else: a person shall decide what becomes of it.
+            Err(error) if is_corrupt(&error) && !with_library => {
+                replace(&path).map_err(|error| failed(&error))?;
                 attempt(&mut self.database).map_err(|error| failed(&error))
             }
             result => result.map_err(|error| failed(&error)),
@@ -332,8 +373,10 @@ fn is_corrupt(error: &rusqlite::Error) -> bool {
 }
 
 /// Moves a corrupt database aside, with what belongs to it. Of several processes that find it so only one does.
-fn replace(state: &Path, path: &Path) -> io::Result<()> {
-    let _lock = Lock::wait(&state.join("get.db.lock"))?;
+fn replace(path: &Path) -> io::Result<()> {
+    let mut lock = path.as_os_str().to_owned();
+    lock.push(".lock");
+    let _lock = Lock::wait(Path::new(&lock))?;
     let still = |database: Connection| {
         database.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
     };
@@ -396,32 +439,41 @@ fn read_row(database: &Connection, key: &Key) -> rusqlite::Result<Option<Progres
     Ok(found.flatten())
 }
 
-fn write_rows(database: &mut Connection, rows: &[&Progress]) -> rusqlite::Result<()> {
+/// All of `tasks`, in order, in one transaction.
+fn write(database: &mut Connection, tasks: &[&StoreTask]) -> rusqlite::Result<()> {
     // Immediate: with a deferred one the first write could find the database busy without waiting.
     let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    {
-        let mut statement = transaction.prepare_cached(
-            "INSERT OR REPLACE INTO progress
-             (info_hash, root, have, partial, stamps, uploaded, downloaded, completed)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?;
-        for progress in rows {
-            let Some(info_hash) = progress.info_hash else {
-                continue;
-            };
-            statement.execute(params![
-                info_hash.0,
-                progress.root.as_os_str().as_bytes(),
-                progress.have,
-                row::encode_partial(&progress.partial),
-                row::encode_stamps(&progress.stamps),
-                i64::try_from(progress.uploaded).unwrap_or(i64::MAX),
-                i64::try_from(progress.downloaded).unwrap_or(i64::MAX),
-                progress.completed,
-            ])?;
+    for task in tasks {
+        match task {
+            StoreTask::Save(progress) => write_row(&transaction, progress)?,
+            StoreTask::Keep(row) => library::keep(&transaction, row)?,
+            StoreTask::Forget { info_hash } => library::forget(&transaction, *info_hash)?,
+            StoreTask::Load { .. } | StoreTask::Release { .. } | StoreTask::List => {}
         }
     }
     transaction.commit()
+}
+
+fn write_row(database: &Connection, progress: &Progress) -> rusqlite::Result<()> {
+    let Some(info_hash) = progress.info_hash else {
+        return Ok(());
+    };
+    let mut statement = database.prepare_cached(
+        "INSERT OR REPLACE INTO progress
+         (info_hash, root, have, partial, stamps, uploaded, downloaded, completed)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    statement.execute(params![
+        info_hash.0,
+        progress.root.as_os_str().as_bytes(),
+        progress.have,
+        row::encode_partial(&progress.partial),
+        row::encode_stamps(&progress.stamps),
+        i64::try_from(progress.uploaded).unwrap_or(i64::MAX),
+        i64::try_from(progress.downloaded).unwrap_or(i64::MAX),
+        progress.completed,
+    ])?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits for a fixed time: every wait is for an event, and gives up after [`HANG`].
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -11,6 +12,7 @@
 
 pub(crate) mod clients;
 pub(crate) mod peer;
+pub(crate) mod rpc;
 pub(crate) mod torrent;
 pub(crate) mod tracker;
 

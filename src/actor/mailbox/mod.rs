@@ -107,7 +107,10 @@ pub const fn lane_of(message: &Message) -> Lane {
         | Message::StreamAdd { .. }
         | Message::StreamDelete { .. }
         | Message::StreamReplace { .. }
-        | Message::Account { .. } => Lane::High,
+        | Message::Account { .. }
+        | Message::LibraryLoad { .. }
+        | Message::TorrentAdd(_)
+        | Message::TorrentsChange(_) => Lane::High,
         Message::LinkCreate { .. }
         | Message::LinkUpdate { .. }
         | Message::LinkFind { .. }
@@ -121,7 +124,10 @@ pub const fn lane_of(message: &Message) -> Lane {
         | Message::Unpin { .. }
         | Message::LimitsSet(_)
         | Message::SessionShow { .. } => Lane::Normal,
-        Message::LinksShow { .. } | Message::IgnoredShow { .. } | Message::EngineShow => Lane::Low,
+        Message::LinksShow { .. }
+        | Message::IgnoredShow { .. }
+        | Message::EngineShow
+        | Message::TorrentsShow(_) => Lane::Low,
     }
 }
 

@@ -32,6 +32,7 @@ use crate::events::{self, Event};
 use crate::ids::{InfoHash, JobId, ReplyId, SessionId, StreamId, SwarmId};
 use crate::time::Instant;
 
+use super::library::Entry;
 use super::message::{Fault, Job, SessionState, Storage};
 use super::rate::Rate;
 use super::shared::Shared;
@@ -106,6 +107,8 @@ pub struct Session {
     pub notice: String,
     /// Totals when rates were last told.
     pub told: (u64, u64, u32, u32),
+    /// What is remembered of it beside its progress.
+    pub entry: Entry,
 }
 
 /// Where a session stands; the picture is in the module's doc.
@@ -241,7 +244,8 @@ impl Session {
             | Job::Commit { .. }
             | Job::Write { .. }
             | Job::Sync { .. }
-            | Job::Close => debug_assert!(
+            | Job::Close
+            | Job::Delete => debug_assert!(
                 matches!(job, Job::Prepare { .. }),
                 "a job that writes is always done"
             ),
@@ -274,6 +278,9 @@ impl Session {
         let previous = self.state();
         let was_failed = matches!(self.phase, Phase::Failed { .. });
         self.phase = phase;
+        if self.state() != previous {
+            self.entry.leave(previous, shared.now);
+        }
         let mut event = self.event(previous, cause);
         match &self.phase {
             Phase::Loading | Phase::Preparing { .. } | Phase::Checking(_)

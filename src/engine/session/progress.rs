@@ -333,7 +333,12 @@ pub fn advance_stop(shared: &mut Shared, session: &mut Session) -> bool {
             }
             StopStep::Save => {
                 session.jobs += 2;
-                shared.work(session.id, &session.storage, Job::Close);
+                let job = if session.entry.delete {
+                    Job::Delete
+                } else {
+                    Job::Close
+                };
+                shared.work(session.id, &session.storage, job);
                 let root = session.storage.layout.root.clone();
                 shared.store(
                     session.id,

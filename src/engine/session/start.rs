@@ -330,7 +330,8 @@ pub fn checked(
         } => check,
         _ => return Ok(false),
     };
-    check.running -= 1;
+    // A recheck that was asked for has begun a check of its own meanwhile.
+    check.running = check.running.saturating_sub(1);
     check.done += pieces.len();
     let mut failed = None;
     for checked in pieces {

@@ -17,7 +17,7 @@ fn start(state: &Path) -> Test {
     let waker = move || {
         let _ = wake.try_send(());
     };
-    let store = Store::start(state.to_owned(), waker).unwrap();
+    let store = Store::start(state.to_owned(), Owner::Shared, waker).unwrap();
     Test {
         store,
         woken,

@@ -340,6 +340,19 @@ impl Trackers {
         })
     }
 
+    /// What the last tracker that failed said, when none of them works now.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        let works = |one: &Tracker| one.failures == 0 && one.is_usable();
+        if self.phase != Phase::Running || self.trackers.iter().any(works) {
+            return None;
+        }
+        self.trackers
+            .iter()
+            .map(|one| one.error.as_str())
+            .find(|error| !error.is_empty())
+    }
+
     /// Who is to be asked now, if anyone.
     fn pick(&self, now: Instant) -> Option<usize> {
         if self.phase != Phase::Running || now < self.held_until() {

@@ -1,0 +1,348 @@
+//! Changes of remembered torrents, all of one message in one turn.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::ids::{ReplyId, SessionId};
+
+use super::entry::tidy_labels;
+use super::goals::Mode;
+use super::show::Selection;
+use crate::engine::Engine;
+use crate::engine::message::{Answer, Refusal, StoreTask};
+use crate::engine::session::start::{self, Check};
+use crate::engine::session::{Phase, download};
+use crate::engine::snapshot::SessionState;
+
+/// A change and the torrents it is for.
+#[derive(Debug)]
+pub struct TorrentsChange {
+    /// Those that are meant; names of none are passed over.
+    pub which: Selection,
+    /// What changes.
+    pub change: Change,
+}
+
+/// What can be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Trade.
+    Start,
+    /// Do not trade.
+    Stop,
+    /// Hash everything that is on disk, then go on.
+    Recheck,
+    /// Ask the trackers for more peers, as early as they allow.
+    Reannounce,
+    /// Forget; with `delete` the files go too.
+    Remove {
+        /// Whether the files go.
+        delete: bool,
+    },
+    /// Have these labels and no others.
+    Labels(Vec<String>),
+    /// Fetch these files, or leave them; indices into the layout. None named means all.
+    Wanted {
+        /// Which files.
+        files: Vec<usize>,
+        /// Whether they are fetched.
+        wanted: bool,
+    },
+    /// What to reach as a seed; `None` leaves a part as it is.
+    Goals {
+        /// Which ratio.
+        ratio_mode: Option<Mode>,
+        /// In thousandths.
+        ratio_mille: Option<u32>,
+        /// Which idle time.
+        idle_mode: Option<Mode>,
+        /// In minutes.
+        idle_minutes: Option<u32>,
+    },
+    /// Another place in the queue.
+    Queue(Move),
+}
+
+/// Where to in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// In front of all.
+    Top,
+    /// One place to the front.
+    Up,
+    /// One place to the back.
+    Down,
+    /// Behind all.
+    Bottom,
+    /// To this place, from 0.
+    To(u32),
+}
+
+impl Engine {
+    /// Applies a change; answered when every row it touched is on disk.
+    pub(in crate::engine) fn torrents_change(
+        &mut self,
+        order: &TorrentsChange,
+        reply: Option<ReplyId>,
+    ) {
+        let ids = self.selected(&order.which);
+        // Checked for all before anything changes.
+        if let Change::Wanted { files, .. } = &order.change {
+            let has = |id: &SessionId| {
+                let count = self
+                    .sessions
+                    .get(*id)
+                    .map_or(0, |session| session.metainfo.files.len());
+                files.iter().all(|file| *file < count)
+            };
+            if !ids.iter().all(has) {
+                let refused = Answer::Refused(Refusal::UnknownFile);
+                return self.shared.reply(reply, refused);
+            }
+        }
+        let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        let pending = self.library.wait(reply, Answer::Changed(count), None);
+        if let Change::Queue(to) = order.change {
+            self.queue_move(&ids, to, pending);
+        } else {
+            for id in ids {
+                self.torrent_change(id, &order.change, pending);
+            }
+        }
+        self.settle(pending);
+    }
+
+    fn torrent_change(&mut self, id: SessionId, change: &Change, pending: u64) {
+        match change {
+            Change::Start => {
+                let unix = self.library.unix(self.shared.now);
+                if let Some(session) = self.sessions.get_mut(id)
+                    && session.paused
+                {
+                    session.entry.started = unix;
+                    session.entry.finished = false;
+                }
+                self.session_resume(id);
+                self.keep(id, None, Some(pending));
+            }
+            Change::Stop => {
+                self.session_pause(id);
+                self.keep(id, None, Some(pending));
+            }
+            Change::Recheck => self.recheck(id),
+            Change::Reannounce => {
+                let now = self.shared.now;
+                if let Some(trackers) = self
+                    .sessions
+                    .get_mut(id)
+                    .and_then(|session| session.trackers.as_mut())
+                {
+                    trackers.need_peers(now);
+                }
+                self.announce(id);
+            }
+            Change::Remove { delete } => {
+                if let Some(info_hash) = self.forget(id, *delete) {
+                    self.library_store(StoreTask::Forget { info_hash }, Some(pending));
+                }
+            }
+            Change::Labels(labels) => {
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.entry.labels = tidy_labels(labels.iter().map(String::as_str));
+                }
+                self.keep(id, None, Some(pending));
+            }
+            Change::Wanted { files, wanted } => {
+                self.want(id, files, *wanted);
+                self.keep(id, None, Some(pending));
+            }
+            Change::Goals {
+                ratio_mode,
+                ratio_mille,
+                idle_mode,
+                idle_minutes,
+            } => {
+                if let Some(session) = self.sessions.get_mut(id) {
+                    let goals = &mut session.entry.goals;
+                    goals.ratio_mode = ratio_mode.unwrap_or(goals.ratio_mode);
+                    goals.ratio_mille = ratio_mille.unwrap_or(goals.ratio_mille);
+                    goals.idle_mode = idle_mode.unwrap_or(goals.idle_mode);
+                    goals.idle_minutes = idle_minutes.unwrap_or(goals.idle_minutes);
+                }
+                self.keep(id, None, Some(pending));
+            }
+            Change::Queue(_) => {}
+        }
+    }
+
+    fn want(&mut self, id: SessionId, files: &[usize], wanted: bool) {
+        let now = self.shared.now;
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let count = session.metainfo.files.len();
+        let before = session.state();
+        let mut marks = session.entry.wanted.to_vec();
+        marks.resize(count, true);
+        for (file, mark) in marks.iter_mut().enumerate() {
+            if files.is_empty() || files.contains(&file) {
+                *mark = wanted;
+            }
+        }
+        crate::engine::manager::want_files(&mut session.picker, &session.metainfo, &marks);
+        session.entry.wanted = Arc::from(marks);
+        if session.state() != before {
+            session.entry.leave(before, now);
+        }
+        if !session.has_all_wanted() {
+            session.completed = false;
+            session.entry.done = 0;
+        }
+        // A peer that has what is wanted now is asked; one that has nothing any more learns it with the next message.
+        self.complete_if_whole(id);
+        self.ask_all(id);
+        self.announce(id);
+    }
+
+    fn queue_move(&mut self, ids: &[SessionId], to: Move, pending: u64) {
+        let mut row: Vec<(u32, SessionId)> = self
+            .library
+            .numbers
+            .values()
+            .filter_map(|id| Some((self.sessions.get(*id)?.entry.position, *id)))
+            .collect();
+        row.sort_unstable();
+        let row: Vec<SessionId> = row.into_iter().map(|(_, id)| id).collect();
+        for (position, id) in (0..).zip(moved(row, ids, to)) {
+            if let Some(session) = self.sessions.get_mut(id)
+                && session.entry.position != position
+            {
+                session.entry.position = position;
+                self.keep(id, None, Some(pending));
+            }
+        }
+    }
+
+    /// Stops trading and hashes everything, as soon as no job is out.
+    fn recheck(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        match session.phase {
+            // It looks at everything anyway, or will.
+            Phase::Loading | Phase::Preparing { .. } => session.recheck = true,
+            // What it does now ends first.
+            Phase::Checking(_) => session.entry.recheck = true,
+            Phase::Stopping { .. } => {}
+            Phase::Trading | Phase::Paused | Phase::Failed { .. } => {
+                session.entry.recheck = true;
+                session.progress.judged = false;
+                if session.is_trading() {
+                    download::flush(&mut self.shared, session);
+                }
+                session.enter(&mut self.shared, Phase::Checking(Check::default()), "user");
+                let swarm = session.swarm;
+                self.quiet(id, swarm);
+                self.begin_recheck(id);
+            }
+        }
+    }
+
+    /// Begins the check that was asked for, once nothing is in flight: a late answer would be taken for one of the check.
+    pub(in crate::engine) fn begin_recheck(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        if !session.entry.recheck || session.jobs > 0 || session.is_stopping() {
+            return;
+        }
+        session.entry.recheck = false;
+        session.recheck = true;
+        session.completed = false;
+        for piece in session.geometry().pieces() {
+            if session.picker.have().get(piece.index()) {
+                session.picker.lost(piece);
+                session.progress.lost(piece);
+            }
+        }
+        start::prepare(&mut self.shared, session, None);
+    }
+
+    /// The last wanted piece has come.
+    pub(in crate::engine) fn entry_completed(&mut self, id: SessionId) {
+        let now = self.shared.now;
+        let unix = self.library.unix(now);
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        // A no-op when it was no download: its state has changed just now.
+        session.entry.leave(SessionState::Downloading, now);
+        if session.entry.is_visible() && session.entry.done == 0 {
+            session.entry.done = unix;
+            self.keep(id, None, None);
+        }
+    }
+}
+
+/// The queue `row` with `ids` moved; those keep their order among each other.
+fn moved(row: Vec<SessionId>, ids: &[SessionId], to: Move) -> Vec<SessionId> {
+    let ids: BTreeSet<SessionId> = ids.iter().copied().collect();
+    let is_meant = |id: &SessionId| ids.contains(id);
+    let put = |at: usize| {
+        let (meant, mut rest): (Vec<_>, Vec<_>) = row.iter().copied().partition(is_meant);
+        let at = at.min(rest.len());
+        rest.splice(at..at, meant);
+        rest
+    };
+    match to {
+        Move::Top => put(0),
+        Move::Bottom => put(usize::MAX),
+        Move::To(place) => put(place as usize),
+        Move::Up => {
+            let mut row = row;
+            for at in 1..row.len() {
+                if is_meant(&row[at]) && !is_meant(&row[at - 1]) {
+                    row.swap(at, at - 1);
+                }
+            }
+            row
+        }
+        Move::Down => {
+            let mut row = row;
+            for at in (1..row.len()).rev() {
+                if is_meant(&row[at - 1]) && !is_meant(&row[at]) {
+                    row.swap(at, at - 1);
+                }
+            }
+            row
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_keeps_everybody_and_the_order_of_the_moved() {
+        let ids = |digits: &str| -> Vec<SessionId> {
+            let digits = digits.chars().filter_map(|c| c.to_digit(10));
+            digits.map(|digit| SessionId::new(digit, 0)).collect()
+        };
+        #[rustfmt::skip]
+        let table = [
+            ("01234", "3",  Move::Top,    "30124"), ("01234", "42", Move::Top,    "24013"),
+            ("01234", "1",  Move::Bottom, "02341"), ("01234", "12", Move::Up,     "12034"),
+            ("01234", "01", Move::Up,     "01234"), ("01234", "12", Move::Down,   "03124"),
+            ("01234", "34", Move::Down,   "01234"), ("01234", "0",  Move::To(2),  "12034"),
+            ("01234", "0",  Move::To(99), "12340"), ("01234", "",   Move::Top,    "01234"),
+        ];
+        for (row, which, to, want) in table {
+            assert_eq!(
+                moved(ids(row), &ids(which), to),
+                ids(want),
+                "{row} {which} {to:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! `torrent-add`: a torrent file in the request, on this machine, or behind a URL.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a torrent file on this machine is read for whoever may name one"
+)]
+
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustix::fs::OFlags;
+use serde_json::json;
+
+use super::envelope::{Output, RpcError};
+use super::names::Family;
+use super::params::{self, Params};
+use super::{Rpc, refused, strange, unanswered};
+use crate::codec::layout::FileKind;
+use crate::codec::metainfo::{METAINFO_BYTES_MAX, Metainfo};
+use crate::engine::library::{Selection, TorrentAdd, TorrentKey};
+use crate::engine::message::{Answer, Message, Refusal, SessionAdd};
+use crate::gateway::client::masked;
+
+/// For fetching a torrent file.
+const FETCH_TIME_MAX: Duration = Duration::from_secs(60);
+
+impl Rpc {
+    pub(super) async fn torrent_add(&self, params: &Params) -> Result<Output, RpcError> {
+        let bytes = self.torrent_file(params).await?;
+        let metainfo = Metainfo::decode(&bytes).map_err(|fault| {
+            RpcError::new(
+                RpcError::CORRUPT_TORRENT,
+                format!("not a valid torrent: {fault}"),
+            )
+        })?;
+        let wanted = wanted(params, &metainfo)?;
+        let labels = params::texts(params, "labels")?.unwrap_or_default();
+        let paused = params::flag(params, "paused")?.unwrap_or(false);
+        let directory = params::text(params, "download_dir")?.filter(|path| !path.is_empty());
+        let directory = directory.map_or_else(|| self.options.downloads.clone(), PathBuf::from);
+        let root = real_directory(&directory)?;
+        let info_hash = metainfo.info_hash;
+        let name = metainfo.name.clone();
+        let add = TorrentAdd {
+            session: SessionAdd {
+                metainfo: Arc::new(metainfo),
+                root,
+                download: true,
+                seed: true,
+                recheck: false,
+                wanted,
+            },
+            bytes: bytes.into(),
+            paused,
+            labels,
+        };
+        let answer = self
+            .asking
+            .ask_patiently(Message::TorrentAdd(Box::new(add)))
+            .await;
+        let key = match answer.map_err(unanswered)? {
+            Answer::Session(_) => "torrent_added",
+            Answer::Refused(Refusal::Duplicate(_)) => "torrent_duplicate",
+            Answer::Refused(refusal) => return Err(refused(refusal)),
+            _ => return Err(strange()),
+        };
+        let this = Selection::Some(vec![TorrentKey::Hash(info_hash)]);
+        let snapshot = self.show(this, false).await?;
+        let Some(torrent) = snapshot.torrents.first() else {
+            let text = format!("{name} is just being removed: try again in a moment");
+            return Err(RpcError::new(RpcError::INTERNAL, text));
+        };
+        let torrent = json!({
+            "id": torrent.entry.number,
+            "name": torrent.metainfo.name,
+            "hash_string": info_hash.to_string(),
+        });
+        Ok(Output::Value(Family::Kebab, json!({ key: torrent })))
+    }
+
+    /// The bytes of the torrent file.
+    async fn torrent_file(&self, params: &Params) -> Result<Vec<u8>, RpcError> {
+        if let Some(encoded) = params::text(params, "metainfo")?.filter(|text| !text.is_empty()) {
+            // Some clients break the lines.
+            let encoded: Vec<u8> = encoded
+                .bytes()
+                .filter(|byte| !byte.is_ascii_whitespace())
+                .collect();
+            return STANDARD
+                .decode(encoded)
+                .map_err(|_| RpcError::params("metainfo: not base64"));
+        }
+        let named = params::text(params, "filename")?.filter(|text| !text.is_empty());
+        let Some(named) = named else {
+            return Err(RpcError::params("no filename or metainfo specified"));
+        };
+        let scheme = named.split_once(':').map(|(scheme, _)| scheme);
+        let is = |name: &str| scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(name));
+        if is("magnet") {
+            let text = "magnet links are not supported by this version yet: use the torrent file";
+            return Err(RpcError::new(RpcError::CORRUPT_TORRENT, text));
+        }
+        if is("http") || is("https") {
+            let fetched = self.tools.get(named, METAINFO_BYTES_MAX, FETCH_TIME_MAX);
+            return fetched.await.map_err(|fault| {
+                RpcError::new(RpcError::HTTP, format!("{}: {fault}", masked(named)))
+            });
+        }
+        read(Path::new(named))
+            .map_err(|fault| RpcError::new(RpcError::SYSTEM, format!("{named}: {fault}")))
+    }
+}
+
+/// Reads a torrent file; never waits for the other end of a pipe.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    if !path.is_absolute() {
+        return Err("name it by its absolute path".to_owned());
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed())
+        .open(path)
+        .map_err(|fault| fault.kind().to_string())?;
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Err("not a file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(METAINFO_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|fault| fault.kind().to_string())?;
+    Ok(bytes)
+}
+
+/// The directory, made if it is missing, as its real path.
+fn real_directory(path: &Path) -> Result<PathBuf, RpcError> {
+    if !path.is_absolute() {
+        let text = "download directory path is not absolute";
+        return Err(RpcError::new(RpcError::PATH_NOT_ABSOLUTE, text));
+    }
+    std::fs::create_dir_all(path)
+        .and_then(|()| path.canonicalize())
+        .map_err(|fault| {
+            let text = format!("{}: {}", path.display(), fault.kind());
+            RpcError::new(RpcError::SYSTEM, text)
+        })
+}
+
+/// A mark for each file of the layout; empty when all are wanted. Clients count without padding.
+fn wanted(params: &Params, metainfo: &Metainfo) -> Result<Vec<bool>, RpcError> {
+    let all: Vec<usize> = (0..metainfo.files.len())
+        .filter(|index| metainfo.files[*index].kind != FileKind::Pad)
+        .collect();
+    let mut marks = vec![true; metainfo.files.len()];
+    let mut any = false;
+    for (name, wanted) in [("files_unwanted", false), ("files_wanted", true)] {
+        let Some(indices) = params::indices(params, name)? else {
+            continue;
+        };
+        for index in indices {
+            let Some(file) = all.get(index) else {
+                let text = format!("{name}: no file has the index {index}");
+                return Err(RpcError::new(RpcError::FILE_INDEX, text));
+            };
+            marks[*file] = wanted;
+            any = true;
+        }
+    }
+    Ok(if any { marks } else { Vec::new() })
+}

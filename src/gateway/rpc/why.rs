@@ -1,0 +1,53 @@
+//! Why a torrent does not move, in one sentence; or that it does.
+
+use crate::engine::library::{TorrentSnapshot, Trouble};
+use crate::engine::message::PeerSnapshot;
+use crate::engine::snapshot::SessionState;
+
+/// The first reason that holds, most decisive first.
+pub(super) fn why(torrent: &TorrentSnapshot) -> String {
+    let fixed = match torrent.state {
+        SessionState::Error => match &torrent.trouble {
+            Trouble::Local(text) | Trouble::Tracker(text) => return text.clone(),
+            Trouble::None => "the disk is in the way",
+        },
+        SessionState::Checking if torrent.paused => {
+            "its files are being looked at; it is stopped afterwards"
+        }
+        SessionState::Checking => "its files are being looked at",
+        SessionState::Paused if torrent.entry.finished => "it has seeded as much as it was to",
+        SessionState::Paused => "it was stopped: start it",
+        SessionState::Stopped => "it is on its way out",
+        SessionState::Downloading if torrent.download_rate > 0 => "it is being downloaded",
+        SessionState::Seeding if torrent.upload_rate > 0 => "it is being seeded",
+        SessionState::Downloading => return idle_download(torrent),
+        SessionState::Seeding if torrent.peers == 0 => "it is complete, and nobody asks for it",
+        SessionState::Seeding => "it is complete, and none of its peers wants anything",
+    };
+    fixed.to_owned()
+}
+
+fn idle_download(torrent: &TorrentSnapshot) -> String {
+    let detail = torrent.detail.as_deref();
+    let peers = detail.map_or(&[][..], |detail| &detail.peers);
+    let all = |is: fn(&PeerSnapshot) -> bool| peers.iter().all(is);
+    if peers.is_empty() {
+        return match &torrent.trouble {
+            Trouble::Tracker(text) => format!("no peers: its tracker failed ({text})"),
+            _ if torrent.metainfo.trackers.is_empty() => {
+                "no peers, and it names no tracker: name a peer".to_owned()
+            }
+            _ => "no peers yet".to_owned(),
+        };
+    }
+    let text = if all(|peer| !peer.interesting) {
+        "no peer has what is missing"
+    } else if all(|peer| !peer.interesting || peer.choking_us) {
+        "every peer that has what is missing makes us wait (choked)"
+    } else if all(|peer| !peer.interesting || peer.choking_us || peer.snubbed) {
+        "peers have promised blocks and do not send them"
+    } else {
+        "blocks are on their way"
+    };
+    text.to_owned()
+}
