@@ -76,9 +76,9 @@ impl Credits {
         self.count.out()
     }
 
-    /// Whether somebody waits.
-    pub(super) fn is_waited_for(&self) -> bool {
-        self.count.waiters() > 0
+    /// How many wait.
+    pub(super) fn waiters(&self) -> usize {
+        self.count.waiters()
     }
 
     /// Whoever waits looks again.

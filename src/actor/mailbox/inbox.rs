@@ -59,8 +59,7 @@ impl Inbox {
     /// Notes how full the lanes are. At the beginning of a turn they are at their fullest.
     pub(in crate::actor) fn note_peak(&mut self) {
         // What is out bounds what is queued: as a rule that is enough to know.
-        let out = usize::try_from(self.mailbox.room.out()).unwrap_or(usize::MAX);
-        if out > self.peak {
+        if self.mailbox.room.out() > self.peak as u64 {
             self.peak = self.peak.max(self.mailbox.queued());
         }
     }
@@ -192,6 +191,12 @@ impl Inbox {
     /// Messages waiting now, and the bound.
     pub(in crate::actor) fn fill(&self) -> (usize, usize) {
         (self.mailbox.queued(), self.mailbox.options.capacity)
+    }
+
+    /// Senders that wait for room.
+    #[cfg(test)]
+    pub(in crate::actor) fn waiting_senders(&self) -> usize {
+        self.mailbox.room.waiters()
     }
 
     /// Refuses what comes from now on and answers whoever waits.

@@ -22,7 +22,8 @@ impl Mailbox {
     /// Operations that wait in the lanes with a common bound, or are on their way there.
     pub(in crate::actor) fn queued(&self) -> usize {
         let queued = self.room.out().saturating_sub(self.accounts.held());
-        usize::try_from(queued).unwrap_or(usize::MAX)
+        // Sums that are read one after the other may show more than there ever was.
+        usize::try_from(queued).map_or(self.options.capacity, |q| q.min(self.options.capacity))
     }
 
     /// Brings home what one caller holds and has not used.
@@ -160,7 +161,13 @@ impl Mailbox {
             Patience::Until(deadline) => deadline,
         };
         let over = || self.closed.load(Ordering::SeqCst);
-        credits.wait(want, self.options.clock, deadline, over, gather)
+        let taken = credits.wait(want, self.options.clock, deadline, over, gather);
+        if taken > 0 && over() {
+            // What the end has emptied is no room to queue in.
+            credits.give(taken);
+            return 0;
+        }
+        taken
     }
 
     /// Evicts messages below `lane`, lowest lane and oldest message first, until `count` operations have gone; how many have,
@@ -305,7 +312,7 @@ impl Seat {
         if !account.purse.fill(advance) {
             account.quota.give(advance);
             mailbox.room.give(advance);
-        } else if mailbox.room.is_waited_for() || account.quota.is_waited_for() {
+        } else if mailbox.room.waiters() > 0 || account.quota.waiters() > 0 {
             // Whoever waits may have looked into the purse just before.
             mailbox.gather(account);
         }

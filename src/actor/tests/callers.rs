@@ -602,6 +602,9 @@ fn every_way_to_wait_is_answered_at_the_end() {
             })
         })
         .collect();
+    while turns.inbox.waiting_senders() < blocked.len() {
+        thread::yield_now();
+    }
     drop(turns);
     for waiting in taken.into_iter().chain(queued).chain(blocked) {
         assert_eq!(waiting.join().unwrap(), AskError::Stopped);
@@ -669,6 +672,10 @@ fn a_deadline_of_a_microsecond_is_met_or_its_passing_is_told_truly() {
         .fold([0; 4], |sum: [u64; 4], part| {
             std::array::from_fn(|at| sum[at] + part[at])
         });
+    // Messages that were given up may still lie there, more than a turn takes.
+    while handle.queued() > 0 {
+        thread::yield_now();
+    }
     let metrics = handle.metrics(PATIENCE).unwrap();
     let high = metrics.lanes[Lane::High as usize].figures;
     let [answered, unknown, expired, full] = sum;
