@@ -76,12 +76,18 @@ impl Credits {
         self.count.out()
     }
 
+    /// Whether somebody waits.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.count.waiters() > 0
+    }
+
     /// Whoever waits looks again.
     pub(super) fn wake_all(&self) {
         self.wake(self.count.waiters());
     }
 
-    /// Waits for all of `want.most` until `deadline` or until `over`, then takes what there is within `want`.
+    /// Waits for all of `want.most` until `deadline` or until `over`, then takes what there is within `want`. `gather` brings
+    /// home what callers hold and do not use.
     #[cold]
     pub(super) fn wait(
         &self,
@@ -89,12 +95,15 @@ impl Credits {
         clock: Clock,
         deadline: Instant,
         over: impl Fn() -> bool,
+        gather: impl Fn(),
     ) -> u64 {
         // Made before anybody can know that we wait: who sees a waiter sees the tokens.
         let (_, tokens) = self.tokens.get_or_init(|| bounded(TOKENS_MAX));
         self.limit.store(want.limit, Ordering::Relaxed);
         self.count.begin_wait();
         let taken = loop {
+            // After we are known to wait: what a caller puts aside from now on, it brings home by itself.
+            gather();
             let all = self.count.take(want.limit, want.most, want.most);
             if all > 0 {
                 break all;

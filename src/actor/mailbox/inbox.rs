@@ -58,7 +58,11 @@ impl Inbox {
 
     /// Notes how full the lanes are. At the beginning of a turn they are at their fullest.
     pub(in crate::actor) fn note_peak(&mut self) {
-        self.peak = self.peak.max(self.mailbox.queued());
+        // What is out bounds what is queued: as a rule that is enough to know.
+        let out = usize::try_from(self.mailbox.room.out()).unwrap_or(usize::MAX);
+        if out > self.peak {
+            self.peak = self.peak.max(self.mailbox.queued());
+        }
     }
 
     /// The pending shutdown that nobody waits for, with the shortest budget asked for.

@@ -1,5 +1,10 @@
 //! What callers are promised: one outcome each, in time, whatever the way they call and whatever happens meanwhile.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "callers and the actor are threads of their own"
+)]
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -337,7 +342,7 @@ fn a_futures_deadline_is_seen_by_its_poll_or_by_the_actor() {
     turns.host.now = Instant::ZERO;
     let mut taken = Task::new(handle.ask_future(remove(), Duration::from_micros(1)));
     turns.turn();
-    while let Poll::Pending = taken.poll() {}
+    while taken.poll().is_pending() {}
     let mut taken_in_time = Task::new(handle.ask_future(remove(), PATIENCE));
     turns.turn();
     assert!(taken_in_time.poll().is_pending());
