@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Context, EXIT_FAILED, Failure, logging, units};
 use crate::config::Backpressure;
-use crate::stress::report::{LaneRow, Ratio, Report, Run, WaitRow};
+use crate::stress::report::{LaneRow, Ratio, Report, Run, Situation, WaitRow};
 use crate::stress::rig::Queue;
 use crate::stress::{self, LOADS, Load, Options};
 
@@ -191,6 +191,7 @@ fn head(report: &Report, text: &mut String) -> std::fmt::Result {
         }
     } else {
         ratios(&report.ratios, text)?;
+        situations(&report.situations, text)?;
     }
     let held = report.checks.iter().filter(|check| check.ok).count();
     writeln!(
@@ -220,12 +221,13 @@ fn one_run(run: &Run, text: &mut String) -> std::fmt::Result {
     if let Some(actor) = run.actor {
         writeln!(
             text,
-            "queue: at most {} of {} waiting; {} turns ({:.4} an operation), {} longer than 50 ms",
+            "queue: at most {} of {} waiting; {} turns ({:.4} an operation), {} longer than 50 ms, {} left high messages to the next",
             actor.queue_peak,
             actor.capacity,
             actor.turns,
             actor.turns_per_operation,
             actor.turns_slow,
+            actor.turns_high_left,
         )?;
     }
     if let Some(transfer) = run.transfer {
@@ -287,7 +289,7 @@ fn ratios(ratios: &[Ratio], text: &mut String) -> std::fmt::Result {
     let width = width.unwrap_or(0);
     writeln!(
         text,
-        "\n{:<4}{:<width$}{:>16}{:>16}{:>12}",
+        "\n{:<4}{:<width$}{:>16}{:>16}{:>16}",
         "", "", "actor", "locked", "better"
     )?;
     for ratio in ratios {
@@ -310,11 +312,30 @@ fn ratios(ratios: &[Ratio], text: &mut String) -> std::fmt::Result {
         };
         writeln!(
             text,
-            "{:<4}{:<width$}{:>16}{:>16}{better:>12}",
+            "{:<4}{:<width$}{:>16}{:>16}{better:>16}",
             ratio.id,
             ratio.what,
             shown(ratio.actor),
             shown(ratio.locked),
+        )?;
+    }
+    Ok(())
+}
+
+fn situations(situations: &[Situation], text: &mut String) -> std::fmt::Result {
+    writeln!(
+        text,
+        "\n{:<34}{:>10}{:>20}{:>18}",
+        "the actor, while questioned", "turns", "left high messages", "beside"
+    )?;
+    for situation in situations {
+        writeln!(
+            text,
+            "{:<34}{:>10}{:>20}{:>18}",
+            situation.what,
+            situation.turns,
+            situation.turns_high_left,
+            format!("{}/s", grouped(situation.beside_per_second)),
         )?;
     }
     Ok(())

@@ -108,6 +108,7 @@ pub fn one<S: Side>(
                 turns: counted.turns,
                 turns_per_operation: ratio(counted.turns, tally.sent()),
                 turns_slow: counted.turns_slow,
+                turns_high_left: counted.turns_high_left,
             };
             (rows, Some(row))
         }

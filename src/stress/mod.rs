@@ -135,6 +135,7 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Report, Stri
         runs: Vec::new(),
         trace: None,
         ratios: Vec::new(),
+        situations: Vec::new(),
         checks: Vec::new(),
     };
     if options.compare {
@@ -219,6 +220,7 @@ fn compare(
     let found = versus::run(scale, watch, tell)?;
     report.runs.extend(found.runs);
     report.ratios.extend(found.ratios);
+    report.situations.extend(found.situations);
     report.checks.extend(found.checks);
     Ok(())
 }

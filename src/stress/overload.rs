@@ -125,6 +125,7 @@ pub fn run(options: &Options, watch: Stopwatch) -> Result<(Run, Vec<Check>), Str
             turns: counted.turns,
             turns_per_operation: ratio(counted.turns, tally.sent()),
             turns_slow: counted.turns_slow,
+            turns_high_left: counted.turns_high_left,
         }),
         transfer: None,
     };

@@ -27,6 +27,9 @@ pub struct Report {
     /// Both sides against each other.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ratios: Vec<Ratio>,
+    /// What the actor did while it was questioned.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub situations: Vec<Situation>,
     /// What was checked.
     pub checks: Vec<Check>,
 }
@@ -83,6 +86,8 @@ pub struct ActorRow {
     pub turns_per_operation: f64,
     /// Turns of more than 50 ms.
     pub turns_slow: u64,
+    /// Turns that left messages of the high lane to the next.
+    pub turns_high_left: u64,
 }
 
 /// A transfer that ran beside the load.
@@ -139,6 +144,20 @@ pub struct TraceReport {
     pub end_state: u64,
     /// The first difference, if there is one.
     pub difference: Option<String>,
+}
+
+/// What the actor did while it was questioned.
+#[derive(Clone, Debug, Serialize)]
+pub struct Situation {
+    /// What went on beside.
+    pub what: String,
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Of those, turns that left messages of the high lane to the next. In all others a message of that lane was taken in the
+    /// first turn after it had come.
+    pub turns_high_left: u64,
+    /// Operations that were carried out beside, by wall time.
+    pub beside_per_second: f64,
 }
 
 /// One number of both sides.

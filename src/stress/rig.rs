@@ -106,6 +106,7 @@ pub fn counted(before: &Metrics, after: &Metrics) -> Counted {
         lanes,
         turns: after.turns.turns - before.turns.turns,
         turns_slow: after.turns.turns_slow - before.turns.turns_slow,
+        turns_high_left: after.turns.turns_high_left - before.turns.turns_high_left,
         queue_peak: after.messages.peak_queue_size,
     }
 }
@@ -119,6 +120,8 @@ pub struct Counted {
     pub turns: u64,
     /// Of those, longer than 50 ms.
     pub turns_slow: u64,
+    /// Of those, such as left messages of the high lane to the next.
+    pub turns_high_left: u64,
     /// Most messages ever found waiting.
     pub queue_peak: u64,
 }

@@ -51,7 +51,12 @@ impl Transfer {
     /// # Errors
     /// For a person: what could not be made.
     pub fn prepare(directory: &Path, bytes: u64, seed: u64) -> Result<Self, String> {
-        let directory = directory.to_owned();
+        Self::make(directory.to_owned(), bytes, seed).inspect_err(|_| {
+            let _ = fs::remove_dir_all(directory);
+        })
+    }
+
+    fn make(directory: PathBuf, bytes: u64, seed: u64) -> Result<Self, String> {
         let root = directory.join("seeder");
         let told = |error: io::Error| format!("{}: {error}", directory.display());
         fs::create_dir_all(&root).map_err(told)?;

@@ -1,11 +1,13 @@
 //! Both sides under the same loads in turn, and how many times better the actor is (requirements Q1 to Q3).
 
+use crate::metrics::Metrics;
+
 use super::asks::{self, Beside};
 use super::load::Way;
-use super::measure::{Plan, one};
-use super::report::{Check, Ratio, Run, WaitRow};
-use super::rig::{Queue, Rig, twin};
-use super::side::Side;
+use super::measure::{Plan, one, per_second};
+use super::report::{self, Check, Ratio, Run, WaitRow};
+use super::rig::{self, Queue, Rig, twin};
+use super::side::{PATIENCE, Side};
 use super::trace::{Mix, Op};
 use super::wait::Stopwatch;
 
@@ -22,6 +24,8 @@ pub struct Found {
     pub runs: Vec<Run>,
     /// Their numbers side by side.
     pub ratios: Vec<Ratio>,
+    /// What the actor did while it was questioned.
+    pub situations: Vec<report::Situation>,
     /// Of all loads.
     pub checks: Vec<Check>,
 }
@@ -178,7 +182,16 @@ fn questions(
         };
         tell(&format!("questions {what}"));
         let rig = Rig::start(scale.queue, scale.seed).map_err(|error| error.to_string())?;
+        let before = figures(&rig)?;
         let actor = situation_on(&rig.side(), situation, scale, rates[0], watch)?;
+        let after = figures(&rig)?;
+        let counted = rig::counted(&before, &after);
+        found.situations.push(report::Situation {
+            what: what.clone(),
+            turns: counted.turns,
+            turns_high_left: counted.turns_high_left,
+            beside_per_second: per_second(actor.beside, actor.seconds),
+        });
         found
             .checks
             .push(Check::new("actor: it ended", rig.stop(), ""));
@@ -207,6 +220,11 @@ fn questions(
         }
     }
     Ok(())
+}
+
+fn figures(rig: &Rig) -> Result<Box<Metrics>, String> {
+    let metrics = rig.handle().metrics(PATIENCE);
+    metrics.map_err(|error| error.to_string())
 }
 
 fn situation_on<S: Side>(

@@ -135,3 +135,57 @@ impl Credits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: u64 = 8;
+
+    /// All room is out, and somebody waits for one.
+    fn waited_for() -> Credits {
+        let credits = Credits::new();
+        credits.tokens.get_or_init(|| bounded(TOKENS_MAX));
+        credits.limit.store(LIMIT, Ordering::Relaxed);
+        assert_eq!(take(&credits, LIMIT), LIMIT);
+        credits.count.begin_wait();
+        credits
+    }
+
+    fn take(credits: &Credits, most: u64) -> u64 {
+        credits.take(Want {
+            limit: LIMIT,
+            least: most,
+            most,
+        })
+    }
+
+    fn woken(credits: &Credits) -> usize {
+        credits.tokens.get().map_or(0, |(_, tokens)| tokens.len())
+    }
+
+    #[test]
+    fn waiters_are_woken_when_half_is_free_and_not_before() {
+        let credits = waited_for();
+        for _ in 0..3 {
+            credits.give(1);
+            assert_eq!(woken(&credits), 0);
+        }
+        credits.give(1);
+        assert_eq!(woken(&credits), 1);
+        credits.give(4);
+        assert_eq!(woken(&credits), 1, "one token is enough for one");
+    }
+
+    #[test]
+    fn whoever_waits_is_not_passed_over_for_ever() {
+        let credits = waited_for();
+        for given in 1..LIMIT {
+            credits.give(1);
+            assert_eq!(take(&credits, 1), 1, "somebody who need not wait");
+            assert_eq!(woken(&credits), 0, "after {given}");
+        }
+        credits.give(1);
+        assert_eq!(woken(&credits), 1);
+    }
+}
