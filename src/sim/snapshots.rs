@@ -78,3 +78,69 @@ fn is_session(session: &SessionSnapshot) -> bool {
         && session.bytes_have <= session.bytes_wanted
         && session.pieces_checked <= session.pieces_to_check
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::LinkId;
+
+    fn link(at: u8, direction: Direction, state: &'static str, member: bool) -> LinkSummary {
+        LinkSummary {
+            link: LinkId::new(u32::from(at), 0),
+            address: format!("10.0.0.{at}:1").parse().unwrap(),
+            direction,
+            state,
+            member,
+            pinned: false,
+            attempts: 0,
+        }
+    }
+
+    #[test]
+    fn what_does_not_add_up_is_found() {
+        use Direction::{Incoming, Outgoing};
+        let count = |links, uplinks, downlinks, needed| {
+            Answer::Count(LinksCount {
+                links,
+                uplinks,
+                downlinks,
+                required: 3,
+                needed,
+            })
+        };
+        let links = |links: &[LinkSummary]| Answer::Links {
+            time: Instant::ZERO,
+            links: links.into(),
+        };
+        let up = link(1, Outgoing, "established", true);
+        let down = link(2, Incoming, "established", true);
+        let idle = link(3, Outgoing, "disconnected", false);
+        let ghost = link(4, Outgoing, "disconnected", true);
+        let ignored = |until| Answer::Ignored {
+            time: Instant::from_micros(5),
+            addresses: [IgnoredAddress {
+                address: "10.0.0.1:1".parse().unwrap(),
+                until: Instant::from_micros(until),
+                why: "failed",
+            }]
+            .into(),
+        };
+        #[rustfmt::skip]
+        let table = [
+            ("more links than members",   count(5, 1, 1, 2),                true),
+            ("off: nothing is needed",    count(5, 1, 1, 0),                true),
+            ("more members than links",   count(1, 1, 1, 2),                false),
+            ("one too many is needed",    count(5, 1, 1, 3),                false),
+            ("uplinks, then downlinks",   links(&[up, idle, down]),         true),
+            ("downlinks first",           links(&[down, up]),               false),
+            ("the same address twice",    links(&[up, up]),                 false),
+            ("a member without a stream", links(&[ghost]),                  false),
+            ("found without a stream",    Answer::Found(Some(ghost)),       false),
+            ("ignored from now on",       ignored(6),                       true),
+            ("ignored until now",         ignored(5),                       false),
+        ];
+        for (name, answer, sound) in table {
+            assert_eq!(check(&answer).is_ok(), sound, "{name}");
+        }
+    }
+}

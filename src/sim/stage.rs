@@ -19,8 +19,9 @@ use crate::config::{Backpressure, Config};
 use crate::engine::Engine;
 use crate::engine::message::{Answer, LinksCount, Message, SessionAdd, SessionSnapshot};
 use crate::engine::settings::Settings;
+use crate::engine::table::link::LinkState;
 use crate::events::Event;
-use crate::ids::{SessionId, SwarmId};
+use crate::ids::{InfoHash, SessionId, SwarmId};
 use crate::rng::Rng;
 use crate::time::{Clock, Duration, Instant};
 
@@ -165,6 +166,41 @@ impl Stage {
         (self.players[node].session, self.players[node].swarm) = (session, swarm);
         self.run_for(Duration::from_secs(2));
         node
+    }
+
+    /// Another torrent like the first, which nobody has anything of: `node` takes it on. Its session and its swarm.
+    pub fn add_torrent(&mut self, node: NodeIndex) -> (SessionId, SwarmId) {
+        let mut metainfo = (*self.torrent.metainfo).clone();
+        metainfo.info_hash = InfoHash([9; 20]);
+        metainfo.trackers.clear();
+        let info_hash = metainfo.info_hash;
+        let add = SessionAdd {
+            metainfo: Arc::new(metainfo),
+            root: "/other".into(),
+            download: true,
+            seed: true,
+            recheck: false,
+            wanted: Vec::new(),
+        };
+        let session = self.ask(node, Message::SessionAdd(Box::new(add)));
+        let swarm = self.ask(node, Message::SwarmFind { info_hash });
+        self.run_for(Duration::from_secs(2));
+        match (session, swarm) {
+            (Answer::Session(session), Answer::Swarm(swarm)) => (session, swarm),
+            other => unreachable!("another torrent is taken on: {other:?}"),
+        }
+    }
+
+    /// Links of a machine that are established.
+    #[must_use]
+    pub fn established(&self, node: NodeIndex) -> usize {
+        let turns = self.players[node].turns.as_ref();
+        let links = turns
+            .into_iter()
+            .flat_map(|turns| turns.core().engine().links());
+        links
+            .filter(|(_, state)| *state == LinkState::Established)
+            .count()
     }
 
     /// Where a machine listens.

@@ -1,7 +1,7 @@
 //! Scenes: what two or a few machines must do whatever the latency between them.
 
 use super::stage::{Role, Stage};
-use crate::engine::message::SessionState;
+use crate::engine::message::{Message, SessionState};
 use crate::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -24,7 +24,11 @@ impl Duel {
             deaf,
             ..Role::default()
         });
-        let (first, second) = if seed % 2 == 0 { (0, 1) } else { (1, 0) };
+        let (first, second) = if seed.is_multiple_of(2) {
+            (0, 1)
+        } else {
+            (1, 0)
+        };
         stage.pin(first, second);
         // From the very same turn to a round trip apart.
         let apart = Duration::from_millis(seed / 2 % 20 * 15);
@@ -104,6 +108,30 @@ fn a_download_goes_on_while_its_stream_is_replaced() {
         assert_eq!(duel.told("peer.connected"), [1, 1], "seed {seed}");
         assert_eq!(duel.stage.show(1).state, SessionState::Seeding);
     }
+}
+
+/// Requirement D23: what two torrents have with one peer is one link and two streams, and either goes without the other.
+#[test]
+fn two_torrents_share_the_link_to_a_peer_and_not_the_stream() {
+    let mut stage = Stage::new(3, Duration::from_millis(50), 200_000);
+    let [one, other] = [0; 2].map(|_| stage.add(&Role::default()));
+    let (session, swarm) = stage.add_torrent(one);
+    stage.add_torrent(other);
+    let address = stage.address(other);
+    stage.pin(one, other);
+    stage.tell(one, Message::Pin { address, swarm });
+    stage.run_for(5 * SECOND);
+    assert_eq!(stage.established(one), 1, "one link");
+    assert_eq!(stage.told(one, "link.established"), 1);
+    assert_eq!(stage.told(one, "peer.connected"), 2, "two streams");
+    stage.tell(one, Message::SessionRemove { session });
+    stage.run_for(5 * SECOND);
+    assert_eq!(stage.told(one, "peer.disconnected"), 1);
+    assert_eq!(stage.told(one, "link.lost"), 0, "the other torrent has it");
+    assert_eq!(stage.show(one).peers.len(), 1);
+    stage.kill(other);
+    stage.run_for(SECOND);
+    assert_eq!(stage.told(one, "link.lost"), 1);
 }
 
 /// Requirements D18 and D30: discovery is asked when links are missing, and only then.

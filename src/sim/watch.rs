@@ -28,12 +28,18 @@ enum Told {
 /// Events that are shown with a failure.
 const LAST_MAX: usize = 12;
 
-/// All that one subscriber knows.
+/// What can be known from events alone.
+#[derive(Debug, Default)]
+struct Known {
+    links: BTreeMap<SocketAddr, Told>,
+    peers: BTreeSet<(InfoHash, PeerId)>,
+}
+
+/// One subscriber, and all that it knows.
 #[derive(Debug)]
 pub struct Watch {
     events: Subscription,
-    links: BTreeMap<SocketAddr, Told>,
-    peers: BTreeSet<(InfoHash, PeerId)>,
+    known: Known,
     sequence: u64,
     /// What came last, for whoever reads of a failure.
     last: VecDeque<Arc<Record>>,
@@ -46,8 +52,7 @@ impl Watch {
         let filter = Filter::of(["link.*", "peer.*"]).unwrap_or(Filter::ALL);
         Self {
             events: handle.subscribe(filter),
-            links: BTreeMap::new(),
-            peers: BTreeSet::new(),
+            known: Known::default(),
             sequence: 0,
             last: VecDeque::new(),
         }
@@ -67,7 +72,8 @@ impl Watch {
                 self.last.pop_front();
             }
             self.last.push_back(Arc::clone(&record));
-            self.hear(&record.event)
+            self.known
+                .hear(&record.event)
                 .map_err(|what| format!("{what}; last told: {}", self.last()))?;
         }
         match self.events.missed() {
@@ -103,7 +109,7 @@ impl Watch {
     pub fn compare(&self, engine: &Engine) -> Result<(), String> {
         let mut known = 0;
         for (address, state) in engine.links() {
-            let told = self.links.get(&address).copied();
+            let told = self.known.links.get(&address).copied();
             known += usize::from(told.is_some());
             let agrees = match state {
                 LinkState::Established => told == Some(Told::Up),
@@ -116,16 +122,16 @@ impl Watch {
                 return Err(format!("link {address} is {state:?}, told was {told:?}"));
             }
         }
-        if known != self.links.len() {
+        if known != self.known.links.len() {
             return Err("a link is gone, and nobody was told".to_owned());
         }
         let peers: Vec<_> = engine.peers().collect();
-        match peers.iter().find(|peer| !self.peers.contains(peer)) {
+        match peers.iter().find(|peer| !self.known.peers.contains(peer)) {
             Some((_, peer)) => Err(format!("peer {peer} is there, and nobody was told")),
-            None if peers.len() != self.peers.len() => Err(format!(
+            None if peers.len() != self.known.peers.len() => Err(format!(
                 "{} peers are there, told were {}",
                 peers.len(),
-                self.peers.len()
+                self.known.peers.len()
             )),
             None => Ok(()),
         }
@@ -136,15 +142,17 @@ impl Watch {
     /// # Errors
     /// When there is something.
     pub fn nothing_left(&self) -> Result<(), String> {
-        if let Some((address, told)) = self.links.first_key_value() {
+        if let Some((address, told)) = self.known.links.first_key_value() {
             return Err(format!("link {address} is {told:?} after the end"));
         }
-        match self.peers.first() {
+        match self.known.peers.first() {
             Some((_, peer)) => Err(format!("peer {peer} is connected after the end")),
             None => Ok(()),
         }
     }
+}
 
+impl Known {
     fn hear(&mut self, event: &Event) -> Result<(), String> {
         match event {
             Event::LinkEstablished(link) => {
@@ -192,5 +200,67 @@ fn says(link: &Link, states: &[&str]) -> Result<(), String> {
             "an event says that {} is {}",
             link.address, link.state
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::Peer;
+
+    fn link(address: &str, state: &'static str) -> Link {
+        Link {
+            address: address.parse().unwrap(),
+            direction: "outgoing",
+            state,
+            attempts: 0,
+            until: 0,
+        }
+    }
+
+    fn peer(id: u8) -> Peer {
+        Peer {
+            info_hash: InfoHash([1; 20]),
+            address: "10.0.0.1:1".parse().unwrap(),
+            peer_id: PeerId([id; 20]),
+            client: String::new(),
+            direction: "outgoing",
+            transport: "tcp",
+            encrypted: false,
+            reason: "",
+            bytes: 0,
+            seconds: 0,
+        }
+    }
+
+    #[test]
+    fn only_what_can_follow_is_believed() {
+        let up = |at| Event::LinkEstablished(link(at, "established"));
+        let down = |at| Event::LinkLost(link(at, "disconnected"));
+        let ignored = |at| Event::LinkIgnored(link(at, "ignored"));
+        let comes = |id| Event::PeerConnected(peer(id));
+        let goes = |id| Event::PeerDisconnected(peer(id));
+        let (a, b) = ("10.0.0.1:1", "10.0.0.2:1");
+        #[rustfmt::skip]
+        let table: &[(&str, Vec<Event>, bool)] = &[
+            ("up and down again",         vec![up(a), down(a), up(a), down(a)],        true),
+            ("two links",                 vec![up(a), up(b), down(a), down(b)],        true),
+            ("ignored, and renewed",      vec![ignored(a), ignored(a), down(a)],       true),
+            ("ignored, and met all the same", vec![ignored(a), up(a), ignored(a)],     true),
+            ("up twice",                  vec![up(a), up(a)],                          false),
+            ("down first",                vec![down(a)],                               false),
+            ("down twice",                vec![up(a), down(a), down(a)],               false),
+            ("down of another",           vec![up(a), down(b)],                        false),
+            ("another state than its name", vec![Event::LinkLost(link(a, "established"))], false),
+            ("a peer twice",              vec![comes(1), goes(1), comes(1)],           true),
+            ("two peers",                 vec![comes(1), comes(2), goes(1)],           true),
+            ("a peer twice at once",      vec![comes(1), comes(1)],                    false),
+            ("a peer that never came",    vec![comes(1), goes(2)],                     false),
+        ];
+        for (name, events, believed) in table {
+            let mut known = Known::default();
+            let heard = events.iter().try_for_each(|event| known.hear(event));
+            assert_eq!(heard.is_ok(), *believed, "{name}: {heard:?}");
+        }
     }
 }

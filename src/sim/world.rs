@@ -3,6 +3,9 @@
 //! First the faults happen, by chance and by name; then they stop, everything that is down is started, and a person resumes
 //! what stands still. From then on everybody must complete within `LIVENESS`, hold nothing back, and stop in order.
 
+mod look;
+mod trouble;
+
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -10,10 +13,9 @@ use std::sync::Arc;
 
 use crate::actor::mailbox::{Doorbell, Options as MailboxOptions};
 use crate::actor::{Loop, Wanted};
-use crate::codec::geometry::PieceIndex;
 use crate::config::{Backpressure, Config};
 use crate::engine::Engine;
-use crate::engine::message::{Answer, Limits, Message, Progress, Refusal, SessionState};
+use crate::engine::message::{Limits, Message};
 use crate::engine::settings::Settings;
 use crate::ids::SessionId;
 use crate::rng::Rng;
@@ -23,7 +25,7 @@ use super::caller::Caller;
 use super::cast::Cast;
 use super::common::{Common, Node, TRACKER};
 use super::disk::Disk;
-use super::faults::{Faults, NodeFaults};
+use super::faults::NodeFaults;
 use super::host::SimHost;
 use super::net::{Net, NodeIndex};
 use super::probe::Probe;
@@ -332,173 +334,6 @@ impl World {
         )
     }
 
-    // Trouble.
-
-    fn plan_troubles(&mut self) {
-        for kind in 0..TROUBLES {
-            self.plan_trouble(kind);
-        }
-    }
-
-    fn plan_trouble(&mut self, kind: usize) {
-        let faults = self.common.borrow().faults;
-        let every = [
-            faults.node.kill_every_ms,
-            faults.node.power_every_ms,
-            faults.node.restart_every_ms,
-            faults.node.cut_every_ms,
-            faults.caller.freeze_every_ms,
-        ][kind];
-        self.next_trouble[kind] = match every {
-            0 => Instant::FAR,
-            every => {
-                self.common.borrow().now + Duration::from_millis(every / 2 + self.rng.below(every))
-            }
-        };
-    }
-
-    /// Trouble soon after a start: while files are looked at and hashed.
-    fn plan_early_trouble(&mut self, node: NodeIndex) {
-        let kinds: Vec<_> = (0..3)
-            .filter(|&kind| self.next_trouble[kind] != Instant::FAR)
-            .collect();
-        let chance = self.common.borrow().faults.node.early_per_mille;
-        if !kinds.is_empty() && self.rng.below(1000) < chance {
-            // As often within the first millisecond as within the next ten, or hundred.
-            let scale = 1 << self.rng.below(19);
-            let at = self.now() + Duration::from_micros(self.rng.below(scale));
-            self.peers[node].early = Some((at, kinds[self.rng.index(kinds.len())]));
-        }
-    }
-
-    fn make_trouble(&mut self) {
-        let now = self.now();
-        for kind in 0..TROUBLES {
-            if self.next_trouble[kind] <= now {
-                self.plan_trouble(kind);
-                let node = self.rng.index(self.peers.len());
-                self.hit(node, kind);
-            }
-        }
-        for node in 0..self.peers.len() {
-            if let Some((at, kind)) = self.peers[node].early
-                && at <= now
-            {
-                self.peers[node].early = None;
-                self.hit(node, kind);
-            }
-        }
-    }
-
-    /// Makes trouble of one kind for one machine, if its process is there to be troubled.
-    fn hit(&mut self, node: NodeIndex, kind: usize) {
-        let now = self.now();
-        if self.processes[node].is_none() || self.peers[node].stopping.is_some() {
-            return;
-        }
-        self.happened += 1;
-        self.common
-            .borrow_mut()
-            .trace
-            .note("trouble", &[now.as_micros(), node as u64, kind as u64]);
-        match kind {
-            0 => {
-                self.end_process(node, false);
-                self.start_later(node, 5000);
-            }
-            1 => {
-                self.end_process(node, true);
-                self.start_later(node, 20_000);
-            }
-            2 => self.stop(node),
-            4 => self.freeze(node),
-            _ => {
-                let until = now + Duration::from_millis(1000 + self.rng.below(39_000));
-                self.common.borrow_mut().net.cut_off(node, until);
-            }
-        }
-    }
-
-    /// Its actor does nothing for a while, as on a machine that swaps, or in a debugger; its kernel takes what comes.
-    fn freeze(&mut self, node: NodeIndex) {
-        let until = self.now() + Duration::from_micros(self.rng.below(FREEZE_MAX_MICROS));
-        self.peers[node].frozen_until = until;
-        if let Some(running) = &mut self.processes[node] {
-            running.busy_until = until;
-        }
-    }
-
-    /// Starts it again after a pause, in which a person may delete one of its files.
-    fn start_later(&mut self, node: NodeIndex, most_ms: u64) {
-        let chance = self.common.borrow().faults.node.delete_per_mille;
-        if !self.peers[node].seeder && self.rng.below(1000) < chance {
-            let file = self.rng.index(self.torrent.layout.files.len());
-            let path = self.torrent.layout.path(file);
-            self.common.borrow_mut().nodes[node].disk.remove(&path);
-        }
-        let pause = Duration::from_millis(100 + self.rng.below(most_ms));
-        self.peers[node].start_at = Some(self.now() + pause);
-    }
-
-    /// The process is gone, with its power or without.
-    fn end_process(&mut self, node: NodeIndex, power: bool) {
-        if let Some(mut running) = self.processes[node].take() {
-            running.process.end();
-        }
-        let common = &mut *self.common.borrow_mut();
-        if power {
-            common.net.power_off(node);
-            common.nodes[node].disk.power_cut();
-        } else {
-            common.net.kill(common.now, node);
-        }
-        common.nodes[node].end_process();
-        let peer = &mut self.peers[node];
-        (peer.session, peer.adding, peer.showing, peer.stopping) = (None, None, None, None);
-        peer.early = None;
-        peer.complete = false;
-        peer.frozen_until = Instant::ZERO;
-    }
-
-    /// Asks a process to end in order.
-    fn stop(&mut self, node: NodeIndex) {
-        if self.processes[node].is_some() {
-            let mut common = self.common.borrow_mut();
-            self.peers[node].stopping = Some(common.now);
-            common.nodes[node].ask(Message::Shutdown {
-                budget: STOP_BUDGET,
-            });
-        }
-    }
-
-    /// The faults stop. What is down starts; whoever is stopping is left to it.
-    fn calm(&mut self) {
-        self.next_trouble = [Instant::FAR; TROUBLES];
-        self.calmed = true;
-        for peer in &mut self.peers {
-            peer.early = None;
-            // Whatever was seen so far, a caller may undo with its last words.
-            peer.complete = false;
-        }
-        {
-            let common = &mut *self.common.borrow_mut();
-            let faults = Faults::calmed(common.faults);
-            common.faults = faults;
-            common.net.set_faults(faults.net);
-            for node in &mut common.nodes {
-                node.disk.set_faults(faults.disk, u64::MAX);
-            }
-        }
-        for node in 0..self.peers.len() {
-            if self.peers[node].start_at.is_some() {
-                self.start(node);
-            } else if let Some(running) = &mut self.processes[node] {
-                running.process.calm();
-                running.wanted = Wanted::Now;
-            }
-        }
-    }
-
     // Time.
 
     fn now(&self) -> Instant {
@@ -638,199 +473,6 @@ impl World {
         self.end_process(node, false);
         if !self.ending {
             self.start_later(node, 5000);
-        }
-    }
-
-    // Looking.
-
-    /// Takes the answers, and asks everybody anew every [`LOOK_EVERY`].
-    fn look(&mut self) -> Result<(), String> {
-        let now = self.now();
-        let again = now >= self.next_look;
-        if again {
-            self.next_look = now + LOOK_EVERY;
-        }
-        for node in 0..self.peers.len() {
-            if self.processes[node].is_none() {
-                continue;
-            }
-            self.take_answers(node)?;
-            let stopping = self.peers[node].stopping;
-            if let Some(since) = stopping {
-                let since = since.max(self.peers[node].frozen_until);
-                if now.since(since) > STOP_BUDGET + STOP_GRACE {
-                    return Err(format!("node {node} does not stop"));
-                }
-            } else if again {
-                self.ask_how_it_stands(node)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn take_answers(&mut self, node: NodeIndex) -> Result<(), String> {
-        let mut common = self.common.borrow_mut();
-        let answers = std::mem::take(&mut common.nodes[node].answers);
-        let callers = self.options.faults.caller.every_ms > 0;
-        let peer = &mut self.peers[node];
-        for (number, answer) in answers {
-            match answer {
-                Answer::Session(session) if peer.adding == Some(number) => {
-                    (peer.adding, peer.session) = (None, Some(session));
-                }
-                Answer::Snapshot(snapshot) if peer.showing == Some(number) => {
-                    peer.showing = None;
-                    peer.stood = format!(
-                        "has {} pieces and is {} {}",
-                        snapshot.pieces_have,
-                        snapshot.state.name(),
-                        snapshot.error
-                    );
-                    peer.complete = snapshot.state == SessionState::Seeding
-                        && snapshot.pieces_have == snapshot.pieces_total;
-                    let calm = self.calmed;
-                    let state = snapshot.state;
-                    let rests = [SessionState::Error, SessionState::Paused].contains(&state);
-                    if calm && rests {
-                        let session = snapshot.session;
-                        common.nodes[node].ask(Message::SessionResume { session });
-                    }
-                    if calm && callers {
-                        let info_hash = snapshot.info_hash;
-                        common.nodes[node].ask(Message::SwarmFind { info_hash });
-                    }
-                }
-                Answer::Engine(engine) => {
-                    peer.held = Some((engine.blocks_taken, engine.jobs_running));
-                }
-                Answer::Done => {}
-                Answer::Refused(_) if peer.stopping.is_some() => {}
-                // A caller switched it off, or took the torrent away, or was quicker in adding it.
-                Answer::Swarm(swarm) if callers => {
-                    common.nodes[node].ask(Message::SwarmSwitch { swarm, on: true });
-                }
-                Answer::Condition(_) if callers => {}
-                Answer::Refused(Refusal::UnknownSession) if peer.showing == Some(number) => {
-                    (peer.showing, peer.session, peer.complete) = (None, None, false);
-                }
-                Answer::Refused(Refusal::Duplicate(session)) if peer.adding == Some(number) => {
-                    (peer.adding, peer.session) = (None, Some(session));
-                }
-                Answer::Refused(Refusal::UnknownSession | Refusal::UnknownSwarm) if callers => {}
-                other => return Err(format!("node {node} answers {other:?}")),
-            }
-        }
-        Ok(())
-    }
-
-    fn ask_how_it_stands(&mut self, node: NodeIndex) -> Result<(), String> {
-        let peer = &mut self.peers[node];
-        if peer.showing.is_some() {
-            let now = self.common.borrow().now;
-            if now.since(peer.frozen_until) < 2 * LOOK_EVERY {
-                return Ok(());
-            }
-            return Err(format!("node {node} did not answer within {LOOK_EVERY:?}"));
-        }
-        if peer.session.is_none() && peer.adding.is_none() {
-            let config = Config::default();
-            let add = Message::SessionAdd(Box::new(self.cast(node, &config).session_add()));
-            let number = self.common.borrow_mut().nodes[node].ask(add);
-            self.peers[node].adding = Some(number);
-            return Ok(());
-        }
-        let peer = &mut self.peers[node];
-        if let Some(session) = peer.session {
-            let mut common = self.common.borrow_mut();
-            peer.showing = Some(common.nodes[node].ask(Message::SessionShow { session }));
-            if self.resting {
-                common.nodes[node].ask(Message::EngineShow);
-            }
-        }
-        Ok(())
-    }
-
-    fn all_complete(&self) -> bool {
-        let done = |peer: &Peer| peer.complete && peer.stopping.is_none();
-        self.peers.iter().all(done)
-    }
-
-    fn all_rest(&self) -> bool {
-        self.peers.iter().all(|peer| peer.held == Some((0, 0)))
-    }
-
-    fn who_holds_something(&self) -> String {
-        let held: Vec<_> = (self.peers.iter().enumerate())
-            .map(|(node, peer)| format!("node {node} {:?}", peer.held))
-            .collect();
-        format!(
-            "buffers and jobs are held {REST:?} after the end: {}",
-            held.join(", ")
-        )
-    }
-
-    fn who_is_missing(&self) -> String {
-        let total = self.torrent.layout.geometry.piece_count();
-        let missing: Vec<_> = (self.peers.iter().enumerate())
-            .filter(|(_, peer)| !peer.complete)
-            .map(|(node, peer)| format!("node {node} {}", peer.stood))
-            .collect();
-        format!(
-            "not everybody has all {total} pieces {LIVENESS:?} after the faults: {}",
-            missing.join(", ")
-        )
-    }
-
-    // The end.
-
-    /// Everybody has stopped: what is remembered is everything, and it is on the devices.
-    fn check_end(&self) -> Result<(), String> {
-        let common = self.common.borrow();
-        for (node, peer) in self.peers.iter().enumerate() {
-            if self.processes[node].is_some() {
-                return Err(format!("node {node} did not stop"));
-            }
-            let row = common.nodes[node]
-                .store
-                .row(self.torrent.metainfo.info_hash);
-            let count = self.torrent.layout.geometry.piece_count() as usize;
-            let full = crate::codec::bitfield::Bitfield::full(count).to_wire();
-            // Of a file of which a flush failed nothing is recorded, so that the next start hashes it.
-            let doubts = |row: &&Progress| {
-                let files = row.stamps.iter().zip(&self.torrent.layout.files);
-                files
-                    .into_iter()
-                    .any(|(stamp, file)| stamp.is_none() && file.is_regular())
-            };
-            if row.as_ref().is_some_and(doubts) {
-                continue;
-            }
-            self.check_disk(node, |disk, path| disk.flushed(path))?;
-            if !peer.seeder && row.is_none_or(|row| row.have != full) {
-                return Err(format!(
-                    "node {node} stopped and does not remember all it has"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_disk(
-        &self,
-        node: NodeIndex,
-        read: impl for<'a> Fn(&'a Disk, &std::path::Path) -> Option<&'a [u8]>,
-    ) -> Result<(), String> {
-        let common = self.common.borrow();
-        let disk = &common.nodes[node].disk;
-        let wrong = |piece: &PieceIndex| !self.torrent.has_piece(*piece, |path| read(disk, path));
-        match self.torrent.layout.geometry.pieces().find(wrong) {
-            Some(piece) => {
-                let piece = piece.get();
-                Err(format!(
-                    "node {node} is complete, and piece {piece} is wrong"
-                ))
-            }
-            None => Ok(()),
         }
     }
 }
