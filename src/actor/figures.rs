@@ -1,175 +1,283 @@
 //! What the loop counts as it turns, and the snapshot made of it.
+//!
+//! A message that is not a sample costs counters only. A sample carries the time it was sent; its wait and its service are
+//! recorded under its type, and the distributions of a lane are those of its types added up. One message in
+//! [`SAMPLE_EVERY`] is a sample, spread so that no rhythm of callers hides a type.
 
+mod kinds;
+mod logs;
+mod tally;
+mod trackers;
+
+use super::host::Host;
 use super::mailbox::{Inbox, Lane};
-use crate::engine::message::{
-    Answer, FetchOutcome, FetchTask, Job, Message, Outcome, StoreOutcome, Verdict,
-};
+use crate::engine::message::{Answer, Fetch, FetchOutcome, Job, Outcome, StoreOutcome};
+use crate::events::Event;
+use crate::ids::{JobId, ReplyId};
 use crate::metrics::{
-    EngineCounters, JobFigures, JobMetrics, LaneMetrics, LoopFigures, MessageFigures, Metrics,
-    Micros, ProcessFigures, TypeMetrics,
+    Coarse, EngineCounters, HostFigures, JobFigures, JobMetrics, LaneMetrics, LoopFigures,
+    MessageFigures, Metrics, Micros, ProcessFigures, SourceMetrics, Summary, TypeFigures,
+    TypeMetrics,
 };
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
-/// A turn longer than this is counted as slow.
-const SLOW: Duration = Duration::from_millis(50);
+use self::kinds::{About, JobKind, KINDS, TYPES};
+use self::logs::{Logs, SLOW, Verdict};
+use self::trackers::Trackers;
 
-/// Names of the types of messages, in the order of [`type_of`].
-const TYPES: [&str; 29] = [
-    "session_add",
-    "session_remove",
-    "session_pause",
-    "session_resume",
-    "peer_add",
-    "peer_add_named",
-    "session_show",
-    "engine_show",
-    "shutdown",
-    "link_create",
-    "link_update",
-    "link_delete",
-    "link_find",
-    "stream_add",
-    "stream_delete",
-    "stream_replace",
-    "swarm_add",
-    "swarm_remove",
-    "swarm_switch",
-    "swarm_find",
-    "links_count",
-    "links_show",
-    "swarm_condition",
-    "ignored_show",
-    "account",
-    "pin",
-    "unpin",
-    "limits_set",
-    "metrics",
-];
+pub(super) use self::kinds::Type;
+pub(super) use self::tally::{Fate, Tally};
 
-const fn type_of(message: &Message) -> usize {
-    match message {
-        Message::SessionAdd(_) => 0,
-        Message::SessionRemove { .. } => 1,
-        Message::SessionPause { .. } => 2,
-        Message::SessionResume { .. } => 3,
-        Message::PeerAdd { .. } => 4,
-        Message::PeerAddNamed { .. } => 5,
-        Message::SessionShow { .. } => 6,
-        Message::EngineShow => 7,
-        Message::Shutdown { .. } => 8,
-        Message::LinkCreate { .. } => 9,
-        Message::LinkUpdate { .. } => 10,
-        Message::LinkDelete { .. } => 11,
-        Message::LinkFind { .. } => 12,
-        Message::StreamAdd { .. } => 13,
-        Message::StreamDelete { .. } => 14,
-        Message::StreamReplace { .. } => 15,
-        Message::SwarmAdd { .. } => 16,
-        Message::SwarmRemove { .. } => 17,
-        Message::SwarmSwitch { .. } => 18,
-        Message::SwarmFind { .. } => 19,
-        Message::LinksCount { .. } => 20,
-        Message::LinksShow { .. } => 21,
-        Message::SwarmCondition { .. } => 22,
-        Message::IgnoredShow { .. } => 23,
-        Message::Account { .. } => 24,
-        Message::Pin { .. } => 25,
-        Message::Unpin { .. } => 26,
-        Message::LimitsSet(_) => 27,
-    }
+/// Samples are this rare: two readings of the clock cost as much as a small message.
+const SAMPLE_EVERY: u64 = 1 << SAMPLE_BITS;
+const SAMPLE_BITS: u32 = 5;
+
+const _: () = assert!(SAMPLE_EVERY == 32, "the documentation says so");
+
+/// Whether the message with this number in its lane carries the time it was sent.
+///
+/// The fraction of the number times the golden ratio is spread evenly, whatever the step of the numbers; with each 32nd
+/// number, a caller that sends batches of 32 would be seen by its first message alone.
+pub(super) fn is_sample(sequence: u64) -> bool {
+    let sampled = sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SAMPLE_BITS) == 0;
+    sampled || logs::traced()
 }
 
-/// Names of the kinds of jobs; those of workers in the order of [`kind_of`].
-const KINDS: [&str; 10] = [
-    "prepare", "check", "commit", "write", "read", "sync", "close", "store", "http", "resolve",
-];
-const STORE: usize = 7;
-const HTTP: usize = 8;
-const RESOLVE: usize = 9;
-
-const fn kind_of(job: &Job) -> usize {
-    match job {
-        Job::Prepare { .. } => 0,
-        Job::Check { .. } => 1,
-        Job::Commit { .. } => 2,
-        Job::Write { .. } => 3,
-        Job::Read(_) => 4,
-        Job::Sync { .. } => 5,
-        Job::Close => 6,
-    }
+/// The parts of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Callers.
+    Messages,
+    /// Workers, store and gateway.
+    Jobs,
+    /// What came in, and streams that came up or were lost.
+    Sockets,
+    /// The engine's own.
+    Timers,
+    /// What goes out.
+    Writes,
 }
 
-/// Which kind of job ended so, and whether it went well.
-fn outcome_of(outcome: &Outcome) -> (usize, bool) {
-    let failed = |verdict: &Verdict| matches!(verdict, Verdict::Failed(_));
-    match outcome {
-        Outcome::Prepared(result) => (0, result.is_ok()),
-        Outcome::Checked(pieces) => (1, !pieces.iter().any(|piece| failed(&piece.verdict))),
-        Outcome::Committed(pieces) => (2, !pieces.iter().any(|piece| failed(&piece.verdict))),
-        Outcome::Written { result, .. } => (3, result.is_ok()),
-        Outcome::Read(_, result) => (4, result.is_ok()),
-        Outcome::Synced(result) => (5, result.is_ok()),
-        Outcome::Closed => (6, true),
-    }
+const SOURCES: [&str; 5] = ["messages", "jobs", "sockets", "timers", "writes"];
+
+/// What is counted of one type. Senders count the rest, in [`Tally`].
+#[derive(Debug, Default)]
+struct OfType {
+    count: u64,
+    expired: u64,
+    late: u64,
+    refused: u64,
+    waits: Coarse,
+    services: Coarse,
+}
+
+/// A sample under way.
+#[derive(Debug)]
+pub(super) struct Sample {
+    kind: Type,
+    wait_us: u64,
+    began_nanos: u64,
 }
 
 /// All counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Figures {
     pub(super) turns: LoopFigures,
-    /// Answers whose caller had given up.
-    pub(super) late: u64,
     lengths: Micros,
-    waits: [Micros; 4],
+    sources: [Coarse; SOURCES.len()],
+    /// One each of [`TYPES`].
+    types: Vec<OfType>,
     waited_micros: u64,
     waited: u64,
     batched: u64,
     batched_micros: u64,
-    types: [u64; TYPES.len()],
     asked: u64,
-    told: u64,
-    refused: u64,
     jobs: [JobFigures; KINDS.len()],
+    trackers: Trackers,
+    logs: Logs,
+    /// The type behind each reply that is waited for, by the slot of its [`ReplyId`].
+    repliers: Vec<Type>,
+    /// The reply of the message that is executed now, and what became of it.
+    current: Option<ReplyId>,
+    verdict: Verdict,
+    /// Where the current part of the turn began, and how many inputs there had been.
+    marked: Instant,
+    marked_inputs: u64,
+    /// Whether a part of this turn was slow, so that the turn itself is no news.
+    slow_part: bool,
+    /// The job whose end was taken last, and when the engine was done with the one before.
+    ended: JobKind,
+    stepped: Instant,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        Self {
+            turns: LoopFigures::default(),
+            lengths: Micros::new(),
+            sources: std::array::from_fn(|_| Coarse::new()),
+            types: TYPES.iter().map(|_| OfType::default()).collect(),
+            waited_micros: 0,
+            waited: 0,
+            batched: 0,
+            batched_micros: 0,
+            asked: 0,
+            jobs: Default::default(),
+            trackers: Trackers::default(),
+            logs: Logs::default(),
+            repliers: Vec::new(),
+            current: None,
+            verdict: Verdict::default(),
+            marked: Instant::ZERO,
+            marked_inputs: 0,
+            slow_part: false,
+            ended: JobKind::STORE,
+            stepped: Instant::ZERO,
+        }
+    }
 }
 
 fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// The lower half of a reply's name: reused, so there are never more than callers that waited at once.
+fn slot_of(reply: ReplyId) -> usize {
+    usize::try_from(reply.0 & u64::from(u32::MAX))
+        .expect("four billion callers do not fit anywhere")
+}
+
 impl Figures {
-    pub(super) fn note_turn(&mut self, length: Duration, idle: bool) {
-        self.turns.turns += 1;
-        self.turns.turns_idle += u64::from(idle);
-        self.turns.turns_slow += u64::from(length > SLOW);
-        self.lengths.record(micros(length));
+    // -------------------------------------------------------------------------------------------------- the turn
+
+    pub(super) fn begin_turn(&mut self, now: Instant) {
+        self.logs.refresh();
+        self.marked = now;
+        self.stepped = now;
+        self.marked_inputs = self.turns.inputs;
+        self.slow_part = false;
     }
 
-    pub(super) fn note_wait(&mut self, lane: Lane, wait: Duration) {
-        self.waits[lane as usize].record(micros(wait));
-        self.waited += 1;
-        self.waited_micros += micros(wait);
-    }
-
-    pub(super) fn note_batch(&mut self, count: u64, spent: Duration) {
-        self.batched += count;
-        self.batched_micros += micros(spent);
-    }
-
-    pub(super) fn note_call(&mut self, asked: bool) {
-        if asked {
-            self.asked += 1;
-        } else {
-            self.told += 1;
+    /// A part of the turn is over. Reads the clock only when there was anything in it.
+    pub(super) fn mark(&mut self, source: Source, host: &mut impl Host) {
+        if self.turns.inputs != self.marked_inputs {
+            self.end_part(source, host.now());
         }
     }
 
-    pub(super) fn note_message(&mut self, message: &Message) {
-        self.types[type_of(message)] += 1;
+    /// Of the messages taken in this turn: `count`, if any.
+    pub(super) fn mark_messages(&mut self, count: u64, host: &mut impl Host) {
+        if count > 0 {
+            // Microseconds are coarse for one message, but over many the rounding evens out.
+            self.batched += count;
+            self.batched_micros += micros(self.end_part(Source::Messages, host.now()));
+        }
     }
 
-    pub(super) fn note_answer(&mut self, answer: &Answer) {
-        self.refused += u64::from(matches!(answer, Answer::Refused(_)));
+    fn end_part(&mut self, source: Source, now: Instant) -> Duration {
+        let took = now.since(self.marked);
+        self.sources[source as usize].record(micros(took));
+        if took > SLOW {
+            self.slow_part = true;
+            self.logs.slow(SOURCES[source as usize], took, now);
+        }
+        self.marked = now;
+        self.stepped = now;
+        self.marked_inputs = self.turns.inputs;
+        took
     }
+
+    pub(super) fn end_turn(&mut self, length: Duration, idle: bool, now: Instant) {
+        self.turns.turns += 1;
+        self.turns.turns_idle += u64::from(idle);
+        self.lengths.record(micros(length));
+        if length > SLOW {
+            self.turns.turns_slow += 1;
+            if !self.slow_part {
+                self.logs.slow("turn", length, now);
+            }
+        }
+    }
+
+    // -------------------------------------------------------------------------------------------------- messages
+
+    /// A message is executed.
+    pub(super) fn note_message(&mut self, kind: Type, sent: Option<Instant>, asked: bool) {
+        self.types[kind.index()].count += 1;
+        self.asked += u64::from(asked);
+        self.current = None;
+        self.verdict = if asked {
+            Verdict::Pending
+        } else {
+            Verdict::Told
+        };
+        self.logs
+            .taken(kind.name(), kind.lane().name(), sent, asked);
+    }
+
+    /// A message was found dead when it was taken.
+    pub(super) fn note_expired(&mut self, kind: Type) {
+        self.types[kind.index()].expired += 1;
+        self.logs.failed(kind.name(), &format_args!("expired"));
+    }
+
+    /// Begins to time a message that carries when it was sent.
+    pub(super) fn begin_sample(&mut self, kind: Type, sent: Instant, nanos: u64) -> Sample {
+        let wait_us = micros(Instant::from_micros(nanos / 1000).since(sent));
+        self.types[kind.index()].waits.record(wait_us);
+        self.waited += 1;
+        self.waited_micros += wait_us;
+        Sample {
+            kind,
+            wait_us,
+            began_nanos: nanos,
+        }
+    }
+
+    /// The message is executed, and `queue` others wait.
+    pub(super) fn end_sample(&mut self, sample: &Sample, nanos: u64, queue: usize) {
+        let took = nanos.saturating_sub(sample.began_nanos);
+        self.types[sample.kind.index()].services.record(took);
+        let op = sample.kind.name();
+        self.logs
+            .sampled(op, sample.wait_us, took, self.verdict, queue);
+        let took = Duration::from_nanos(took);
+        if took > SLOW {
+            let now = Instant::from_micros(nanos / 1000);
+            self.logs.slow(op, took, now);
+        }
+    }
+
+    /// Somebody waits for the answer to a message of this type.
+    pub(super) fn note_asked(&mut self, kind: Type, reply: ReplyId) {
+        let slot = slot_of(reply);
+        if self.repliers.len() <= slot {
+            self.repliers.resize(slot + 1, kind);
+        }
+        self.repliers[slot] = kind;
+        self.current = Some(reply);
+    }
+
+    /// An answer goes out; to what type of message.
+    pub(super) fn note_answer(&mut self, reply: ReplyId, answer: &Answer) -> Type {
+        let kind = self.repliers[slot_of(reply)];
+        if self.current == Some(reply) {
+            self.verdict = Verdict::of(answer);
+        }
+        if let Answer::Refused(refusal) = answer {
+            self.types[kind.index()].refused += 1;
+            self.logs.failed(kind.name(), refusal);
+        }
+        kind
+    }
+
+    /// Nobody waited any more.
+    pub(super) fn note_late(&mut self, kind: Type) {
+        self.types[kind.index()].late += 1;
+        self.logs.failed(kind.name(), &format_args!("late"));
+    }
+
+    // ------------------------------------------------------------------------------------------------------ jobs
 
     pub(super) fn note_write(&mut self, bytes: usize, offered: usize) {
         self.turns.writes += 1;
@@ -178,61 +286,79 @@ impl Figures {
     }
 
     pub(super) fn note_work(&mut self, job: &Job) {
-        self.jobs[kind_of(job)].submitted += 1;
+        self.jobs[JobKind::of(job).index()].submitted += 1;
     }
 
     pub(super) fn note_store(&mut self) {
-        self.jobs[STORE].submitted += 1;
+        self.jobs[JobKind::STORE.index()].submitted += 1;
     }
 
-    pub(super) fn note_fetch(&mut self, task: &FetchTask) {
-        let kind = match task {
-            FetchTask::Http { .. } => HTTP,
-            FetchTask::Resolve { .. } => RESOLVE,
-        };
-        self.jobs[kind].submitted += 1;
+    pub(super) fn note_fetch(&mut self, fetch: &Fetch, now: Instant) {
+        self.jobs[JobKind::of_fetch(&fetch.task).index()].submitted += 1;
+        self.trackers.on_fetch(fetch, now);
     }
 
     pub(super) fn note_done(&mut self, outcome: &Outcome) {
-        let (kind, well) = outcome_of(outcome);
-        self.note_end(kind, well);
+        self.note_end(JobKind::of_outcome(outcome));
     }
 
     pub(super) fn note_stored(&mut self, outcome: &StoreOutcome) {
-        let well = match outcome {
-            StoreOutcome::Loaded(result) => result.is_ok(),
-            StoreOutcome::Saved(result) => result.is_ok(),
-            StoreOutcome::Released => true,
-        };
-        self.note_end(STORE, well);
+        self.note_end(JobKind::of_stored(outcome));
     }
 
-    pub(super) fn note_fetched(&mut self, outcome: &FetchOutcome) {
-        match outcome {
-            FetchOutcome::Http(result) => self.note_end(HTTP, result.is_ok()),
-            FetchOutcome::Resolved(result) => self.note_end(RESOLVE, result.is_ok()),
-        }
+    pub(super) fn note_fetched(&mut self, id: JobId, outcome: &FetchOutcome, now: Instant) {
+        self.trackers.on_fetched(id, now);
+        self.note_end(JobKind::of_fetched(outcome));
     }
 
-    fn note_end(&mut self, kind: usize, well: bool) {
+    fn note_end(&mut self, (kind, well): (JobKind, bool)) {
+        self.ended = kind;
+        let figures = &mut self.jobs[kind.index()];
         if well {
-            self.jobs[kind].completed += 1;
+            figures.completed += 1;
         } else {
-            self.jobs[kind].failed += 1;
+            figures.failed += 1;
+            self.logs.failed(kind.name(), &format_args!("fault"));
         }
     }
+
+    /// The engine is done with the end of one job. A job costs far more than this reading of the clock.
+    pub(super) fn end_job(&mut self, now: Instant) {
+        let took = now.since(self.stepped);
+        self.stepped = now;
+        if took > SLOW {
+            self.slow_part = true;
+            self.logs.slow(self.ended.name(), took, now);
+        }
+    }
+
+    /// Something subscribers may hear of.
+    pub(super) fn note_event(&mut self, event: &Event, time: impl FnOnce() -> u64) {
+        self.trackers.on_event(event, time);
+    }
+
+    // -------------------------------------------------------------------------------------------------- snapshot
 
     /// Everything as it stands. The caller adds what the operating system knows of the process.
-    pub(super) fn metrics(&self, time: u64, inbox: &Inbox, engine: EngineCounters) -> Metrics {
-        let lanes: Vec<LaneMetrics> = Lane::ALL
+    pub(super) fn metrics(
+        &self,
+        time: u64,
+        inbox: &Inbox,
+        engine: EngineCounters,
+        host: HostFigures,
+    ) -> Metrics {
+        let types = self.types(inbox);
+        let lanes: Vec<_> = Lane::ALL
             .into_iter()
-            .map(|lane| LaneMetrics {
-                lane: lane.name(),
-                figures: inbox.figures(lane),
-                wait_us: self.waits[lane as usize].summary(),
-            })
+            .map(|lane| self.lane(lane, inbox, &types))
             .collect();
         let sum = |figure: fn(&LaneMetrics) -> u64| lanes.iter().map(figure).sum::<u64>();
+        let about = |about| {
+            (TYPES.iter().zip(&self.types))
+                .filter(|((_, _, of), _)| *of == about)
+                .map(|(_, figures)| figures.count)
+                .sum()
+        };
         let (queued, capacity) = inbox.fill();
         let mean = |micros: u64, count: u64| (micros * 1000).checked_div(count).unwrap_or(0);
         let messages = MessageFigures {
@@ -240,41 +366,119 @@ impl Figures {
             messages_queued_current: queued as u64,
             avg_processing_time_ns: mean(self.batched_micros, self.batched),
             avg_queue_wait_time_ns: mean(self.waited_micros, self.waited),
-            stream_operations: self.types[4] + self.types[5],
-            net_operations: self.types[..4].iter().sum::<u64>() + self.types[6],
+            stream_operations: about(About::Stream),
+            net_operations: about(About::Net),
             sync_operations: self.asked,
-            async_operations: self.told,
+            async_operations: sum(|lane| lane.figures.processed) - self.asked,
             timeout_count: sum(|lane| lane.figures.expired),
-            error_count: self.refused,
+            error_count: types.iter().map(|row| row.figures.refused).sum(),
             backpressure_drops: sum(|lane| lane.figures.rejected + lane.figures.shed),
             memory_usage_bytes: 0,
             peak_queue_size: inbox.peak() as u64,
             messages_cancelled: sum(|lane| lane.figures.cancelled),
-            replies_late: self.late,
+            replies_late: sum(|lane| lane.late),
         };
-        let types = TYPES.into_iter().zip(self.types);
-        let jobs = KINDS.into_iter().zip(self.jobs);
         #[allow(clippy::cast_precision_loss, reason = "a ratio for people")]
         let pool_utilization = queued as f64 / capacity as f64;
+        let sources = SOURCES.into_iter().zip(&self.sources);
         Metrics {
             time,
             messages,
             pool_utilization,
             lanes,
-            types: types
-                .map(|(name, count)| TypeMetrics { name, count })
-                .collect(),
+            types,
             turns: self.turns,
             turn_us: self.lengths.summary(),
-            jobs: jobs
-                .map(|(kind, figures)| JobMetrics {
-                    kind,
-                    figures,
-                    running: figures.submitted - figures.completed - figures.failed,
+            sources: sources
+                .map(|(source, spans)| SourceMetrics {
+                    source,
+                    us: spans.summary(),
                 })
                 .collect(),
+            jobs: self.jobs(&host),
+            trackers: self.trackers.metrics(),
+            devices: host.devices,
             engine,
             process: ProcessFigures::default(),
         }
     }
+
+    fn types(&self, inbox: &Inbox) -> Vec<TypeMetrics> {
+        let tally = inbox.tally();
+        (TYPES.iter().zip(&self.types).enumerate())
+            .map(|(at, ((name, lane, _), of))| TypeMetrics {
+                name,
+                lane: lane.name(),
+                figures: TypeFigures {
+                    // Shutdowns nobody waits for coalesce in the mailbox, which alone knows how many there were.
+                    count: match at == Type::SHUTDOWN.index() {
+                        true => inbox.figures(*lane).processed,
+                        false => of.count,
+                    },
+                    rejected: tally.count(at, Fate::Rejected),
+                    shed: tally.count(at, Fate::Shed),
+                    expired: of.expired + tally.count(at, Fate::Expired),
+                    cancelled: tally.count(at, Fate::Cancelled),
+                    late: of.late,
+                    refused: of.refused,
+                },
+                wait_us: of.waits.summary(),
+                service_ns: of.services.summary(),
+            })
+            .collect()
+    }
+
+    fn lane(&self, lane: Lane, inbox: &Inbox, types: &[TypeMetrics]) -> LaneMetrics {
+        let own = |at: &usize| TYPES[*at].1 == lane;
+        let merged = |histogram: fn(&OfType) -> &Coarse| -> Summary {
+            let mut all = Coarse::new();
+            for at in (0..TYPES.len()).filter(own) {
+                all.merge(histogram(&self.types[at]));
+            }
+            all.summary()
+        };
+        LaneMetrics {
+            lane: lane.name(),
+            figures: inbox.figures(lane),
+            late: (0..TYPES.len())
+                .filter(own)
+                .map(|at| types[at].figures.late)
+                .sum(),
+            wait_us: merged(|of| &of.waits),
+            service_ns: merged(|of| &of.services),
+        }
+    }
+
+    fn jobs(&self, host: &HostFigures) -> Vec<JobMetrics> {
+        (KINDS.into_iter().zip(self.jobs))
+            .map(|(kind, mut figures)| {
+                let out = figures.submitted - figures.completed - figures.failed;
+                let at_work = host.jobs.iter().find(|jobs| jobs.kind == kind);
+                // What a worker has finished and the loop has not yet taken is neither running nor over: it waits.
+                figures.cancelled = at_work.map_or(0, |jobs| jobs.cancelled.min(out));
+                let left = out - figures.cancelled;
+                figures.running = at_work.map_or(left, |jobs| jobs.running.min(left));
+                figures.queued = left - figures.running;
+                JobMetrics { kind, figures }
+            })
+            .collect()
+    }
+
+    /// Memory of all counts and distributions.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let coarse = self.sources.iter().map(Coarse::bytes).sum::<usize>()
+            + (self.types.iter())
+                .map(|of| of.waits.bytes() + of.services.bytes())
+                .sum::<usize>();
+        let micros = 22 * 1024;
+        size_of::<Self>()
+            + size_of::<Tally>()
+            + self.types.len() * size_of::<OfType>()
+            + coarse
+            + micros
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ use std::thread::{self, ThreadId};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::bus::Subscribe;
+use super::figures::{Fate, Tally, Type, is_sample};
 use super::reply::{AskError, Reply, Slots};
 use crate::config::Backpressure;
 use crate::engine::message::Message;
@@ -27,9 +28,6 @@ const CRITICAL_ASKS_MAX: usize = 64;
 
 /// Subscriptions that may wait to be entered; one more is refused.
 const SUBSCRIBES_WAITING_MAX: usize = 64;
-
-/// One message in this many carries the time it was sent: reading the clock costs as much as sending.
-const STAMP_EVERY: u64 = 16;
 
 /// Where a message queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -253,6 +251,8 @@ pub(super) struct Mailbox {
     /// How many subscriptions were ever asked for: a cheap look before each message.
     subscribes_sent: AtomicU64,
     closed: AtomicBool,
+    /// What was not executed, by type: the same as the lanes' own counters, told apart further.
+    tally: Tally,
     pub(super) doorbell: Arc<Doorbell>,
     pub(super) slots: Slots,
     pub(super) options: Options,
@@ -273,6 +273,7 @@ pub(super) fn open(mut options: Options, doorbell: Arc<Doorbell>) -> (Arc<Mailbo
         subscribes: bounded(SUBSCRIBES_WAITING_MAX),
         subscribes_sent: AtomicU64::new(0),
         closed: AtomicBool::new(false),
+        tally: Tally::default(),
         doorbell,
         slots: Slots::new(),
         options,
@@ -307,6 +308,7 @@ impl Mailbox {
         let sequence = channel.sent.0.fetch_add(1, Ordering::Relaxed);
         if self.closed.load(Ordering::SeqCst) {
             channel.cancelled.fetch_add(1, Ordering::Relaxed);
+            self.tally.note(Type::of(&body), Fate::Cancelled, 1);
             let why = AskError::Stopped;
             return Err(Refused { body, reply, why });
         }
@@ -315,16 +317,16 @@ impl Mailbox {
         }
         if !self.take_room(1) && !self.make_room(lane, deadline, policy) {
             // Who waited for room may have been woken by the end instead.
-            let (counter, why) = if self.closed.load(Ordering::SeqCst) {
-                (&channel.cancelled, AskError::Stopped)
+            let (counter, fate, why) = if self.closed.load(Ordering::SeqCst) {
+                (&channel.cancelled, Fate::Cancelled, AskError::Stopped)
             } else {
-                (&channel.rejected, AskError::Full)
+                (&channel.rejected, Fate::Rejected, AskError::Full)
             };
             counter.fetch_add(1, Ordering::Relaxed);
+            self.tally.note(Type::of(&body), fate, 1);
             return Err(Refused { body, reply, why });
         }
-        let sent = (self.options.stamped && sequence.is_multiple_of(STAMP_EVERY))
-            .then(|| self.options.clock.now());
+        let sent = self.stamp(sequence);
         // A fire-and-forget message waits for room only; once queued it has no deadline.
         let deadline = if reply.is_some() {
             deadline
@@ -358,7 +360,7 @@ impl Mailbox {
         for message in messages.drain(..room) {
             let lane = lane_of(&message);
             let channel = &self.lanes[lane as usize];
-            channel.sent.0.fetch_add(1, Ordering::Relaxed);
+            let sequence = channel.sent.0.fetch_add(1, Ordering::Relaxed);
             sent += 1;
             let body = Body::Message(message);
             if lane == Lane::Critical {
@@ -373,7 +375,7 @@ impl Mailbox {
                     body,
                     reply: None,
                     deadline: Instant::FAR,
-                    sent: None,
+                    sent: self.stamp(sequence),
                 },
             );
         }
@@ -399,6 +401,11 @@ impl Mailbox {
     /// Messages waiting in the lanes with a common bound.
     pub(super) fn queued(&self) -> usize {
         self.options.capacity - self.room.0.load(Ordering::Relaxed)
+    }
+
+    /// The time, when the message with this number in its lane is a sample.
+    fn stamp(&self, sequence: u64) -> Option<Instant> {
+        (self.options.stamped && is_sample(sequence)).then(|| self.options.clock.now())
     }
 
     fn send_critical(
@@ -518,12 +525,15 @@ impl Mailbox {
             let Ok(envelope) = channel.take.try_recv() else {
                 continue;
             };
+            let kind = Type::of(&envelope.body);
             match envelope.reply {
                 Some(reply) if !reply.take() => {
                     channel.expired.fetch_add(1, Ordering::Relaxed);
+                    self.tally.note(kind, Fate::Expired, 1);
                 }
                 reply => {
                     channel.shed.fetch_add(1, Ordering::Relaxed);
+                    self.tally.note(kind, Fate::Shed, 1);
                     if let Some(reply) = reply {
                         reply.answer(Err(AskError::Shed));
                     }
@@ -542,11 +552,14 @@ impl Mailbox {
             while let Ok(envelope) = channel.take.try_recv() {
                 count += usize::from(lane != Lane::Critical);
                 let expired = envelope.reply.as_ref().is_some_and(|reply| !reply.take());
-                if expired {
+                let fate = if expired {
                     channel.expired.fetch_add(1, Ordering::Relaxed);
+                    Fate::Expired
                 } else {
                     channel.cancelled.fetch_add(1, Ordering::Relaxed);
-                }
+                    Fate::Cancelled
+                };
+                self.tally.note(Type::of(&envelope.body), fate, 1);
                 // Dropping the envelope answers `Stopped`.
             }
             self.give_room(count);
@@ -555,6 +568,7 @@ impl Mailbox {
         self.lanes[Lane::Critical as usize]
             .cancelled
             .fetch_add(coalesced, Ordering::Relaxed);
+        (self.tally).note(Type::SHUTDOWN, Fate::Cancelled, coalesced);
         while self.subscribes.1.try_recv().is_ok() {}
     }
 }
@@ -652,6 +666,11 @@ impl Inbox {
             expired: self.expired[at] + channel.expired.load(Ordering::Relaxed),
             cancelled: channel.cancelled.load(Ordering::Relaxed),
         }
+    }
+
+    /// What was not executed, by type.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.mailbox.tally
     }
 
     /// Most messages ever found waiting.

@@ -29,7 +29,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::bus::Bus;
-use self::figures::Figures;
+use self::figures::{Figures, Source, Type};
 use self::handle::Handle;
 use self::host::{Finished, Host, Ready, reason_of};
 use self::mailbox::{Body, Doorbell, Envelope, Inbox, Lane, Options};
@@ -249,6 +249,7 @@ impl<H: Host, C: Core> Loop<H, C> {
         let mut found = mem::take(&mut self.found);
         self.wait(&mut found);
         self.now = self.host.now();
+        self.figures.begin_turn(self.now);
         self.followups_left = FOLLOWUPS_MAX;
         self.immediate_left = IMMEDIATE_MAX;
         let inputs = self.figures.turns.inputs;
@@ -261,14 +262,20 @@ impl<H: Host, C: Core> Loop<H, C> {
             self.note(ready);
         }
         self.found = found;
+        self.figures.mark(Source::Sockets, &mut self.host);
         self.take_messages();
         self.take_finished();
+        self.figures.mark(Source::Jobs, &mut self.host);
         self.serve_sockets();
+        self.figures.mark(Source::Sockets, &mut self.host);
         self.fire_timers();
+        self.figures.mark(Source::Timers, &mut self.host);
         self.write_streams();
+        self.figures.mark(Source::Writes, &mut self.host);
         self.rested = self.host.now();
         let idle = self.figures.turns.inputs == inputs;
-        self.figures.note_turn(self.rested.since(self.now), idle);
+        let length = self.rested.since(self.now);
+        self.figures.end_turn(length, idle, self.rested);
     }
 
     /// When the next turn is wanted. A simulation asks this between turns; messages waiting in the lanes count as something to do.
@@ -380,11 +387,7 @@ impl<H: Host, C: Core> Loop<H, C> {
             }
             self.inbox.release(held);
         }
-        if taken > 0 {
-            // Microseconds are coarse for one message, but over many the rounding evens out.
-            let spent = self.host.now().since(self.now);
-            self.figures.note_batch(taken, spent);
-        }
+        self.figures.mark_messages(taken, &mut self.host);
     }
 
     fn deliver(&mut self, lane: Lane, envelope: Envelope) {
@@ -397,6 +400,7 @@ impl<H: Host, C: Core> Loop<H, C> {
             deadline,
             sent,
         } = envelope;
+        let kind = Type::of(&body);
         if let Some(reply) = &reply {
             let dead = if deadline <= self.now {
                 // Whoever marks it first: it is not executed either way.
@@ -407,33 +411,41 @@ impl<H: Host, C: Core> Loop<H, C> {
             };
             if dead {
                 self.inbox.count(lane, false);
+                self.figures.note_expired(kind);
                 return;
             }
         }
         self.inbox.count(lane, true);
-        if let Some(sent) = sent {
-            self.figures.note_wait(lane, self.now.since(sent));
-        }
-        self.figures.note_call(reply.is_some());
+        self.figures.note_message(kind, sent, reply.is_some());
+        let sample = sent.map(|sent| (self.figures).begin_sample(kind, sent, self.host.nanos()));
         match body {
             Body::Message(message) => self.execute(message, reply),
             Body::Metrics => {
                 let metrics = Box::new(self.metrics());
                 if let Some(reply) = reply {
-                    self.answer(reply, Ok(Response::Metrics(metrics)));
+                    self.answer(kind, reply, Ok(Response::Metrics(metrics)));
                 }
             }
+        }
+        if let Some(sample) = sample {
+            let nanos = self.host.nanos();
+            self.figures.end_sample(&sample, nanos, self.inbox.fill().0);
         }
     }
 
     fn execute(&mut self, message: Message, reply: Option<Reply>) {
-        self.figures.note_message(&message);
+        let kind = Type::of_message(&message);
         let reply = reply.map(|reply| self.askers.insert(reply));
+        if let Some(reply) = reply {
+            self.figures.note_asked(kind, reply);
+        }
         self.give(Input::Message { message, reply });
     }
 
-    fn answer(&mut self, reply: Reply, outcome: Result<Response, AskError>) {
-        self.figures.late += u64::from(!reply.answer(outcome));
+    fn answer(&mut self, kind: Type, reply: Reply, outcome: Result<Response, AskError>) {
+        if !reply.answer(outcome) {
+            self.figures.note_late(kind);
+        }
     }
 
     fn metrics(&mut self) -> Metrics {
@@ -444,7 +456,7 @@ impl<H: Host, C: Core> Loop<H, C> {
         self.figures.turns.streams_open = self.streams.open();
         let time = self.host.unix_millis();
         self.figures
-            .metrics(time, &self.inbox, self.core.counters())
+            .metrics(time, &self.inbox, self.core.counters(), self.host.figures())
     }
 
     // ------------------------------------------------------------------------------------------------ finished jobs
@@ -471,10 +483,11 @@ impl<H: Host, C: Core> Loop<H, C> {
                     self.give(Input::Stored(stored));
                 }
                 Finished::Fetched(fetched) => {
-                    self.figures.note_fetched(&fetched.outcome);
+                    (self.figures).note_fetched(fetched.id, &fetched.outcome, self.now);
                     self.give(Input::Fetched(fetched));
                 }
             }
+            self.figures.end_job(self.host.now());
         }
         self.finished_left = true;
     }
@@ -710,17 +723,18 @@ impl<H: Host, C: Core> Loop<H, C> {
                 self.host.store(job);
             }
             Output::Fetch(fetch) => {
-                self.figures.note_fetch(&fetch.task);
+                self.figures.note_fetch(&fetch, self.now);
                 self.host.fetch(fetch);
             }
             Output::Reply { reply, answer } => {
-                self.figures.note_answer(&answer);
+                let kind = self.figures.note_answer(reply, &answer);
                 if let Some(reply) = self.askers.remove(reply) {
-                    self.answer(reply, Ok(Response::Answer(answer)));
+                    self.answer(kind, reply, Ok(Response::Answer(answer)));
                 }
             }
             Output::Event(event) => {
                 let host = &mut self.host;
+                (self.figures).note_event(&event, || host.unix_millis());
                 self.bus.publish(event, || host.unix_millis());
             }
             Output::Stopped(report) => self.stopped = Some(report),

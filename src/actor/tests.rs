@@ -730,7 +730,7 @@ fn callers_get_answers_late_ones_are_counted_and_the_end_strands_nobody() {
     loop {
         let metrics = handle.metrics(patience).unwrap();
         let removes = metrics.types.iter().find(|t| t.name == "session_remove");
-        if removes.unwrap().count == 2 {
+        if removes.unwrap().figures.count == 2 {
             assert_eq!(metrics.messages.error_count, 100);
             assert!(metrics.messages.sync_operations >= 103);
             break;

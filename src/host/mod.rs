@@ -31,6 +31,7 @@ use crate::actor::mailbox::Doorbell;
 use crate::engine::message::{Done, Fetch, Job, Outcome, StoreJob, Work};
 use crate::gateway::Gateway;
 use crate::ids::{SocketId, StreamId};
+use crate::metrics::HostFigures;
 use crate::time::{Clock, Duration, Instant, unix_millis};
 use crate::worker::{Now, Pool, Store, read_now};
 
@@ -176,6 +177,10 @@ impl Host for OsHost {
         self.clock.now()
     }
 
+    fn nanos(&mut self) -> u64 {
+        self.clock.nanos()
+    }
+
     fn unix_millis(&mut self) -> u64 {
         unix_millis()
     }
@@ -300,5 +305,9 @@ impl Host for OsHost {
 
     fn finished(&mut self) -> Option<Finished> {
         self.found.take().or_else(|| self.next_finished())
+    }
+
+    fn figures(&mut self) -> HostFigures {
+        self.pool.stats().figures()
     }
 }

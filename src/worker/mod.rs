@@ -12,6 +12,7 @@
 mod beneath;
 mod check;
 mod commit;
+mod devices;
 pub mod disk;
 pub mod files;
 #[cfg(test)]

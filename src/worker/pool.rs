@@ -22,8 +22,9 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, after, bounded, select};
 
 use crate::engine::message::{Done, Job, Work};
-use crate::time::Duration;
+use crate::time::{Clock, Duration};
 
+use super::devices::Load;
 use super::disk::{self, Scratch};
 use super::handles::{DiskFiles, Handle, HandleKey};
 use super::mail::{Inbox, Outbox, Waker, mail};
@@ -99,6 +100,7 @@ impl Pool {
         waker: Waker,
     ) -> io::Result<Self> {
         let (outbox, inbox) = mail(COMPLETIONS_MAX, waker);
+        let clock = Clock::start();
         let (end, ended) = bounded(runners.len());
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -121,6 +123,7 @@ impl Pool {
                 shared: Arc::clone(&shared),
                 outbox: outbox.clone(),
                 device_of,
+                clock,
                 _end: End {
                     place,
                     sender: end.clone(),
@@ -226,6 +229,8 @@ struct Worker {
     shared: Arc<Shared>,
     outbox: Outbox<Completion>,
     device_of: fn(&Path) -> Device,
+    /// For the time a job takes.
+    clock: Clock,
     _end: End,
 }
 
@@ -235,6 +240,7 @@ impl Worker {
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
         while let Some((work, running)) = self.next() {
             let (id, what) = (work.id, running.describe());
+            let (load, began) = (Load::of(&work), self.clock.now());
             let completion = catch_unwind(AssertUnwindSafe(|| runner(work)));
             let Ok(completion) = completion else {
                 // Its blocks are lost and its file may be half written: nothing that follows could be trusted.
@@ -245,7 +251,9 @@ impl Worker {
             };
             let failed = disk::has_fault(&completion.done.outcome);
             {
+                let took = self.clock.now().since(began);
                 let mut state = self.shared.lock();
+                state.queue.note(&running, load, failed, took);
                 state.queue.finish(running, failed);
                 state.running[self.place] = None;
             }
