@@ -122,6 +122,8 @@ figures! {
         udp_sent_bytes: Counter, "bytes", "Bytes of datagrams sent.";
         streams_open: Gauge, "count", "Streams that are up or being dialled.";
         streams_dialled: Counter, "count", "Dials begun.";
+        streams_connected: Counter, "count", "Dials that came up.";
+        streams_connected_us: Counter, "microseconds", "Time those took; divided by their number, avg_connection_time.";
         streams_accepted: Counter, "count", "Incoming sockets kept.";
         streams_refused: Counter, "count", "Incoming sockets closed at once.";
         streams_lost: Counter, "count", "Streams that failed or were closed by the other side.";
@@ -194,8 +196,6 @@ figures! {
         duplicates: Counter, "count", "Streams closed as second ones to the same peer.";
         dials: Counter, "count", "Addresses dialled.";
         dials_failed: Counter, "count", "Dials that failed (failed_connections).";
-        dials_established: Counter, "count", "Dials that came to a handshake.";
-        dials_established_ms: Counter, "milliseconds", "Time those took, from dial to handshake; divided by their number, avg_connection_time.";
         dials_saved: Counter, "count", "Addresses offered while they were ignored, so not dialled again (hot list hits).";
         bans: Counter, "count", "Links banned for proven bad data.";
         incoming: Counter, "count", "Streams others opened.";
@@ -420,8 +420,8 @@ mod tests {
             "hot list hits",
             "avg_connection_time",
         ] {
-            let found = EngineCounters::DECLARED
-                .iter()
+            let found = (EngineCounters::DECLARED.iter())
+                .chain(LoopFigures::DECLARED)
                 .filter(|figure| figure.help.contains(name));
             assert_eq!(found.count(), 1, "{name}");
         }

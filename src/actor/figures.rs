@@ -13,7 +13,7 @@ use super::host::Host;
 use super::mailbox::{Inbox, Lane};
 use crate::engine::message::{Answer, Fetch, FetchOutcome, Job, Outcome, StoreOutcome};
 use crate::events::Event;
-use crate::ids::{JobId, ReplyId};
+use crate::ids::{JobId, ReplyId, StreamId};
 use crate::metrics::{
     Coarse, EngineCounters, HostFigures, JobFigures, JobMetrics, LaneMetrics, LoopFigures,
     MessageFigures, Metrics, Micros, ProcessFigures, SourceMetrics, Summary, TypeFigures,
@@ -95,6 +95,8 @@ pub(super) struct Figures {
     jobs: [JobFigures; KINDS.len()],
     trackers: Trackers,
     logs: Logs,
+    /// When each stream was dialled, by its slot; the engine bounds the slots.
+    dialled: Vec<Instant>,
     /// The type behind each reply that is waited for, by the slot of its [`ReplyId`].
     repliers: Vec<Type>,
     /// The reply of the message that is executed now, and what became of it.
@@ -125,6 +127,7 @@ impl Default for Figures {
             jobs: Default::default(),
             trackers: Trackers::default(),
             logs: Logs::default(),
+            dialled: Vec::new(),
             repliers: Vec::new(),
             current: None,
             verdict: Verdict::default(),
@@ -275,6 +278,22 @@ impl Figures {
     pub(super) fn note_late(&mut self, kind: Type) {
         self.types[kind.index()].late += 1;
         self.logs.failed(kind.name(), &format_args!("late"));
+    }
+
+    // -------------------------------------------------------------------------------------------------- streams
+
+    pub(super) fn note_dial(&mut self, stream: StreamId, now: Instant) {
+        self.turns.streams_dialled += 1;
+        if self.dialled.len() <= stream.slot() {
+            self.dialled.resize(stream.slot() + 1, now);
+        }
+        self.dialled[stream.slot()] = now;
+    }
+
+    pub(super) fn note_connected(&mut self, stream: StreamId, now: Instant) {
+        let took = now.since(self.dialled[stream.slot()]);
+        self.turns.streams_connected += 1;
+        self.turns.streams_connected_us += micros(took);
     }
 
     // ------------------------------------------------------------------------------------------------------ jobs

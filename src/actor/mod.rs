@@ -336,6 +336,7 @@ impl<H: Host, C: Core> Loop<H, C> {
         match ready {
             Ready::Connected(stream) => {
                 if self.streams.connected(stream) {
+                    self.figures.note_connected(stream, self.now);
                     self.give(Input::Connected { stream });
                     self.readable(stream);
                 }
@@ -685,7 +686,7 @@ impl<H: Host, C: Core> Loop<H, C> {
                 }
             }
             Output::Dial { stream, to } => {
-                self.figures.turns.streams_dialled += 1;
+                self.figures.note_dial(stream, self.now);
                 match self.host.dial(stream, to) {
                     Ok(()) => self.streams.insert(stream, false),
                     Err(error) => self

@@ -14,6 +14,7 @@ use super::session::Session;
 use super::session::trackers::{Facts, Report, Step};
 use super::shared::{FetchFor, TimerKey};
 use super::table::Source;
+use super::table::link::LinkState;
 
 /// Peers asked of a tracker at a time.
 const WANT: u32 = 100;
@@ -219,6 +220,8 @@ impl Engine {
                 for peer in peers {
                     // A tracker far away has no business naming hosts in our own network.
                     if tracker_is_local || address::is_global(peer.ip()) {
+                        self.shared.counters.dials_saved +=
+                            u64::from(self.is_left_alone(peer, swarm));
                         let _ = self.table.link_create(
                             peer,
                             swarm,
@@ -261,6 +264,18 @@ impl Engine {
                 }));
             }
         }
+    }
+
+    /// Whether an address is ignored now, for `swarm` or altogether.
+    fn is_left_alone(&self, address: SocketAddr, swarm: SwarmId) -> bool {
+        let now = self.shared.now;
+        let address = address::canonical(address);
+        let link = self.table.link_at(address);
+        let link = link.and_then(|link| self.table.links.get(link));
+        let swarm = self.table.swarms.get(swarm);
+        self.table.is_banned(address)
+            || link.is_some_and(|link| matches!(link.state, LinkState::Ignored { .. }))
+            || swarm.is_some_and(|swarm| swarm.ignored_until(&address, now).is_some())
     }
 
     /// Resolves the name of a peer that a person gave.

@@ -256,7 +256,7 @@ mod tests {
             turn_us: summary,
             engine: EngineCounters {
                 payload_received_bytes: 5 << 40,
-                dials_established_ms: u64::MAX,
+                received_not_interested: u64::MAX,
                 ..EngineCounters::default()
             },
             ..Metrics::default()

@@ -348,6 +348,9 @@ fn sums_agree_and_nothing_goes_back_under_any_load() {
                 for caller in callers {
                     caller.join().unwrap();
                 }
+                // At the latest the third is refused.
+                let long = Duration::from_millis(20);
+                while !matches!(handle.ask(message(6), long), Ok(Answer::Refused(_))) {}
                 stop.store(true, Ordering::SeqCst);
             });
             let mut turn = 0;
