@@ -30,6 +30,7 @@ use crate::ids::{InfoHash, PeerId, ReplyId, SessionId, SocketId, StreamId};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
+mod counts;
 mod life;
 mod strangers;
 
