@@ -17,6 +17,9 @@ const COLUMN_WIDTH: usize = 11;
 const NANOS: u64 = 1;
 const MICROS: u64 = 1000;
 
+/// A name, and distributions with their units.
+type Spans<'a> = (&'a str, Vec<(Summary, u64)>);
+
 impl Metrics {
     /// A table for people, at most 100 columns wide.
     #[must_use]
@@ -37,7 +40,18 @@ impl Metrics {
             .iter()
             .map(|row| (row.name, row.figures.values()));
         table.rows("type", &names(TypeFigures::DECLARED), types);
-        table.times(&self.times());
+        table.times("turn", &["p50"], &self.turns());
+        let sampled = |wait, service| vec![(wait, MICROS), (service, NANOS)];
+        let lanes = self.lanes.iter();
+        let lanes: Vec<_> = lanes
+            .map(|lane| (lane.lane, sampled(lane.wait_us, lane.service_ns)))
+            .collect();
+        table.times("lane", &["wait p50", "work p50"], &lanes);
+        let types = self.types.iter();
+        let types: Vec<_> = types
+            .map(|row| (row.name, sampled(row.wait_us, row.service_ns)))
+            .collect();
+        table.times("type", &["wait p50", "work p50"], &types);
         let jobs = self.jobs.iter().map(|row| (row.kind, row.figures.values()));
         table.rows("job", &names(JobFigures::DECLARED), jobs);
         let trackers = self.trackers.iter();
@@ -52,25 +66,13 @@ impl Metrics {
         table.text
     }
 
-    /// Every distribution: its name, its unit in nanoseconds, its summary.
-    fn times(&self) -> Vec<(String, u64, Summary)> {
-        let mut times = vec![("turn".to_owned(), MICROS, self.turn_us)];
-        for part in &self.sources {
-            times.push((format!("turn: {}", part.source), MICROS, part.us));
-        }
-        for lane in &self.lanes {
-            times.push((format!("wait: {}", lane.lane), MICROS, lane.wait_us));
-        }
-        for lane in &self.lanes {
-            times.push((format!("service: {}", lane.lane), NANOS, lane.service_ns));
-        }
-        for row in &self.types {
-            times.push((format!("wait: {}", row.name), MICROS, row.wait_us));
-        }
-        for row in &self.types {
-            times.push((format!("service: {}", row.name), NANOS, row.service_ns));
-        }
-        times
+    /// The turn and its parts.
+    fn turns(&self) -> Vec<Spans<'_>> {
+        let parts = self.sources.iter();
+        [("all", vec![(self.turn_us, MICROS)])]
+            .into_iter()
+            .chain(parts.map(|part| (part.source, vec![(part.us, MICROS)])))
+            .collect()
     }
 }
 
@@ -142,18 +144,31 @@ impl Table {
         }
     }
 
-    /// Distributions, one a line.
-    fn times(&mut self, times: &[(String, u64, Summary)]) {
-        let _ = write!(self.text, "{:<width$}", "time", width = NAME_WIDTH + 6);
-        for column in ["samples", "p50", "p99", "p999", "max"] {
-            let _ = write!(self.text, "{column:>12}");
+    /// Distributions, a line for each row that has samples; `heads` name the first column of each.
+    fn times(&mut self, title: &str, heads: &[&str], rows: &[Spans<'_>]) {
+        const NAME: usize = 18;
+        const SPAN: usize = 9;
+        let mut rows = (rows.iter())
+            .filter(|(_, spans)| spans.iter().any(|(of, _)| of.count > 0))
+            .peekable();
+        if rows.peek().is_none() {
+            return;
+        }
+        let _ = write!(self.text, "{title:<NAME$}{:>10}", "samples");
+        for head in heads {
+            for column in [head, "p99", "p999", "max"] {
+                let _ = write!(self.text, "{column:>SPAN$}");
+            }
         }
         self.text.push('\n');
-        for (name, unit, summary) in times.iter().filter(|(_, _, summary)| summary.count > 0) {
-            let _ = write!(self.text, "  {name:<width$}", width = NAME_WIDTH + 4);
-            let _ = write!(self.text, "{:>12}", summary.count);
-            for value in [summary.p50, summary.p99, summary.p999, summary.max] {
-                let _ = write!(self.text, "{:>12}", span(value.saturating_mul(*unit)));
+        for (name, spans) in rows {
+            let count = spans.iter().map(|(of, _)| of.count).max().unwrap_or(0);
+            let _ = write!(self.text, "  {name:<width$}{count:>10}", width = NAME - 2);
+            for (of, unit) in spans {
+                for value in [of.p50, of.p99, of.p999, of.max] {
+                    let value = span(value.saturating_mul(*unit));
+                    let _ = write!(self.text, "{value:>SPAN$}");
+                }
             }
             self.text.push('\n');
         }
@@ -195,7 +210,7 @@ mod tests {
     /// Every figure is large and none is 0.
     fn full() -> Metrics {
         let summary = Summary {
-            count: 123_456_789_012,
+            count: 1_234_567_890,
             sum: 9,
             p50: 1,
             p99: 1000,
@@ -276,8 +291,7 @@ mod tests {
             "\nlane ",
             "\n  critical ",
             "\n  peer_add_named ",
-            "\n  service: peer_add_named ",
-            "60.0 s",
+            "\n  peer_add_named  1234567890   1.0 us   1.0 ms   59.9 s   60.0 s     1 ns",
             "\n  a-very-long-name.of ",
         ] {
             assert!(table.contains(part), "{part:?} is missing:\n{table}");
