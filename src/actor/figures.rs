@@ -30,14 +30,15 @@ pub(super) use self::tally::{Fate, Tally};
 
 /// Samples are this rare: two readings of the clock cost as much as a small message.
 const SAMPLE_EVERY: u64 = 1 << SAMPLE_BITS;
-const SAMPLE_BITS: u32 = 5;
+const SAMPLE_BITS: u32 = 6;
 
-const _: () = assert!(SAMPLE_EVERY == 32, "the documentation says so");
+const _: () = assert!(SAMPLE_EVERY == 64, "the documentation says so");
 
 /// Whether the message with this number in its lane carries the time it was sent.
 ///
-/// The fraction of the number times the golden ratio is spread evenly, whatever the step of the numbers; with each 32nd
+/// The fraction of the number times the golden ratio is spread evenly, whatever the step of the numbers; with each 64th
 /// number, a caller that sends batches of 32 would be seen by its first message alone.
+#[inline]
 pub(super) fn is_sample(sequence: u64) -> bool {
     let sampled = sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SAMPLE_BITS) == 0;
     sampled || logs::traced()
@@ -60,10 +61,9 @@ pub(super) enum Source {
 
 const SOURCES: [&str; 5] = ["messages", "jobs", "sockets", "timers", "writes"];
 
-/// What is counted of one type. Senders count the rest, in [`Tally`].
+/// What is known of one type beside its count. Senders count the rest, in [`Tally`].
 #[derive(Debug, Default)]
 struct OfType {
-    count: u64,
     expired: u64,
     late: u64,
     refused: u64,
@@ -85,7 +85,8 @@ pub(super) struct Figures {
     pub(super) turns: LoopFigures,
     lengths: Micros,
     sources: [Coarse; SOURCES.len()],
-    /// One each of [`TYPES`].
+    /// Messages executed, by type: beside the counters of the loop, for they are all that most messages touch.
+    counts: [u64; TYPES.len()],
     types: Vec<OfType>,
     waited_micros: u64,
     waited: u64,
@@ -118,6 +119,7 @@ impl Default for Figures {
             turns: LoopFigures::default(),
             lengths: Micros::new(),
             sources: std::array::from_fn(|_| Coarse::new()),
+            counts: [0; TYPES.len()],
             types: TYPES.iter().map(|_| OfType::default()).collect(),
             waited_micros: 0,
             waited: 0,
@@ -205,17 +207,10 @@ impl Figures {
     // -------------------------------------------------------------------------------------------------- messages
 
     /// A message is executed.
-    pub(super) fn note_message(&mut self, kind: Type, sent: Option<Instant>, asked: bool) {
-        self.types[kind.index()].count += 1;
+    #[inline]
+    pub(super) fn note_message(&mut self, kind: Type, asked: bool) {
+        self.counts[kind.index()] += 1;
         self.asked += u64::from(asked);
-        self.current = None;
-        self.verdict = if asked {
-            Verdict::Pending
-        } else {
-            Verdict::Told
-        };
-        self.logs
-            .taken(kind.name(), kind.lane().name(), sent, asked);
     }
 
     /// A message was found dead when it was taken.
@@ -225,7 +220,21 @@ impl Figures {
     }
 
     /// Begins to time a message that carries when it was sent.
-    pub(super) fn begin_sample(&mut self, kind: Type, sent: Instant, nanos: u64) -> Sample {
+    pub(super) fn begin_sample(
+        &mut self,
+        kind: Type,
+        sent: Instant,
+        asked: bool,
+        nanos: u64,
+    ) -> Sample {
+        self.logs
+            .taken(kind.name(), kind.lane().name(), sent, asked);
+        self.current = None;
+        self.verdict = if asked {
+            Verdict::Pending
+        } else {
+            Verdict::Told
+        };
         let wait_us = micros(Instant::from_micros(nanos / 1000).since(sent));
         self.types[kind.index()].waits.record(wait_us);
         self.waited += 1;
@@ -373,9 +382,9 @@ impl Figures {
             .collect();
         let sum = |figure: fn(&LaneMetrics) -> u64| lanes.iter().map(figure).sum::<u64>();
         let about = |about| {
-            (TYPES.iter().zip(&self.types))
+            (TYPES.iter().zip(&self.counts))
                 .filter(|((_, _, of), _)| *of == about)
-                .map(|(_, figures)| figures.count)
+                .map(|(_, count)| count)
                 .sum()
         };
         let (queued, capacity) = inbox.fill();
@@ -432,7 +441,7 @@ impl Figures {
                     // Shutdowns nobody waits for coalesce in the mailbox, which alone knows how many there were.
                     count: match at == Type::SHUTDOWN.index() {
                         true => inbox.figures(*lane).processed,
-                        false => of.count,
+                        false => self.counts[at],
                     },
                     rejected: tally.count(at, Fate::Rejected),
                     shed: tally.count(at, Fate::Shed),

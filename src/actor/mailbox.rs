@@ -405,7 +405,13 @@ impl Mailbox {
 
     /// The time, when the message with this number in its lane is a sample.
     fn stamp(&self, sequence: u64) -> Option<Instant> {
-        (self.options.stamped && is_sample(sequence)).then(|| self.options.clock.now())
+        (self.options.stamped && is_sample(sequence)).then(|| self.time())
+    }
+
+    /// Apart, so that the messages without a time do not carry the reading of the clock along.
+    #[cold]
+    fn time(&self) -> Instant {
+        self.options.clock.now()
     }
 
     fn send_critical(

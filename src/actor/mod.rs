@@ -29,7 +29,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::bus::Bus;
-use self::figures::{Figures, Source, Type};
+use self::figures::{Figures, Sample, Source, Type};
 use self::handle::Handle;
 use self::host::{Finished, Host, Ready, reason_of};
 use self::mailbox::{Body, Doorbell, Envelope, Inbox, Lane, Options};
@@ -417,8 +417,9 @@ impl<H: Host, C: Core> Loop<H, C> {
             }
         }
         self.inbox.count(lane, true);
-        self.figures.note_message(kind, sent, reply.is_some());
-        let sample = sent.map(|sent| (self.figures).begin_sample(kind, sent, self.host.nanos()));
+        self.figures.note_message(kind, reply.is_some());
+        // All that follows stays in this function: moving a message once more costs as much as all of its counters.
+        let sample = sent.map(|sent| self.begin_sample(kind, sent, reply.is_some()));
         match body {
             Body::Message(message) => self.execute(message, reply),
             Body::Metrics => {
@@ -429,9 +430,21 @@ impl<H: Host, C: Core> Loop<H, C> {
             }
         }
         if let Some(sample) = sample {
-            let nanos = self.host.nanos();
-            self.figures.end_sample(&sample, nanos, self.inbox.fill().0);
+            self.end_sample(&sample);
         }
+    }
+
+    #[cold]
+    fn begin_sample(&mut self, kind: Type, sent: Instant, asked: bool) -> Sample {
+        let nanos = self.host.nanos();
+        self.figures.begin_sample(kind, sent, asked, nanos)
+    }
+
+    #[cold]
+    fn end_sample(&mut self, sample: &Sample) {
+        let nanos = self.host.nanos();
+        let (queue, _) = self.inbox.fill();
+        self.figures.end_sample(sample, nanos, queue);
     }
 
     fn execute(&mut self, message: Message, reply: Option<Reply>) {

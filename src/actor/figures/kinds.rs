@@ -25,6 +25,7 @@ impl Type {
     pub(in super::super) const METRICS: Self = Self(28);
 
     /// Of what is in an envelope.
+    #[inline]
     pub(in super::super) const fn of(body: &Body) -> Self {
         match body {
             Body::Message(message) => Self::of_message(message),
@@ -33,6 +34,7 @@ impl Type {
     }
 
     /// Of a message to the engine.
+    #[inline]
     pub(in super::super) const fn of_message(message: &Message) -> Self {
         Self(match message {
             Message::SessionAdd(_) => 0,

@@ -27,6 +27,7 @@ pub(super) const SLOW: Duration = Duration::from_millis(50);
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Whether every message is to carry its time. One load for most: the level of the whole log is below.
+#[inline]
 pub(in super::super) fn traced() -> bool {
     log::log_enabled!(target: TRACE, Level::Trace)
 }
@@ -82,17 +83,13 @@ impl Logs {
     }
 
     /// A message was taken.
-    pub(super) fn taken(&self, op: &str, lane: &str, created: Option<Instant>, asked: bool) {
-        if !self.trace {
-            return;
-        }
-        match created {
-            Some(created) => log::trace!(
+    pub(super) fn taken(&self, op: &str, lane: &str, created: Instant, asked: bool) {
+        if self.trace {
+            let created_us = created.as_micros();
+            log::trace!(
                 target: TRACE,
-                "op={op} lane={lane} created_us={} asked={asked}",
-                created.as_micros()
-            ),
-            None => log::trace!(target: TRACE, "op={op} lane={lane} created_us=- asked={asked}"),
+                "op={op} lane={lane} created_us={created_us} asked={asked}"
+            );
         }
     }
 
