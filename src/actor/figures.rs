@@ -492,19 +492,18 @@ impl Figures {
             .collect()
     }
 
-    /// Memory of all counts and distributions.
+    /// Memory of all counts and distributions; rows of trackers come on top.
     #[cfg(test)]
-    pub(super) fn bytes(&self) -> usize {
-        let coarse = self.sources.iter().map(Coarse::bytes).sum::<usize>()
-            + (self.types.iter())
-                .map(|of| of.waits.bytes() + of.services.bytes())
-                .sum::<usize>();
-        let micros = 22 * 1024;
+    fn bytes(&self) -> usize {
+        let of_types = self
+            .types
+            .iter()
+            .map(|of| size_of::<OfType>() + of.waits.heap_bytes() + of.services.heap_bytes());
         size_of::<Self>()
             + size_of::<Tally>()
-            + self.types.len() * size_of::<OfType>()
-            + coarse
-            + micros
+            + of_types.sum::<usize>()
+            + self.sources.iter().map(Coarse::heap_bytes).sum::<usize>()
+            + self.lengths.heap_bytes()
     }
 }
 
