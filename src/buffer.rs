@@ -13,14 +13,17 @@ use std::ops::{Deref, DerefMut};
 pub const BLOCK_BYTES: usize = 16 * 1024;
 
 /// One buffer of [`BLOCK_BYTES`].
-pub struct Block(Box<[u8; BLOCK_BYTES]>);
+pub struct Block(Box<Bytes>);
+
+/// On a cache line, so that the kernel copies at full speed; `aligned` says why. A page would cost a quarter more memory.
+#[repr(align(64))]
+struct Bytes([u8; BLOCK_BYTES]);
 
 impl Block {
     /// A zeroed block outside any pool; the pool is where blocks normally come from.
     #[must_use]
     pub fn new() -> Self {
-        let bytes: Box<[u8]> = vec![0; BLOCK_BYTES].into_boxed_slice();
-        Self(bytes.try_into().expect("the length is BLOCK_BYTES"))
+        Self(Box::new(Bytes([0; BLOCK_BYTES])))
     }
 }
 
@@ -34,13 +37,13 @@ impl Deref for Block {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &*self.0
+        &self.0.0
     }
 }
 
 impl DerefMut for Block {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut *self.0
+        &mut self.0.0
     }
 }
 
@@ -162,11 +165,6 @@ impl Pool {
     #[must_use]
     pub fn taken(&self) -> usize {
         self.receive.taken + self.send.taken
-    }
-
-    /// Gives the memory of unused blocks back to the allocator, but for `keep` of them.
-    pub fn trim(&mut self, keep: usize) {
-        self.free.truncate(keep);
     }
 
     fn account(&mut self, share: Share) -> &mut Account {

@@ -94,6 +94,12 @@ macro_rules! slot_id {
                 self.slot as usize
             }
 
+            /// The same, as it is stored: tables of many name their neighbours by slot alone.
+            #[must_use]
+            pub const fn slot32(self) -> u32 {
+                self.slot
+            }
+
             /// Which tenant of the slot.
             #[must_use]
             pub const fn generation(self) -> u32 {

@@ -47,6 +47,7 @@
 //! attributes).
 
 pub mod actor;
+pub mod aligned;
 pub mod buffer;
 pub mod cli;
 pub mod codec;

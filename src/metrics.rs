@@ -92,7 +92,8 @@ figures! {
 }
 
 figures! {
-    /// One type of message; all of a type queue in one lane. In each lane, the sums over its types are the lane's own counts.
+    /// One type of message. Operations of batches count by their own types, but a batch queues in the lane of its least urgent
+    /// message: the sums over all types are those over all lanes, and without such batches those of each lane too.
     TypeFigures {
         count: Counter, "count", "Messages executed.";
         rejected: Counter, "count", "Messages given back because the queue was full.";
@@ -110,6 +111,7 @@ figures! {
         turns: Counter, "count", "Turns of the loop.";
         turns_idle: Counter, "count", "Turns that found nothing to do.";
         turns_slow: Counter, "count", "Turns of more than 50 ms.";
+        turns_high_left: Counter, "count", "Turns whose budget left high-lane messages for the next; all others took every one that had arrived.";
         inputs: Counter, "count", "Inputs handed to the engine.";
         outputs: Counter, "count", "Outputs taken from the engine.";
         reads: Counter, "count", "Reads of streams.";
@@ -140,7 +142,7 @@ figures! {
         submitted: Counter, "count", "Jobs given out.";
         completed: Counter, "count", "Jobs that went well.";
         failed: Counter, "count", "Jobs that met a fault.";
-        cancelled: Counter, "count", "Jobs dropped before a worker took them.";
+        cancelled: Counter, "count", "Jobs dropped before they were done, because nobody wanted them any more.";
         queued: Gauge, "count", "Jobs that no worker has begun, or whose end the loop has not yet seen.";
         running: Gauge, "count", "Jobs at a worker, the store or the gateway now.";
     }
@@ -337,8 +339,6 @@ pub struct JobsAtWork {
     pub kind: &'static str,
     /// Begun and not yet done.
     pub running: u64,
-    /// Dropped and never begun.
-    pub cancelled: u64,
 }
 
 /// What the world outside the loop counts by itself.

@@ -643,6 +643,46 @@ fn a_changed_and_a_deleted_file_are_fetched_again() {
         .expect_exit(0);
 }
 
+/// Noticed without a restart: what is wrong in it reaches nobody, the rest is seeded on.
+#[test]
+fn a_file_changed_while_it_is_seeded_is_not_served() {
+    let scratch = Scratch::new();
+    let torrent = Torrent::make(&scratch, &SINGLE);
+    let linnet = Linnet::new(&scratch, "home");
+    let seed = linnet.seed(&torrent.file, &torrent.dir, &[]);
+    let options = Options {
+        peers: &[linnet.listen],
+        ..Options::default()
+    };
+    seed.wait("that it seeds", |line| {
+        line.contains("complete").then_some(())
+    });
+    // Its files are open, and have been read from.
+    Libtorrent::get(&torrent.file, &scratch.dir("first"), &options).done();
+
+    let path = torrent.dir.join("single.bin");
+    let mut file = OpenOptions::new().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(700_000)).unwrap();
+    file.write_all(b"not what was there").unwrap();
+    let mut second = Libtorrent::get(&torrent.file, &scratch.dir("second"), &options);
+    seed.wait("the change", |line| {
+        line.contains("single.bin was changed by another program")
+            .then_some(())
+    });
+    seed.wait("what is left", |line| {
+        line.contains("seeding without 1 of 77 pieces")
+            .then_some(())
+    });
+    let all_but_one = (torrent.total - torrent.piece_length) as f64 / torrent.total as f64;
+    let stats = eventually("all but one piece", || {
+        let stats = second.stats();
+        let progress = stats["progress"].as_f64().expect("a share");
+        (progress >= all_but_one - 1e-5).then_some(stats)
+    });
+    assert_eq!(stats["failed"], 0, "no wrong byte was sent");
+    assert!(stats["progress"].as_f64().expect("a share") < 1.0);
+}
+
 // Bad peers
 
 /// Addresses that were given up, by event.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// which all may name each other. `lib.rs` is free.
 const LAYERS: &[&[&str]] = &[
     &[
-        "ids", "time", "rng", "metrics", "events", "config", "buffer",
+        "ids", "time", "rng", "metrics", "events", "config", "aligned", "buffer",
     ],
     &["hash"],
     &["codec"],
@@ -66,6 +66,7 @@ const IMPURE: &[&str] = &[
 
 /// Third-party crates and the places that may name them, as beginnings of paths below `src/`.
 const HOMES: &[(&str, &[&str])] = &[
+    ("atomic_waker", &["actor/atomic"]),
     ("bendy", &["codec/bencode"]),
     ("clap", &["cli/", "main.rs"]),
     ("clap_complete", &["cli/"]),
@@ -77,6 +78,7 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("env_logger", &["cli/", "main.rs"]),
+    ("hashbrown", &["engine/table/index"]),
     ("hdrhistogram", &["metrics", "actor/", "stress/"]),
     ("hickory_resolver", &["gateway/"]),
     ("indicatif", &["cli/"]),

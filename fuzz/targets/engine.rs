@@ -15,7 +15,7 @@ use linnet::config::Config;
 use linnet::engine::Engine;
 use linnet::engine::message::{
     Checked, Committed, Done, FileStamp, Frame, Input, Job, LostReason, Message, Outcome, Output,
-    SessionAdd, StoreOutcome, StoreTask, Stored, Verdict,
+    Prepared, SessionAdd, StoreOutcome, StoreTask, Stored, Verdict,
 };
 use linnet::engine::settings::Settings;
 use linnet::ids::{InfoHash, PeerId, SocketId, StreamId};
@@ -247,10 +247,13 @@ impl World {
             }
         };
         match job {
-            Job::Prepare { .. } => Outcome::Prepared(Ok(vec![self.whole.then_some(FileStamp {
-                length: TOTAL,
-                modified_nanos: 1,
-            })])),
+            Job::Prepare { .. } => Outcome::Prepared(Ok(Prepared {
+                stamps: vec![self.whole.then_some(FileStamp {
+                    length: TOTAL,
+                    modified_nanos: 1,
+                })],
+                space: None,
+            })),
             Job::Check { pieces, .. } => Outcome::Checked(
                 pieces
                     .into_iter()

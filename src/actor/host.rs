@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use crate::engine::message::{Done, Fetch, Fetched, LostReason, StoreJob, Stored, Work};
-use crate::ids::{SocketId, StreamId};
+use crate::ids::{SessionId, SocketId, StreamId};
 use crate::metrics::HostFigures;
 use crate::time::{Duration, Instant};
 
@@ -30,8 +31,16 @@ pub trait Host {
     fn next_incoming(&mut self) -> Option<(SocketId, SocketAddr)>;
     /// Keeps a socket that was offered.
     fn accept(&mut self, socket: SocketId, stream: StreamId);
-    /// Closes a socket that was offered.
+    /// Closes a socket that was offered, unless it was accepted.
     fn refuse(&mut self, socket: SocketId);
+    /// Takes a connected stream socket from a caller; from now on it is a socket that was offered. Closed when it is refused.
+    ///
+    /// # Errors
+    /// `Unsupported` from a host without sockets; else what is wrong with this one.
+    fn adopt(&mut self, socket: OwnedFd) -> io::Result<SocketId> {
+        drop(socket);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Begins to open a stream; becomes [`Ready::Connected`] or [`Ready::Failed`].
     ///
@@ -68,6 +77,9 @@ pub trait Host {
 
     /// Takes a job. A read whose bytes are at hand comes back at once; everything else by [`Host::finished`].
     fn work(&mut self, work: Work) -> Option<Done>;
+    /// Drops the session's jobs that nobody has begun and that can be cancelled: each becomes [`Finished::Done`] with
+    /// `Outcome::Cancelled`. A host that does every job soon need not.
+    fn cancel(&mut self, _session: SessionId) {}
     /// Takes a job for the store.
     fn store(&mut self, job: StoreJob);
     /// Takes a job for the gateway.

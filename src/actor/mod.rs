@@ -13,14 +13,21 @@
 //! - The loop decides nothing about BitTorrent: it moves bytes and plain data between its [`Host`] and its [`Core`].
 //! - Nothing is allocated for a frame, a read or a write.
 
+mod atomic;
 pub mod bus;
+pub mod completion;
+mod doorbell;
 mod figures;
+pub mod future;
 pub mod handle;
 pub mod host;
 pub mod mailbox;
+mod messages;
+mod outputs;
 mod ready;
 pub mod reply;
 mod streams;
+mod sync;
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,25 +36,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::bus::Bus;
-use self::figures::{Figures, Sample, Source, Type};
+use self::figures::{Figures, Source};
 use self::handle::Handle;
 use self::host::{Finished, Host, Ready, reason_of};
-use self::mailbox::{Body, Doorbell, Envelope, Inbox, Lane, Options};
+use self::mailbox::{Doorbell, Inbox, Options};
+use self::messages::Askers;
+use self::outputs::Followup;
 use self::ready::ReadyQueue;
-use self::reply::{AskError, Reply, Response};
 use self::streams::{Streams, Written};
+use crate::aligned::Aligned;
 use crate::buffer::Block;
 use crate::engine::Engine;
-use crate::engine::message::{Done, Input, Job, LostReason, Message, Output, ShutdownReport, Work};
-use crate::ids::{ReplyId, StreamId};
-use crate::metrics::{EngineCounters, Metrics};
+use crate::engine::message::{Input, LostReason, Output, ShutdownReport, Work};
+use crate::ids::StreamId;
+use crate::metrics::EngineCounters;
 use crate::time::{Duration, Instant};
-
-/// Messages of the high, normal and low lane that one turn takes: 8 to 4 to 1, so that none starves. Critical ones are all taken.
-const MESSAGES: [(Lane, usize); 3] = [(Lane::High, 512), (Lane::Normal, 256), (Lane::Low, 64)];
-
-/// Room is given back to waiting senders after so many messages, not only at the end of a lane's budget.
-const RELEASE_EVERY: usize = 32;
 
 /// Finished jobs that one turn takes.
 const FINISHED_MAX: usize = 256;
@@ -114,56 +117,6 @@ pub enum Wanted {
     Later,
 }
 
-/// An input that an output has made.
-#[derive(Debug)]
-enum Followup {
-    Done(Done),
-    Lost(StreamId, LostReason),
-    /// Bytes that were written, and blocks that come back.
-    Unsent(StreamId, usize, Vec<Block>),
-}
-
-/// Where an answer goes.
-#[derive(Debug)]
-struct Asker {
-    generation: u32,
-    reply: Option<Reply>,
-}
-
-/// Who waits for an answer. Bounded by the callers: one entry each, until the engine has answered.
-#[derive(Debug, Default)]
-struct Askers {
-    slots: Vec<Asker>,
-    free: Vec<u32>,
-}
-
-impl Askers {
-    fn insert(&mut self, reply: Reply) -> ReplyId {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Asker {
-                generation: 0,
-                reply: None,
-            });
-            u32::try_from(self.slots.len() - 1).expect("fewer callers than 2^32")
-        });
-        let asker = &mut self.slots[slot as usize];
-        asker.generation = asker.generation.wrapping_add(1);
-        asker.reply = Some(reply);
-        ReplyId(u64::from(asker.generation) << 32 | u64::from(slot))
-    }
-
-    fn remove(&mut self, id: ReplyId) -> Option<Reply> {
-        let slot = u32::try_from(id.0 & u64::from(u32::MAX)).ok()?;
-        let asker = self.slots.get_mut(slot as usize)?;
-        if u64::from(asker.generation) != id.0 >> 32 {
-            return None;
-        }
-        let reply = asker.reply.take()?;
-        self.free.push(slot);
-        Some(reply)
-    }
-}
-
 /// The one thread's loop, over any host and any core.
 #[derive(Debug)]
 pub struct Loop<H, C> {
@@ -171,6 +124,8 @@ pub struct Loop<H, C> {
     core: C,
     inbox: Inbox,
     askers: Askers,
+    /// What is left of each lane's budget; below zero after a long batch.
+    budgets: [i64; 3],
     bus: Bus,
     ready: ReadyQueue,
     streams: Streams,
@@ -190,7 +145,7 @@ pub struct Loop<H, C> {
     figures: Figures,
     // Kept from turn to turn so that nothing is allocated.
     found: Vec<Ready>,
-    scratch: Box<[u8]>,
+    scratch: Aligned,
     blocks: Vec<Block>,
     dirty: Vec<StreamId>,
 }
@@ -211,6 +166,7 @@ impl<H: Host, C: Core> Loop<H, C> {
             core,
             inbox,
             askers: Askers::default(),
+            budgets: [0; 3],
             bus: Bus::default(),
             ready: ReadyQueue::default(),
             streams: Streams::default(),
@@ -225,7 +181,7 @@ impl<H: Host, C: Core> Loop<H, C> {
             stopped: None,
             figures: Figures::default(),
             found: Vec::new(),
-            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            scratch: Aligned::new(SCRATCH_BYTES),
             blocks: Vec::new(),
             dirty: Vec::new(),
         };
@@ -321,7 +277,7 @@ impl<H: Host, C: Core> Loop<H, C> {
     }
 
     fn wait(&mut self, found: &mut Vec<Ready>) {
-        let timeout = if self.is_busy() || !self.inbox.may_sleep() {
+        let timeout = if self.is_busy() || self.inbox.lingers() || !self.inbox.may_sleep() {
             Some(Duration::ZERO)
         } else {
             self.core
@@ -357,120 +313,6 @@ impl<H: Host, C: Core> Loop<H, C> {
         if let Some(reading) = self.streams.reading(stream) {
             self.ready.readable(stream, reading);
         }
-    }
-
-    // ----------------------------------------------------------------------------------------------------- messages
-
-    fn take_messages(&mut self) {
-        self.inbox.note_peak();
-        while let Some(subscribe) = self.inbox.next_subscribe() {
-            self.bus.add(subscribe);
-        }
-        if let Some(budget) = self.inbox.take_shutdown() {
-            self.execute(Message::Shutdown { budget }, None);
-        }
-        while let Some(envelope) = self.inbox.pop(Lane::Critical) {
-            self.deliver(Lane::Critical, envelope);
-        }
-        let mut taken = 0;
-        for (lane, budget) in MESSAGES {
-            let mut held = 0;
-            for _ in 0..budget {
-                let Some(envelope) = self.inbox.pop(lane) else {
-                    break;
-                };
-                self.deliver(lane, envelope);
-                taken += 1;
-                held += 1;
-                if held == RELEASE_EVERY {
-                    self.inbox.release(mem::take(&mut held));
-                }
-            }
-            self.inbox.release(held);
-        }
-        self.figures.mark_messages(taken, &mut self.host);
-    }
-
-    fn deliver(&mut self, lane: Lane, envelope: Envelope) {
-        while let Some(subscribe) = self.inbox.next_subscribe() {
-            self.bus.add(subscribe);
-        }
-        let Envelope {
-            body,
-            reply,
-            deadline,
-            sent,
-        } = envelope;
-        let kind = Type::of(&body);
-        if let Some(reply) = &reply {
-            let dead = if deadline <= self.now {
-                // Whoever marks it first: it is not executed either way.
-                reply.expire();
-                true
-            } else {
-                !reply.take()
-            };
-            if dead {
-                self.inbox.count(lane, false);
-                self.figures.note_expired(kind);
-                return;
-            }
-        }
-        self.inbox.count(lane, true);
-        self.figures.note_message(kind, reply.is_some());
-        // All that follows stays in this function: moving a message once more costs as much as all of its counters.
-        let sample = sent.map(|sent| self.begin_sample(kind, sent, reply.is_some()));
-        match body {
-            Body::Message(message) => self.execute(message, reply),
-            Body::Metrics => {
-                let metrics = Box::new(self.metrics());
-                if let Some(reply) = reply {
-                    self.answer(kind, reply, Ok(Response::Metrics(metrics)));
-                }
-            }
-        }
-        if let Some(sample) = sample {
-            self.end_sample(&sample);
-        }
-    }
-
-    #[cold]
-    fn begin_sample(&mut self, kind: Type, sent: Instant, asked: bool) -> Sample {
-        let nanos = self.host.nanos();
-        self.figures.begin_sample(kind, sent, asked, nanos)
-    }
-
-    #[cold]
-    fn end_sample(&mut self, sample: &Sample) {
-        let nanos = self.host.nanos();
-        let (queue, _) = self.inbox.fill();
-        self.figures.end_sample(sample, nanos, queue);
-    }
-
-    fn execute(&mut self, message: Message, reply: Option<Reply>) {
-        let kind = Type::of_message(&message);
-        let reply = reply.map(|reply| self.askers.insert(reply));
-        if let Some(reply) = reply {
-            self.figures.note_asked(kind, reply);
-        }
-        self.give(Input::Message { message, reply });
-    }
-
-    fn answer(&mut self, kind: Type, reply: Reply, outcome: Result<Response, AskError>) {
-        if !reply.answer(outcome) {
-            self.figures.note_late(kind);
-        }
-    }
-
-    fn metrics(&mut self) -> Metrics {
-        let (events, missed, subscribers) = self.bus.figures();
-        self.figures.turns.events = events;
-        self.figures.turns.events_missed = missed;
-        self.figures.turns.subscribers = subscribers;
-        self.figures.turns.streams_open = self.streams.open();
-        let time = self.host.unix_millis();
-        self.figures
-            .metrics(time, &self.inbox, self.core.counters(), self.host.figures())
     }
 
     // ------------------------------------------------------------------------------------------------ finished jobs
@@ -633,162 +475,6 @@ impl<H: Host, C: Core> Loop<H, C> {
             }
         }
         self.dirty = dirty;
-    }
-
-    // -------------------------------------------------------------------------------------- inputs and their outputs
-
-    fn give(&mut self, input: Input<'_>) {
-        self.figures.turns.inputs += 1;
-        self.core.handle(self.now, input);
-        self.settle();
-    }
-
-    fn give_back(&mut self, stream: StreamId, bytes: usize, mut blocks: Vec<Block>) {
-        if bytes == 0 && blocks.is_empty() {
-            return;
-        }
-        let blocks = &mut blocks;
-        self.give(Input::Sent {
-            stream,
-            bytes,
-            blocks,
-        });
-    }
-
-    /// Carries out all outputs, and feeds back what they gave at once.
-    fn settle(&mut self) {
-        loop {
-            while let Some(output) = self.core.poll_output() {
-                self.figures.turns.outputs += 1;
-                self.carry_out(output);
-            }
-            if self.followups_left == 0 {
-                return;
-            }
-            let Some(followup) = self.followups.pop_front() else {
-                return;
-            };
-            self.followups_left -= 1;
-            self.figures.turns.inputs += 1;
-            match followup {
-                Followup::Done(done) => self.core.handle(self.now, Input::Done(done)),
-                Followup::Lost(stream, why) => {
-                    self.core.handle(self.now, Input::Lost { stream, why });
-                }
-                Followup::Unsent(stream, bytes, mut blocks) => {
-                    let blocks = &mut blocks;
-                    self.core.handle(
-                        self.now,
-                        Input::Sent {
-                            stream,
-                            bytes,
-                            blocks,
-                        },
-                    );
-                }
-            }
-        }
-    }
-
-    fn carry_out(&mut self, output: Output) {
-        match output {
-            Output::Send { stream, frame } => {
-                if let Some(block) = self.streams.push(stream, frame) {
-                    self.followups
-                        .push_back(Followup::Unsent(stream, 0, vec![block]));
-                }
-            }
-            Output::Dial { stream, to } => {
-                self.figures.note_dial(stream, self.now);
-                match self.host.dial(stream, to) {
-                    Ok(()) => self.streams.insert(stream, false),
-                    Err(error) => self
-                        .followups
-                        .push_back(Followup::Lost(stream, reason_of(&error))),
-                }
-            }
-            Output::Accept { socket, stream } => {
-                self.figures.turns.streams_accepted += 1;
-                self.host.accept(socket, stream);
-                self.streams.insert(stream, true);
-                // What came before the socket had a name may not be reported again.
-                self.readable(stream);
-            }
-            Output::Refuse { socket } => {
-                self.figures.turns.streams_refused += 1;
-                self.host.refuse(socket);
-            }
-            Output::Hold { stream, hold } => {
-                if let Some(reading) = self.streams.reading(stream) {
-                    self.ready.hold(stream, reading, hold);
-                }
-            }
-            Output::Close { stream } => self.close(stream),
-            Output::Datagram { to, bytes } => {
-                self.figures.turns.udp_sent_bytes += bytes.len() as u64;
-                self.host.send_to(to, &bytes);
-            }
-            Output::Work(work) => {
-                self.figures.note_work(&work.job);
-                self.start(work);
-            }
-            Output::Store(job) => {
-                self.figures.note_store();
-                self.host.store(job);
-            }
-            Output::Fetch(fetch) => {
-                self.figures.note_fetch(&fetch, self.now);
-                self.host.fetch(fetch);
-            }
-            Output::Reply { reply, answer } => {
-                let kind = self.figures.note_answer(reply, &answer);
-                if let Some(reply) = self.askers.remove(reply) {
-                    self.answer(kind, reply, Ok(Response::Answer(answer)));
-                }
-            }
-            Output::Event(event) => {
-                let host = &mut self.host;
-                (self.figures).note_event(&event, || host.unix_millis());
-                self.bus.publish(event, || host.unix_millis());
-            }
-            Output::Stopped(report) => self.stopped = Some(report),
-        }
-    }
-
-    /// Hands a job to the host. Reads may be done on the spot, so a turn tries a bounded number of them.
-    fn start(&mut self, work: Work) {
-        if matches!(work.job, Job::Read(_)) {
-            if self.immediate_left == 0 {
-                self.deferred.push_back(work);
-                return;
-            }
-            self.immediate_left -= 1;
-        }
-        if let Some(done) = self.host.work(work) {
-            self.figures.note_done(&done.outcome);
-            self.figures.turns.jobs_immediate += 1;
-            self.followups.push_back(Followup::Done(done));
-        }
-    }
-
-    /// Tries to write what is queued once more, then closes: in order when all of it went out.
-    fn close(&mut self, stream: StreamId) {
-        let mut blocks = Vec::new();
-        let mut bytes = 0;
-        if let Written::Bytes(written, offered) =
-            self.streams.write(&mut self.host, stream, &mut blocks)
-        {
-            self.figures.note_write(written, offered);
-            bytes = written;
-        }
-        let Some(clean) = self.streams.remove(stream, &mut blocks) else {
-            return;
-        };
-        self.host.close(stream, clean);
-        if bytes > 0 || !blocks.is_empty() {
-            self.followups
-                .push_back(Followup::Unsent(stream, bytes, blocks));
-        }
     }
 }
 

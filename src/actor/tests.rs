@@ -1,13 +1,19 @@
+mod callers;
+
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 
 use super::bus::{Filter, NoEvent};
+use super::figures::Type;
 use super::mailbox::Wake;
+use super::reply::AskError;
 use super::*;
 use crate::config::Backpressure;
-use crate::engine::message::{Answer, Fetch, Frame, Outcome, Refusal, Storage, StoreJob};
+use crate::engine::message::{
+    Answer, Done, Fetch, Frame, Job, Message, Outcome, Refusal, Storage, StoreJob,
+};
 use crate::events::{Event, Torrent};
-use crate::ids::{InfoHash, JobId, SessionId, SocketId};
+use crate::ids::{InfoHash, JobId, ReplyId, SessionId, SocketId};
 use crate::rng::Rng;
 use crate::time::Clock;
 
@@ -165,6 +171,62 @@ impl Host for World {
     }
 }
 
+/// A host that sleeps for real, until rung.
+struct Asleep {
+    clock: Clock,
+    rung: crossbeam_channel::Receiver<()>,
+    inner: World,
+}
+
+impl Host for Asleep {
+    fn now(&mut self) -> Instant {
+        self.clock.now()
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>, _ready: &mut Vec<Ready>) {
+        let _ = self
+            .rung
+            .recv_timeout(timeout.unwrap_or(Duration::from_secs(60)));
+    }
+
+    fn next_incoming(&mut self) -> Option<(SocketId, SocketAddr)> {
+        None
+    }
+
+    fn accept(&mut self, socket: SocketId, stream: StreamId) {
+        self.inner.accept(socket, stream);
+    }
+
+    fn refuse(&mut self, _socket: SocketId) {}
+    fn dial(&mut self, stream: StreamId, to: SocketAddr) -> io::Result<()> {
+        self.inner.dial(stream, to)
+    }
+
+    fn read(&mut self, stream: StreamId, bytes: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(stream, bytes)
+    }
+
+    fn write(&mut self, stream: StreamId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.inner.write(stream, slices)
+    }
+
+    fn close(&mut self, _stream: StreamId, _clean: bool) {}
+    fn receive(&mut self, _bytes: &mut [u8]) -> Option<(SocketAddr, usize)> {
+        None
+    }
+
+    fn send_to(&mut self, _to: SocketAddr, _bytes: &[u8]) {}
+    fn work(&mut self, _work: Work) -> Option<Done> {
+        None
+    }
+
+    fn store(&mut self, _job: StoreJob) {}
+    fn fetch(&mut self, _fetch: Fetch) {}
+    fn finished(&mut self) -> Option<Finished> {
+        None
+    }
+}
+
 /// A core that echoes frames, keeps a diary, and asks for what a test tells it to.
 #[derive(Debug, Default)]
 struct Echo {
@@ -316,6 +378,7 @@ fn read_job() -> Output {
             stream,
             offset: 0,
             parts: Vec::new(),
+            expected: Vec::new(),
         }),
     })
 }
@@ -653,51 +716,6 @@ fn callers_get_answers_late_ones_are_counted_and_the_end_strands_nobody() {
         clock,
         stamped: true,
     };
-    // A host that sleeps for real, until rung.
-    struct Asleep {
-        clock: Clock,
-        rung: crossbeam_channel::Receiver<()>,
-        inner: World,
-    }
-    impl Host for Asleep {
-        fn now(&mut self) -> Instant {
-            self.clock.now()
-        }
-        fn poll(&mut self, timeout: Option<Duration>, _ready: &mut Vec<Ready>) {
-            let _ = self
-                .rung
-                .recv_timeout(timeout.unwrap_or(Duration::from_secs(60)));
-        }
-        fn next_incoming(&mut self) -> Option<(SocketId, SocketAddr)> {
-            None
-        }
-        fn accept(&mut self, socket: SocketId, stream: StreamId) {
-            self.inner.accept(socket, stream);
-        }
-        fn refuse(&mut self, _socket: SocketId) {}
-        fn dial(&mut self, stream: StreamId, to: SocketAddr) -> io::Result<()> {
-            self.inner.dial(stream, to)
-        }
-        fn read(&mut self, stream: StreamId, bytes: &mut [u8]) -> io::Result<usize> {
-            self.inner.read(stream, bytes)
-        }
-        fn write(&mut self, stream: StreamId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-            self.inner.write(stream, slices)
-        }
-        fn close(&mut self, _stream: StreamId, _clean: bool) {}
-        fn receive(&mut self, _bytes: &mut [u8]) -> Option<(SocketAddr, usize)> {
-            None
-        }
-        fn send_to(&mut self, _to: SocketAddr, _bytes: &[u8]) {}
-        fn work(&mut self, _work: Work) -> Option<Done> {
-            None
-        }
-        fn store(&mut self, _job: StoreJob) {}
-        fn fetch(&mut self, _fetch: Fetch) {}
-        fn finished(&mut self) -> Option<Finished> {
-            None
-        }
-    }
     let (ring, rung) = crossbeam_channel::bounded(1);
     let wake: Box<dyn Wake> = Box::new(move || {
         let _ = ring.try_send(());
@@ -761,16 +779,16 @@ fn a_loop_does_not_wait_for_itself() {
 fn a_reply_id_is_good_for_one_answer() {
     let (mut turns, _handle) = build();
     let slots = reply::Slots::new();
-    let (first, reply) = slots.open();
-    let id = turns.askers.insert(reply);
-    assert!(turns.askers.remove(id).is_some());
-    let (second, reply) = slots.open();
-    let newer = turns.askers.insert(reply);
+    let (first, reply) = slots.open(Instant::FAR);
+    let id = turns.askers.insert(Type::METRICS, reply);
+    assert!(turns.askers.answer(id, Answer::Done).is_some());
+    let (second, reply) = slots.open(Instant::FAR);
+    let newer = turns.askers.insert(Type::METRICS, reply);
     assert_ne!(id, newer);
     assert!(
-        turns.askers.remove(id).is_none(),
+        turns.askers.answer(id, Answer::Done).is_none(),
         "a late answer finds nothing"
     );
-    assert!(turns.askers.remove(newer).is_some());
+    assert!(turns.askers.answer(newer, Answer::Done).is_some());
     drop((first, second));
 }

@@ -3,6 +3,7 @@
 //! Everything happens on the main thread: it waits for events, looks at signals, asks for snapshots, draws the bars. It
 //! knows the engine by a trait of its own, so that this page can be tested without one.
 
+mod followed;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -13,12 +14,13 @@ use std::sync::Arc;
 
 use crate::actor::bus::Record;
 use crate::codec::metainfo::Metainfo;
-use crate::engine::message::{Answer, Message, Refusal, SessionAdd, SessionSnapshot, SessionState};
+use crate::engine::message::{Answer, Message, Refusal, SessionAdd, SessionSnapshot};
 use crate::events::Event;
 use crate::ids::SessionId;
 use crate::time::{Duration, Instant};
 
-use super::bars::{Bar, Bars};
+use self::followed::{Fate, Followed};
+use super::bars::Bars;
 use super::peer_name::PeerName;
 use super::signals::{Signal, Signals};
 use super::{Console, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Failure, units};
@@ -29,15 +31,8 @@ const LOOK_PERIOD: Duration = Duration::from_millis(200);
 /// How soon a signal is seen.
 const SIGNAL_LATENCY: Duration = Duration::from_millis(50);
 
-/// A torrent that has been in error for so long has failed: what a full disk or a busy store may resolve by itself does
-/// so sooner, and a script must not wait for ever.
-const ERROR_PATIENCE: Duration = Duration::from_secs(3);
-
 /// What the shutdown may take beyond its budget before it counts as hanging.
 const SHUTDOWN_SLACK: Duration = Duration::from_millis(500);
-
-/// Notices of a torrent that are remembered, so that each is told once; the oldest is forgotten.
-const NOTICES_MAX: usize = 16;
 
 /// All that a transfer asks of the engine around it. Nothing here waits longer than a second but where it says so.
 pub trait Engine {
@@ -116,28 +111,6 @@ pub fn run(
     transfer.end(result)
 }
 
-/// How one torrent goes.
-struct Followed {
-    session: SessionId,
-    name: String,
-    bar: Option<Bar>,
-    latest: Option<SessionSnapshot>,
-    /// When its download began, after the check.
-    began: Instant,
-    fate: Fate,
-    notices: Vec<String>,
-}
-
-/// Where one torrent stands, as far as the exit code goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Underway,
-    /// In error since then; may yet recover.
-    Ailing(Instant),
-    Complete,
-    Failed,
-}
-
 struct Transfer<'a> {
     followed: Vec<Followed>,
     budget: Duration,
@@ -194,15 +167,9 @@ impl Transfer<'_> {
             let verb = if self.download { "to" } else { "in" };
             let line = format!("{name}: {size} {verb} {}", root.display());
             self.console.note(&line);
-            self.followed.push(Followed {
-                session,
-                bar: self.bars.add(&name),
-                name,
-                latest: None,
-                began: self.engine.now(),
-                fate: Fate::Underway,
-                notices: Vec::new(),
-            });
+            let bar = self.bars.add(&name);
+            let now = self.engine.now();
+            self.followed.push(Followed::new(session, name, bar, now));
             self.pin(session, peers);
         }
         Ok(())
@@ -303,39 +270,10 @@ impl Transfer<'_> {
 
     fn take(&mut self, index: usize, snapshot: SessionSnapshot, now: Instant) {
         let followed = &mut self.followed[index];
-        let was = followed.latest.as_ref().map(|latest| latest.state);
-        if was == Some(SessionState::Checking) && snapshot.state == SessionState::Downloading {
-            followed.began = now;
-        }
-        let before = followed.fate;
-        followed.fate = match (before, snapshot.state) {
-            (Fate::Failed, _) => Fate::Failed,
-            (Fate::Ailing(since), SessionState::Error) => {
-                if now.since(since) >= ERROR_PATIENCE {
-                    Fate::Failed
-                } else {
-                    Fate::Ailing(since)
-                }
-            }
-            (_, SessionState::Error) if snapshot.error_lasts => Fate::Failed,
-            (_, SessionState::Error) => Fate::Ailing(now),
-            // Whoever seeds a torrent from an empty directory has named the wrong one.
-            (_, SessionState::Seeding) if !self.download && has_nothing(&snapshot) => Fate::Failed,
-            (_, SessionState::Seeding) => Fate::Complete,
-            // A torrent that is stopped with everything there has done its work.
-            (_, SessionState::Stopped) if snapshot.bytes_have >= snapshot.bytes_wanted => {
-                Fate::Complete
-            }
-            (_, SessionState::Stopped) => Fate::Underway,
-            (_, SessionState::Checking | SessionState::Downloading | SessionState::Paused) => {
-                Fate::Underway
-            }
-        };
         let notices = snapshot.notices.clone();
         let error = snapshot.error.clone();
-        let is_new = before != followed.fate;
+        let is_new = followed.take(snapshot, self.download, now);
         let fate = followed.fate;
-        followed.latest = Some(snapshot);
         for notice in &notices {
             self.tell_once(index, notice);
         }
@@ -351,14 +289,9 @@ impl Transfer<'_> {
     /// Prints a torrent's notice, unless it is one of the last that were printed.
     fn tell_once(&mut self, index: usize, text: &str) {
         let followed = &mut self.followed[index];
-        if text.is_empty() || followed.notices.iter().any(|told| told == text) {
-            return;
+        if followed.is_news(text) {
+            self.console.note(&format!("{}: {text}", followed.name));
         }
-        if followed.notices.len() == NOTICES_MAX {
-            followed.notices.remove(0);
-        }
-        followed.notices.push(text.to_owned());
-        self.console.note(&format!("{}: {text}", followed.name));
     }
 
     fn tell_complete(&mut self, index: usize, now: Instant) {
@@ -463,9 +396,4 @@ impl Transfer<'_> {
         let wanted: u64 = latest().map(|latest| latest.bytes_wanted).sum();
         (have * 100).checked_div(wanted).unwrap_or(0)
     }
-}
-
-/// Whether there should be pieces and there is none.
-fn has_nothing(snapshot: &SessionSnapshot) -> bool {
-    snapshot.pieces_have == 0 && snapshot.pieces_total > 0
 }

@@ -9,4 +9,5 @@ pub mod geometry;
 pub mod layout;
 pub mod metainfo;
 pub mod path;
+pub mod shown;
 pub mod wire;

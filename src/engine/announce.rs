@@ -1,11 +1,12 @@
 //! Trackers: what the sessions want to know is asked of the gateway or by datagram, and the answers become candidates.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::codec::address;
 use crate::codec::announce::udp::transaction_of;
 use crate::events::{self, Event};
-use crate::ids::{SessionId, SwarmId};
+use crate::ids::{LinkId, SessionId, SwarmId};
 use crate::time::Duration;
 
 use super::Engine;
@@ -19,6 +20,37 @@ use super::table::link::LinkState;
 /// Peers asked of a tracker at a time.
 const WANT: u32 = 100;
 
+/// The fewest numbers of which those that nobody waits for any more are swept out.
+const SWEEP_MIN: usize = 64;
+
+/// The sessions that wait for datagrams of trackers, by the number that the answer will carry: found without asking every
+/// session, however many there are.
+///
+/// Numbers whose answers never came stay until there are twice as many as at the last sweep, so the map is bounded by twice
+/// the questions that are open: two for each UDP tracker of each session.
+#[derive(Debug)]
+pub(super) struct Transactions {
+    sessions: BTreeMap<u32, SessionId>,
+    sweep_at: usize,
+}
+
+impl Transactions {
+    /// How many are remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+}
+
+impl Default for Transactions {
+    fn default() -> Self {
+        Self {
+            sessions: BTreeMap::new(),
+            sweep_at: SWEEP_MIN,
+        }
+    }
+}
+
 impl Engine {
     /// Asks what is due to be asked, hears what was learnt, and comes back when the next is due.
     pub(super) fn announce(&mut self, id: SessionId) {
@@ -26,6 +58,8 @@ impl Engine {
             let Some(session) = self.sessions.get_mut(id) else {
                 return;
             };
+            let swarm = self.table.swarms.get(session.swarm);
+            let peers = swarm.map_or(0, |swarm| swarm.streams.len());
             let facts = Facts {
                 info_hash: session.info_hash(),
                 peer_id: self.shared.settings.peer_id,
@@ -34,6 +68,7 @@ impl Engine {
                 downloaded: session.down.total(),
                 left: left(session),
                 want: if session.is_trading() { WANT } else { 0 },
+                peers: u32::try_from(peers).unwrap_or(u32::MAX),
                 key: self.shared.settings.key,
             };
             let now = self.shared.now;
@@ -72,8 +107,13 @@ impl Engine {
                         },
                     );
                 }
-                Some(Step::Datagram { to, bytes }) => {
+                Some(Step::Datagram {
+                    to,
+                    transaction,
+                    bytes,
+                }) => {
                     self.shared.counters.datagrams_sent += 1;
+                    self.note_transaction(id, transaction);
                     self.shared.push(Output::Datagram { to, bytes });
                 }
                 Some(Step::Report(report)) => self.on_report(id, report),
@@ -152,18 +192,7 @@ impl Engine {
             return;
         };
         let now = self.shared.now;
-        let owns = |session: &Session| {
-            session
-                .trackers
-                .as_ref()
-                .is_some_and(|trackers| trackers.owns(transaction))
-        };
-        let Some(id) = self
-            .sessions
-            .iter()
-            .find(|(_, session)| owns(session))
-            .map(|(id, _)| id)
-        else {
+        let Some(&id) = self.transactions.sessions.get(&transaction) else {
             return;
         };
         let Some(trackers) = self
@@ -178,10 +207,25 @@ impl Engine {
         }
     }
 
+    /// Remembers whose answer has this number.
+    fn note_transaction(&mut self, id: SessionId, transaction: u32) {
+        let known = &mut self.transactions;
+        known.sessions.insert(transaction, id);
+        if known.sessions.len() < known.sweep_at {
+            return;
+        }
+        let sessions = &self.sessions;
+        known.sessions.retain(|&transaction, id| {
+            let trackers = sessions.get(*id).and_then(|one| one.trackers.as_ref());
+            trackers.is_some_and(|trackers| trackers.owns(transaction))
+        });
+        known.sweep_at = SWEEP_MIN.max(2 * known.sessions.len());
+    }
+
     /// A swarm would like more candidates than it has.
     pub(super) fn need_peers(&mut self, swarm: SwarmId) {
         let now = self.shared.now;
-        let Some(id) = self.table.swarms.get(swarm).map(|swarm| swarm.session) else {
+        let Some(id) = self.table.swarms.get(swarm).and_then(|swarm| swarm.session) else {
             return;
         };
         let Some(session) = self
@@ -220,15 +264,14 @@ impl Engine {
                 for peer in peers {
                     // A tracker far away has no business naming hosts in our own network.
                     if tracker_is_local || address::is_global(peer.ip()) {
-                        self.shared.counters.dials_saved +=
-                            u64::from(self.is_left_alone(peer, swarm));
-                        let _ = self.table.link_create(
+                        let made = self.table.link_create(
                             peer,
                             swarm,
                             Source::Tracker,
                             &self.shared.listening,
                             self.shared.now,
                         );
+                        self.note_offer(peer, swarm, made.ok().map(|(link, _)| link));
                     }
                 }
                 self.shared.event(Event::TrackerSuccess(events::Tracker {
@@ -266,16 +309,17 @@ impl Engine {
         }
     }
 
-    /// Whether an address is ignored now, for `swarm` or altogether.
-    fn is_left_alone(&self, address: SocketAddr, swarm: SwarmId) -> bool {
+    /// An address was offered for `swarm`, and has become `link` unless it was refused. Counts whether it is left alone now, for this swarm or altogether.
+    pub(super) fn note_offer(&mut self, address: SocketAddr, swarm: SwarmId, link: Option<LinkId>) {
         let now = self.shared.now;
         let address = address::canonical(address);
-        let link = self.table.link_at(address);
         let link = link.and_then(|link| self.table.links.get(link));
         let swarm = self.table.swarms.get(swarm);
-        self.table.is_banned(address)
-            || link.is_some_and(|link| matches!(link.state, LinkState::Ignored { .. }))
-            || swarm.is_some_and(|swarm| swarm.ignored_until(&address, now).is_some())
+        let is_left_alone = link
+            .is_some_and(|link| matches!(link.state(), LinkState::Ignored { .. }))
+            || self.table.is_banned_ip(address.ip())
+            || swarm.is_some_and(|swarm| swarm.ignored_until(address, now).is_some());
+        self.shared.counters.dials_saved += u64::from(is_left_alone);
     }
 
     /// Resolves the name of a peer that a person gave.

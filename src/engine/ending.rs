@@ -15,8 +15,15 @@ pub(super) struct Ending {
     since: Instant,
     replies: Vec<ReplyId>,
     trackers_unanswered: usize,
+    /// Whether trackers have had their time.
+    farewells_over: bool,
     over: bool,
 }
+
+/// The part of the budget that trackers have, one in so many. By then everyone was told who can be told within seconds (half a
+/// second is time for a connection with TLS to the other side of the world, or for two datagrams); more would only be spent
+/// on waiting for answers that nobody reads, while a person waits for the prompt. Whoever was not told finds out by himself.
+const FAREWELL_SHARE: u32 = 4;
 
 impl Engine {
     /// Whether a shutdown is under way.
@@ -31,6 +38,7 @@ impl Engine {
             since: now,
             replies: Vec::new(),
             trackers_unanswered: 0,
+            farewells_over: false,
             over: false,
         });
         if ending.over {
@@ -38,9 +46,9 @@ impl Engine {
             return;
         }
         ending.replies.extend(reply);
-        self.shared
-            .timers
-            .set_no_later(TimerKey::Shutdown, now + budget);
+        let timers = &mut self.shared.timers;
+        timers.set_no_later(TimerKey::Shutdown, now + budget);
+        timers.set_no_later(TimerKey::Farewell, now + budget / FAREWELL_SHARE);
         for id in self.sessions.ids() {
             if self
                 .sessions
@@ -50,7 +58,7 @@ impl Engine {
                 self.session_stop(id, None);
             }
         }
-        let strays = self.table.streams.ids();
+        let strays: Vec<_> = self.table.streams.iter().map(|(id, _)| id).collect();
         for id in strays {
             self.close(id, super::table::stream::CloseReason::SessionOver);
         }
@@ -68,6 +76,23 @@ impl Engine {
     fn end_if_empty(&mut self) {
         if self.sessions.is_empty() {
             self.end(Vec::new());
+        }
+    }
+
+    /// Whether nobody waits for trackers any more.
+    pub(super) fn farewells_are_over(&self) -> bool {
+        self.ending
+            .as_ref()
+            .is_some_and(|ending| ending.farewells_over)
+    }
+
+    /// Trackers have had their time: those sessions that wait for nothing else are gone.
+    pub(super) fn on_farewell_over(&mut self) {
+        if let Some(ending) = &mut self.ending {
+            ending.farewells_over = true;
+        }
+        for id in self.sessions.ids() {
+            self.advance_stop(id);
         }
     }
 
@@ -103,6 +128,7 @@ impl Engine {
             return;
         }
         self.shared.timers.cancel(TimerKey::Shutdown);
+        self.shared.timers.cancel(TimerKey::Farewell);
         // Those who wait for a removal that was abandoned.
         for id in self.sessions.ids() {
             let session = self.sessions.get_mut(id);
@@ -120,6 +146,9 @@ impl Engine {
         for reply in std::mem::take(&mut ending.replies) {
             self.shared.reply(Some(reply), Answer::Done);
         }
+        // Every link goes, whoever still waits for it (requirement L16).
+        self.table.clear();
+        self.tell_links();
         self.shared.push(Output::Stopped(report));
     }
 }

@@ -10,7 +10,8 @@ use crate::ids::{ReplyId, SessionId};
 
 use super::Engine;
 use super::message::{
-    Answer, FaultKind, Message, PeerSnapshot, Refusal, SessionAdd, SessionSnapshot, Storage,
+    Answer, Carrier, FaultKind, Message, Output, PeerSnapshot, Refusal, SessionAdd,
+    SessionSnapshot, Storage,
 };
 use super::rate::Rate;
 use super::session::assembly::Assembly;
@@ -23,7 +24,6 @@ use super::session::{Phase, Session, download, start};
 use super::settings::STATS_INTERVAL;
 use super::shared::TimerKey;
 use super::snapshot::EngineSnapshot;
-use super::table::Source;
 use super::table::stream::Stream;
 
 impl Engine {
@@ -34,6 +34,13 @@ impl Engine {
                 Message::Shutdown { .. } | Message::EngineShow | Message::SessionShow { .. }
             )
         {
+            if let Message::StreamAdd {
+                carrier: Carrier::Socket(socket),
+                ..
+            } = message
+            {
+                self.shared.push(Output::Refuse { socket });
+            }
             self.shared
                 .reply(reply, Answer::Refused(Refusal::ShuttingDown));
             return;
@@ -98,15 +105,12 @@ impl Engine {
             piece_hashes,
         });
         let slots = u32::try_from(self.shared.settings.upload_slots).unwrap_or(u32::MAX);
-        // The swarm comes first: it is what makes a torrent unique. Until the session trades it has no peers.
-        let placeholder = SessionId::new(u32::MAX, 0);
-        let swarm = self
-            .table
-            .swarm_add(metainfo.info_hash, placeholder)
-            .map_err(Refusal::Duplicate)?;
-        let id = self.sessions.insert_with(|id| Session {
+        let links_min = u32::try_from(self.shared.settings.swarm_links_min).unwrap_or(u32::MAX);
+        let info_hash = metainfo.info_hash;
+        let make = |id, swarm| Session {
             id,
             swarm,
+            name: metainfo.name.as_str().into(),
             metainfo,
             storage,
             phase: Phase::Loading,
@@ -129,13 +133,20 @@ impl Engine {
             up: Rate::new(),
             wasted: 0,
             completed: false,
+            completed_told: false,
+            fetched: false,
+            device: None,
             notice: String::new(),
             told: (0, 0, 0, 0),
-        });
-        if let Some(record) = self.table.swarms.get_mut(swarm) {
-            record.session = id;
-            record.active = false;
-        }
+        };
+        // The swarm is what makes a torrent unique. Until the session trades it has no peers of its own.
+        let sessions = &mut self.sessions;
+        let (_, id) = self
+            .table
+            .swarm_take(info_hash, links_min, |swarm| {
+                sessions.insert_with(|id| make(id, swarm))
+            })
+            .map_err(Refusal::Duplicate)?;
         let Some(session) = self.sessions.get_mut(id) else {
             return Err(Refusal::UnknownSession);
         };
@@ -237,6 +248,9 @@ impl Engine {
         if let Some(trackers) = &mut session.trackers {
             trackers.stop(now);
         }
+        if session.jobs > 0 {
+            self.shared.push(Output::Cancel { session: id });
+        }
         let swarm = session.swarm;
         self.quiet(id, swarm);
         self.shared.timers.cancel(TimerKey::Save(id));
@@ -256,11 +270,8 @@ impl Engine {
         if !progress::advance_stop(&mut self.shared, session) {
             return;
         }
-        if session
-            .trackers
-            .as_ref()
-            .is_some_and(|trackers| !trackers.is_stopped())
-        {
+        let is_told = session.trackers.as_ref().is_none_or(Trackers::is_stopped);
+        if !is_told && !self.farewells_are_over() {
             return;
         }
         let Some(session) = self.sessions.remove(id) else {
@@ -268,7 +279,7 @@ impl Engine {
         };
         self.shared.timers.cancel(TimerKey::Trackers(id));
         self.shared.starved.remove(&id);
-        self.table.swarm_remove(session.swarm);
+        self.table.swarm_leave(session.swarm);
         let name = session.metainfo.name.clone();
         self.shared.event(Event::TorrentRemoved(events::Torrent {
             info_hash: session.info_hash(),
@@ -285,17 +296,8 @@ impl Engine {
             return Answer::Refused(Refusal::UnknownSession);
         };
         let swarm = session.swarm;
-        match self.table.link_create(
-            address,
-            swarm,
-            Source::Person,
-            &self.shared.listening,
-            self.shared.now,
-        ) {
-            Ok(_) => {
-                self.connect_more(swarm);
-                Answer::Done
-            }
+        match self.pin(address, swarm) {
+            Ok(_) => Answer::Done,
             Err(refusal) => Answer::Refused(refusal),
         }
     }
@@ -390,7 +392,7 @@ impl Engine {
             time: now,
             session: id,
             info_hash: session.info_hash(),
-            name: session.metainfo.name.clone(),
+            name: Arc::clone(&session.name),
             state: session.state(),
             error: match &session.phase {
                 Phase::Failed { fault, .. } => fault.message.clone(),
@@ -413,7 +415,7 @@ impl Engine {
             wasted: session.wasted,
             download_rate,
             upload_rate,
-            candidates: count(swarm.candidates.len()),
+            candidates: count(self.table.candidates(session.swarm).count()),
             peers,
             notices: [&session.progress.complaint, &session.notice]
                 .into_iter()

@@ -141,6 +141,13 @@ pub enum Output {
     },
     /// A job for the workers.
     Work(Work),
+    /// Nobody wants to know any more what the jobs of a session find that only look and read: those that no worker has begun
+    /// come back at once as [`Outcome::Cancelled`], those at a worker may, and all are answered once, as ever. Jobs that
+    /// write, flush or close are done.
+    Cancel {
+        /// Whose.
+        session: SessionId,
+    },
     /// A job for the store.
     Store(StoreJob),
     /// A job for the gateway.
@@ -422,6 +429,16 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Outgoing, or not.
+    #[must_use]
+    pub const fn of(outgoing: bool) -> Self {
+        if outgoing {
+            Self::Outgoing
+        } else {
+            Self::Incoming
+        }
+    }
+
     /// As in events.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -510,7 +527,7 @@ pub enum Answer {
     /// The swarm's name.
     Swarm(SwarmId),
     /// How a link stands in a swarm.
-    Found(Option<Box<LinkSummary>>),
+    Found(Option<LinkSummary>),
     /// How many links there are.
     Count(LinksCount),
     /// A swarm's links. Shared with whoever asked since they last changed.
@@ -619,6 +636,18 @@ pub struct Work {
     pub job: Job,
 }
 
+impl Work {
+    /// The answer to a job that was not done.
+    #[must_use]
+    pub fn cancelled(self) -> Done {
+        Done {
+            id: self.id,
+            session: self.session,
+            outcome: Outcome::Cancelled(self.job),
+        }
+    }
+}
+
 /// What a worker can do.
 #[derive(Debug)]
 pub enum Job {
@@ -656,6 +685,15 @@ pub enum Job {
 }
 
 impl Job {
+    /// Whether [`Output::Cancel`] is for it: it changes no byte of a file.
+    #[must_use]
+    pub const fn is_cancellable(&self) -> bool {
+        match self {
+            Self::Prepare { .. } | Self::Check { .. } | Self::Read(_) => true,
+            Self::Commit { .. } | Self::Write { .. } | Self::Sync { .. } | Self::Close => false,
+        }
+    }
+
     /// Short name, for metrics and logs.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -691,6 +729,20 @@ pub struct ReadRun {
     pub offset: u64,
     /// One part a request, one behind the other.
     pub parts: Vec<ReadPart>,
+    /// Files among these bytes that nobody may have changed: what was read counts only if they look so after the read.
+    /// Others of its files are not looked at.
+    pub expected: Vec<Expected>,
+}
+
+/// How a file must look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Which.
+    pub file: FileIndex,
+    /// As it was when its pieces were last known to be right.
+    pub stamp: FileStamp,
+    /// How it looked instead, when that failed the read with [`FaultKind::Changed`].
+    pub found: Option<FileStamp>,
 }
 
 /// One request's part of a run.
@@ -720,8 +772,8 @@ pub struct Done {
 /// How a job went. Every buffer that went into the job comes back here, whatever happened.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Of [`Job::Prepare`]: a stamp for each file of the layout, `None` where none is there (or it has no bytes of its own).
-    Prepared(Result<Vec<Option<FileStamp>>, Fault>),
+    /// Of [`Job::Prepare`].
+    Prepared(Result<Prepared, Fault>),
     /// Of [`Job::Check`]: one for each piece, in order.
     Checked(Vec<Checked>),
     /// Of [`Job::Commit`]: one for each piece, in order.
@@ -741,6 +793,8 @@ pub enum Outcome {
     Synced(Result<Vec<(FileIndex, FileStamp)>, Fault>),
     /// Of [`Job::Close`].
     Closed,
+    /// Of a job that was not done, or not to its end, because of [`Output::Cancel`]: as it was given out.
+    Cancelled(Job),
 }
 
 /// What a check found.
@@ -780,6 +834,26 @@ pub enum Verdict {
     Failed(Fault),
 }
 
+/// What a look at a torrent's files has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// One for each file of the layout, `None` where none is there (or it has no bytes of its own).
+    pub stamps: Vec<Option<FileStamp>>,
+    /// How much room there is, where the file system says.
+    pub space: Option<Space>,
+}
+
+/// Room on the file system that holds a torrent's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Which file system.
+    pub device: u64,
+    /// Bytes that we may still take.
+    pub free: u64,
+    /// Bytes of the torrent's files that no room was taken for yet.
+    pub unallocated: u64,
+}
+
 /// What identifies a file's content without reading it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileStamp {
@@ -811,6 +885,8 @@ pub enum FaultKind {
     InTheWay,
     /// A file is shorter than it should be, or gone.
     Gone,
+    /// Another program has written to a file.
+    Changed,
     /// Too many open files on our side.
     NoResources,
     /// The device failed, or anything else.

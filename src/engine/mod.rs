@@ -2,12 +2,16 @@
 //! moves it. It knows no clock, socket, file, thread or random source; the same engine runs under the operating system and
 //! in the simulator.
 //!
-//! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `connect` the streams,
-//! `announce` the trackers, `work` the finished jobs, `ending` the shutdown; `session/` and `table/` hold what they act on.
+//! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `links` the
+//! link manager's messages, `connect` the dials, `accept` the handshakes, `trade` the open streams, `close` their ends,
+//! `announce` the trackers, `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown; `session/` and `table/` hold what they act on.
 
+mod accept;
 mod announce;
 mod choke;
+mod close;
 mod connect;
+mod doubt;
 mod ending;
 mod links;
 mod manager;
@@ -22,6 +26,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod timers;
+mod trade;
 mod work;
 
 use crate::buffer::Share;
@@ -30,6 +35,7 @@ use crate::metrics::EngineCounters;
 use crate::rng::Rng;
 use crate::time::Instant;
 
+use announce::Transactions;
 use ending::Ending;
 use message::{Input, Output};
 use session::Session;
@@ -45,17 +51,20 @@ pub struct Engine {
     table: Table,
     sessions: Slots<SessionId, Session>,
     ending: Option<Ending>,
+    transactions: Transactions,
 }
 
 impl Engine {
     /// An engine with nothing to do; everything it will ever decide follows from `rng` and its inputs.
     #[must_use]
-    pub fn new(settings: Settings, rng: Rng) -> Self {
+    pub fn new(settings: Settings, mut rng: Rng) -> Self {
+        let table = Table::new(&mut rng.fork());
         Self {
             shared: Shared::new(settings, rng),
-            table: Table::default(),
+            table,
             sessions: Slots::default(),
             ending: None,
+            transactions: Transactions::default(),
         }
     }
 
@@ -93,6 +102,7 @@ impl Engine {
             self.on_timer(key);
         }
         self.feed_starved();
+        self.tell_links();
     }
 
     /// What is to be done next; drained to `None` after each input.
@@ -149,6 +159,26 @@ impl Engine {
         }
     }
 
+    /// Panics where the tables are not what their docs say. Walks everything: for tests and simulations, between inputs.
+    pub fn check(&self) {
+        self.table.check();
+        for (id, session) in self.sessions.iter() {
+            let swarm = self.table.swarms.get(session.swarm);
+            if let Some(swarm) = swarm {
+                assert_eq!(swarm.session, Some(id), "a session's swarm is its own");
+            } else {
+                assert!(self.is_ending(), "session {id} has lost its swarm");
+            }
+        }
+        for (id, swarm) in self.table.swarms.iter() {
+            let session = swarm.session.map(|session| self.sessions.get(session));
+            assert!(
+                !matches!(session, Some(None)),
+                "swarm {id}'s session is gone"
+            );
+        }
+    }
+
     fn on_timer(&mut self, key: TimerKey) {
         match key {
             TimerKey::Stream(stream) => self.on_stream_timer(stream),
@@ -159,6 +189,7 @@ impl Engine {
             TimerKey::Save(session) => self.on_save_timer(session),
             TimerKey::Stats(session) => self.on_stats_timer(session),
             TimerKey::DiskRetry(session) => self.on_disk_retry(session),
+            TimerKey::Farewell => self.on_farewell_over(),
             TimerKey::Shutdown => self.on_budget_spent(),
         }
     }

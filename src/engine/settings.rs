@@ -18,7 +18,7 @@ pub struct Settings {
     pub hash_lanes: usize,
     /// Check jobs of one session at a time: enough for every worker, and one waiting.
     pub check_jobs_max: usize,
-    /// Streams of the whole process.
+    /// Streams of the whole process that the loop carries.
     pub streams_max: usize,
     /// Streams of one swarm.
     pub swarm_streams_max: usize,
@@ -92,10 +92,18 @@ pub const CONNECTS_PER_TICK: usize = 25;
 pub const DIALS_MAX: usize = 200;
 /// A swarm that may not dial for want of room in the process looks again so often.
 pub const CONNECT_WAIT: Duration = Duration::from_secs(3);
-/// Addresses a swarm knows; beyond it a new one takes the place of the one that failed most, if any did.
+/// Addresses a swarm knows from trackers and peers; beyond it a new one takes the place of the one that failed most, if any did.
 pub const CANDIDATES_MAX: usize = 1000;
 /// Addresses the process knows; beyond it those that only need to be left alone are forgotten first, bans not.
 pub const LINKS_MAX: usize = 100_000;
+
+/// Streams that one link may have up at a time; a caller who adds more is refused. A peer with a thousand torrents in common
+/// needs one each.
+pub const LINK_STREAMS_MAX: usize = 1024;
+/// Streams that callers carry and the table knows; a caller who adds more is refused.
+pub const OUTSIDE_STREAMS_MAX: usize = 2 * LINKS_MAX;
+/// Swarms, beyond which a caller may not add bare ones.
+pub const SWARMS_MAX: usize = 100_000;
 
 /// Finished pieces wait at most so long for others to be hashed with.
 pub const COMMIT_WAIT: Duration = Duration::from_millis(20);

@@ -1,6 +1,7 @@
 //! What callers see: owned, consistent copies of how things stand, with their time.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -50,8 +51,8 @@ pub struct SessionSnapshot {
     pub session: SessionId,
     /// Which torrent.
     pub info_hash: InfoHash,
-    /// Its name.
-    pub name: String,
+    /// Its name; shared, since it never changes.
+    pub name: Arc<str>,
     /// Where it stands.
     pub state: SessionState,
     /// What is wrong, for a person; empty when nothing is.

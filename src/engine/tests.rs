@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::message::{
-    Answer, Checked, Committed, Done, FileStamp, Frame, Input, Job, LostReason, Message, Outcome,
-    Output, Progress, Refusal, SessionAdd, SessionState, StoreOutcome, StoreTask, Stored, Verdict,
+    Answer, Checked, Committed, Done, Fault, FaultKind, FileStamp, Frame, Input, Job, LostReason,
+    Message, Outcome, Output, Prepared, Progress, Refusal, SessionAdd, SessionState, Space,
+    StoreOutcome, StoreTask, Stored, Verdict,
 };
 use super::settings::Settings;
 use crate::codec::geometry::{BLOCK_LENGTH, Geometry, PieceIndex};
@@ -30,8 +31,14 @@ use crate::ids::{InfoHash, PeerId, ReplyId, SessionId, SocketId, StreamId};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
+mod changed;
 mod counts;
+mod cycle;
+mod desk;
+mod ignore_list;
 mod life;
+mod model;
+mod refusals;
 mod strangers;
 
 /// The other end of a stream that no node of the world holds: a test speaks for it.
@@ -71,6 +78,8 @@ struct Node {
     address: SocketAddr,
     disk: Vec<u8>,
     there: bool,
+    /// The time of its file: it moves with every write.
+    modified: i64,
     row: Option<Progress>,
     events: Vec<Event>,
     replies: Vec<(ReplyId, Answer)>,
@@ -90,6 +99,9 @@ struct Node {
     /// All that was saved, in order.
     rows: Vec<Progress>,
     dialled: Vec<SocketAddr>,
+    datagrams: Vec<(SocketAddr, Vec<u8>)>,
+    /// What the file system says of itself.
+    space: Option<Space>,
 }
 
 #[derive(Debug)]
@@ -163,6 +175,7 @@ impl World {
             address,
             disk,
             there: whole,
+            modified: 1,
             row: None,
             events: Vec::new(),
             replies: Vec::new(),
@@ -177,6 +190,8 @@ impl World {
             deaf: None,
             rows: Vec::new(),
             dialled: Vec::new(),
+            datagrams: Vec::new(),
+            space: None,
         });
         let add = SessionAdd {
             metainfo: Arc::clone(&self.metainfo),
@@ -324,6 +339,7 @@ impl World {
 
     fn input(&mut self, node: usize, input: Input<'_>) {
         self.nodes[node].engine.handle(self.now, input);
+        self.nodes[node].engine.check();
         self.drain(node);
     }
 
@@ -448,6 +464,19 @@ impl World {
                     };
                     self.queue.push_back((at, Pending::Done(done)));
                 }
+                Output::Cancel { session } => {
+                    let is_its = |work: &super::message::Work| {
+                        work.session == session && work.job.is_cancellable()
+                    };
+                    let Some(stuck) = &mut node.stuck else {
+                        continue;
+                    };
+                    let (gone, kept) = stuck.drain(..).partition::<Vec<_>, _>(is_its);
+                    *stuck = kept;
+                    for work in gone {
+                        self.queue.push_back((at, Pending::Done(work.cancelled())));
+                    }
+                }
                 Output::Store(job) => {
                     let outcome = match job.task {
                         StoreTask::Load { .. } => {
@@ -470,7 +499,8 @@ impl World {
                 Output::Reply { reply, answer } => node.replies.push((reply, answer)),
                 Output::Event(event) => node.events.push(event),
                 Output::Stopped(_) => node.stopped = true,
-                Output::Datagram { .. } | Output::Fetch(_) => {}
+                Output::Datagram { to, bytes } => node.datagrams.push((to, bytes)),
+                Output::Fetch(_) => {}
             }
         }
     }
@@ -491,10 +521,13 @@ impl World {
         let node = &mut self.nodes[at];
         let stamp = FileStamp {
             length: node.disk.len() as u64,
-            modified_nanos: 1,
+            modified_nanos: node.modified,
         };
         match job {
-            Job::Prepare { .. } => Outcome::Prepared(Ok(vec![node.there.then_some(stamp)])),
+            Job::Prepare { .. } => Outcome::Prepared(Ok(Prepared {
+                stamps: vec![node.there.then_some(stamp)],
+                space: node.space,
+            })),
             Job::Check { pieces, digests } => Outcome::Checked(
                 pieces
                     .into_iter()
@@ -531,6 +564,7 @@ impl World {
                         let good = sha1(&bytes) == hashes[commit.piece.index()];
                         if good {
                             node.there = true;
+                            node.modified += 1;
                             node.disk[range(commit.piece)].copy_from_slice(&bytes);
                         }
                         Committed {
@@ -548,6 +582,7 @@ impl World {
             ),
             Job::Write { blocks } => {
                 node.there = true;
+                node.modified += 1;
                 let mut refs = Vec::new();
                 let mut buffers = Vec::new();
                 for (block, buffer) in blocks {
@@ -570,7 +605,18 @@ impl World {
                     part.block[..length].copy_from_slice(&node.disk[from..from + length]);
                     from += length;
                 }
-                Outcome::Read(run, Ok(()))
+                let mut result = Ok(());
+                for expected in &mut run.expected {
+                    if expected.stamp != stamp {
+                        expected.found = Some(stamp);
+                        result = Err(Fault {
+                            kind: FaultKind::Changed,
+                            path: PathBuf::from("/r/file"),
+                            message: "changed".to_owned(),
+                        });
+                    }
+                }
+                Outcome::Read(run, result)
             }
             Job::Sync { files } => {
                 Outcome::Synced(Ok(files.into_iter().map(|file| (file, stamp)).collect()))
@@ -702,6 +748,7 @@ impl World {
     /// What must hold whenever nothing is pending.
     fn check(&self) {
         for node in &self.nodes {
+            node.engine.check();
             let pool = &node.engine.shared.pool;
             if node
                 .engine

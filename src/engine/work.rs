@@ -1,7 +1,5 @@
 //! Finished jobs of the workers and the store, and what follows from them.
 
-use std::collections::BTreeSet;
-
 use crate::codec::geometry::PieceIndex;
 use crate::codec::wire::Message;
 use crate::events::Event;
@@ -10,7 +8,7 @@ use crate::ids::SessionId;
 use crate::buffer::Share;
 
 use super::Engine;
-use super::message::{Done, Fault, FaultKind, Outcome, StoreOutcome, Stored};
+use super::message::{Done, Fault, FaultKind, Outcome, Prepared, StoreOutcome, Stored};
 use super::session::assembly::Sender;
 use super::session::choker::RECHOKE_EVERY;
 use super::session::download::{self, Proven};
@@ -31,10 +29,7 @@ impl Engine {
         session.jobs -= 1;
         let shared = &mut self.shared;
         match done.outcome {
-            Outcome::Prepared(Ok(stamps)) => {
-                start::prepared(shared, session, stamps);
-                self.check_over(id);
-            }
+            Outcome::Prepared(Ok(prepared)) => self.on_prepared(id, prepared),
             Outcome::Prepared(Err(fault)) => self.fail(id, fault),
             Outcome::Checked(mut checked) => match session.proving.remove(&done.id) {
                 Some(piece) => {
@@ -65,30 +60,52 @@ impl Engine {
                     self.fail(id, fault);
                 }
             }
-            Outcome::Read(run, result) => {
-                let stream = self.table.streams.get_mut(run.stream);
-                let pieces = session.geometry().pieces_of(
-                    run.offset,
-                    run.parts.iter().map(|part| u64::from(part.length)).sum(),
-                );
+            Outcome::Read(run, Ok(())) => {
                 let reader = run.stream;
-                if upload::read_done(shared, session, stream, run, &result) {
+                let stream = self.table.streams.get_mut(reader);
+                if upload::read_done(shared, session, stream, run, &Ok(())) {
                     // Its blocks came back without having been sent, so no `Sent` will say that there is room.
                     self.on_sent(reader, 0);
                     self.serve_waiting();
                 }
-                if let Err(fault) = result {
-                    self.on_unreadable(id, pieces.collect(), fault);
-                }
             }
+            Outcome::Read(run, Err(fault)) => self.on_read_failed(id, run, fault),
             Outcome::Synced(result) => {
-                if let Some(fault) = progress::flushed(shared, session, result) {
+                let flushed = progress::flushed(shared, session, result);
+                if !flushed.changed.is_empty() {
+                    self.doubt(id, &flushed.changed);
+                }
+                if let Some(fault) = flushed.fault {
                     self.fail(id, fault);
                 }
             }
             Outcome::Closed => {}
+            Outcome::Cancelled(job) => session.cancelled(shared, done.id, job),
         }
         self.advance_stop(id);
+    }
+
+    fn on_prepared(&mut self, id: SessionId, prepared: Prepared) {
+        let device = prepared.space.map(|space| space.device);
+        // What others still fetch to the same disk has no room there yet.
+        let promised = self
+            .sessions
+            .iter()
+            .filter(|(other, session)| {
+                *other != id && session.device == device && session.is_downloading()
+            })
+            .map(|(_, session)| {
+                let (wanted, there) = session.bytes();
+                wanted - there
+            })
+            .sum();
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        match start::prepared(&mut self.shared, session, prepared, promised) {
+            Ok(()) => self.check_over(id),
+            Err(fault) => self.fail(id, fault),
+        }
     }
 
     pub(super) fn on_stored(&mut self, stored: Stored) {
@@ -116,7 +133,7 @@ impl Engine {
     }
 
     /// When every piece was judged, the session begins to trade.
-    fn check_over(&mut self, id: SessionId) {
+    pub(super) fn check_over(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
@@ -164,6 +181,7 @@ impl Engine {
         self.announce(id);
         self.connect_more(swarm);
         self.ask_all(id);
+        self.serve_all(id);
         self.complete_if_whole(id);
     }
 
@@ -268,12 +286,17 @@ impl Engine {
             return;
         }
         session.completed = true;
-        let news = session.down.total() > 0 && !session.progress.completed_before;
-        let event = session.event(SessionState::Downloading, "user");
-        self.shared.event(Event::SessionCompleted(event));
+        // A start with everything there, or a check that found nothing wrong, is no news.
+        if session.fetched || !session.completed_told {
+            let event = session.event(SessionState::Downloading, "user");
+            self.shared.event(Event::SessionCompleted(event));
+        }
+        session.completed_told = true;
+        session.fetched = false;
         progress::advance(&mut self.shared, session);
         if let Some(trackers) = &mut session.trackers
-            && news
+            && session.down.total() > 0
+            && !session.progress.completed_before
         {
             trackers.completed();
         }
@@ -361,44 +384,7 @@ impl Engine {
                 self.check_over(id);
             }
             Then::Trade if start::check_doubtful(&mut self.shared, session) => self.check_over(id),
-            Then::Trade => {
-                self.start_trading(id, "error");
-                self.serve_all(id);
-            }
+            Then::Trade => self.start_trading(id, "error"),
         }
-    }
-
-    /// What we thought was there cannot be read: it is looked at again before anything of it is served.
-    fn on_unreadable(&mut self, id: SessionId, pieces: BTreeSet<PieceIndex>, fault: Fault) {
-        if !matches!(fault.kind, FaultKind::Gone) {
-            self.fail(id, fault);
-            return;
-        }
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
-        log::warn!(
-            "torrent {}: {}; fetched again",
-            session.info_hash(),
-            fault.message
-        );
-        session.notice = fault.message;
-        for piece in pieces {
-            if session.picker.have().get(piece.index()) {
-                session.picker.lost(piece);
-                session.progress.lost(piece);
-                session.completed = false;
-            }
-        }
-        progress::arm(&mut self.shared, session);
-        let swarm = session.swarm;
-        if session.is_downloading()
-            && let Some(record) = self.table.swarms.get_mut(swarm)
-        {
-            // Those that had nothing to trade with us have now.
-            record.forgive();
-        }
-        self.ask_all(id);
-        self.connect_more(swarm);
     }
 }

@@ -19,6 +19,7 @@ mod udp;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,10 +31,10 @@ use crate::actor::host::{Finished, Host, Ready};
 use crate::actor::mailbox::Doorbell;
 use crate::engine::message::{Done, Fetch, Job, Outcome, StoreJob, Work};
 use crate::gateway::Gateway;
-use crate::ids::{SocketId, StreamId};
+use crate::ids::{SessionId, SocketId, StreamId};
 use crate::metrics::HostFigures;
 use crate::time::{Clock, Duration, Instant, unix_millis};
-use crate::worker::{Now, Pool, Store, read_now};
+use crate::worker::{Now, Pool, Store, WATCH_PERIOD, read_now};
 
 /// The host on the operating system.
 pub struct OsHost {
@@ -49,6 +50,8 @@ pub struct OsHost {
     /// Jobs that found no room with the workers or the store. The engine bounds what it gives out; these are the rest of it.
     work_waiting: VecDeque<Work>,
     store_waiting: VecDeque<StoreJob>,
+    /// Jobs that were cancelled, until somebody asks for what is finished.
+    cancelled: VecDeque<Done>,
     /// Found by the look before a wait.
     found: Option<Finished>,
 }
@@ -101,6 +104,7 @@ impl OsHost {
             handles: Handles::default(),
             work_waiting: VecDeque::new(),
             store_waiting: VecDeque::new(),
+            cancelled: VecDeque::new(),
             found: None,
         })
     }
@@ -144,6 +148,9 @@ impl OsHost {
 
     /// The next finished job, past the one that was found by the look before a wait.
     fn next_finished(&mut self) -> Option<Finished> {
+        if let Some(done) = self.cancelled.pop_front() {
+            return Some(Finished::Done(done));
+        }
         if let Some(completion) = self.pool.finished() {
             if let Some(work) = self.work_waiting.pop_front() {
                 self.submit(work);
@@ -193,6 +200,10 @@ impl Host for OsHost {
                 timeout = Some(Duration::ZERO);
             }
         }
+        // Nothing to do, nothing to watch: an idle process sleeps.
+        if timeout != Some(Duration::ZERO) && self.pool.watch(self.clock.now()) {
+            timeout = Some(timeout.map_or(WATCH_PERIOD, |timeout| timeout.min(WATCH_PERIOD)));
+        }
         if let Some(resume) = self.sockets.paused() {
             let left = resume.since(self.clock.now());
             timeout = Some(timeout.map_or(left, |timeout| timeout.min(left)));
@@ -229,12 +240,16 @@ impl Host for OsHost {
         };
         if let Err(error) = self.sockets.keep(&self.poller, stream, socket, false) {
             // The first read finds no connection, and the engine hears that it is lost.
-            log::warn!("cannot keep an accepted socket: {error}");
+            log::warn!("cannot keep a socket: {error}");
         }
     }
 
     fn refuse(&mut self, socket: SocketId) {
         drop(self.sockets.take_offered(socket));
+    }
+
+    fn adopt(&mut self, socket: OwnedFd) -> io::Result<SocketId> {
+        self.sockets.adopt(socket)
     }
 
     fn dial(&mut self, stream: StreamId, to: SocketAddr) -> io::Result<()> {
@@ -291,6 +306,19 @@ impl Host for OsHost {
         }
         self.submit(work);
         None
+    }
+
+    fn cancel(&mut self, session: SessionId) {
+        let mut gone = self.pool.cancel(session);
+        for work in std::mem::take(&mut self.work_waiting) {
+            if work.session == session && work.job.is_cancellable() {
+                gone.push(work);
+            } else {
+                // There may be room now.
+                self.submit(work);
+            }
+        }
+        self.cancelled.extend(gone.into_iter().map(Work::cancelled));
     }
 
     fn store(&mut self, job: StoreJob) {

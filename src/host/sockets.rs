@@ -55,7 +55,7 @@ pub(super) struct Sockets {
     listeners: Vec<Listener>,
     /// The listener to accept from first.
     turn: usize,
-    /// Accepted and not yet answered for: as a rule one, for the length of a call.
+    /// Accepted or adopted, and not yet answered for: as a rule one, for the length of a call.
     offered: Vec<(SocketId, TcpStream)>,
     offers: u64,
     connections: Vec<Option<Connection>>,
@@ -176,7 +176,7 @@ impl Sockets {
             self.turn = (self.turn + 1) % count;
             while listener.ready && failures < ACCEPT_FAILURES_MAX {
                 match listener.socket.accept() {
-                    Ok((socket, remote)) => return Some(self.offer(socket, remote)),
+                    Ok((socket, remote)) => return Some((self.offer(socket), remote)),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         listener.ready = false;
                     }
@@ -198,11 +198,27 @@ impl Sockets {
         None
     }
 
-    fn offer(&mut self, socket: TcpStream, remote: SocketAddr) -> (SocketId, SocketAddr) {
+    /// Offers a socket that a caller has connected: TCP or Unix, since both are read, written and ended alike.
+    pub(super) fn adopt(&mut self, socket: OwnedFd) -> io::Result<SocketId> {
+        let unusable = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        let socket = Socket::from(socket);
+        if socket.r#type()? != Type::STREAM {
+            return unusable("not a stream socket");
+        }
+        if !matches!(socket.domain()?, Domain::IPV4 | Domain::IPV6 | Domain::UNIX) {
+            return unusable("neither a TCP nor a Unix socket");
+        }
+        // Fails for one that listens, and for one that is not connected yet.
+        socket.peer_addr()?;
+        socket.set_nonblocking(true)?;
+        Ok(self.offer(TcpStream::from_std(socket.into())))
+    }
+
+    fn offer(&mut self, socket: TcpStream) -> SocketId {
         self.offers += 1;
         let id = SocketId(self.offers);
         self.offered.push((id, socket));
-        (id, remote)
+        id
     }
 
     /// Takes an offered socket.

@@ -1,19 +1,22 @@
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
 use super::*;
-use crate::actor::handle::Handle;
+use crate::actor::handle::{AdoptError, Handle};
 use crate::actor::mailbox::Options;
 use crate::actor::{Core, Loop};
 use crate::buffer::Block;
 use crate::config::Backpressure;
 use crate::engine::message::{
-    Answer, Frame, Input, LostReason, Message, Output, Refusal, ShutdownReport,
+    Answer, Carrier, Direction, Frame, Input, LostReason, Message, Output, Refusal, ShutdownReport,
 };
 use crate::ids::SessionId;
 use crate::metrics::EngineCounters;
 use std::sync::mpsc;
+
+use socket2::{Domain, Socket, Type};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -91,6 +94,17 @@ impl Core for Echo {
                         self.outputs.push_back(Output::Dial { stream, to });
                         Answer::Done
                     }
+                    // Keeps what has come in; of what goes out it says no, and nothing else.
+                    Message::StreamAdd {
+                        direction: Direction::Incoming,
+                        carrier: Carrier::Socket(socket),
+                        ..
+                    } => {
+                        let stream = StreamId::new(self.streams, 1);
+                        self.streams += 1;
+                        self.outputs.push_back(Output::Accept { socket, stream });
+                        Answer::Stream(stream)
+                    }
                     Message::Shutdown { .. } => {
                         self.outputs
                             .push_back(Output::Stopped(ShutdownReport::default()));
@@ -125,6 +139,8 @@ struct Running {
     address: SocketAddr,
     seen: mpsc::Receiver<Seen>,
     actor: Option<thread::JoinHandle<Vec<String>>>,
+    /// Gone when the actor is.
+    _state: tempfile::TempDir,
 }
 
 impl Running {
@@ -153,10 +169,10 @@ impl Drop for Running {
 
 fn echo(hang_up: bool) -> Running {
     let clock = Clock::start();
-    let state = tempfile::tempdir().unwrap().keep();
+    let state = tempfile::tempdir().unwrap();
     let listen = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
     let mut notices = Vec::new();
-    let host = OsHost::new(clock, &listen, 1, state, &mut notices).unwrap();
+    let host = OsHost::new(clock, &listen, 1, state.path().to_owned(), &mut notices).unwrap();
     assert_eq!(notices, Vec::<String>::new());
     let (tell, seen) = mpsc::channel();
     let core = Echo {
@@ -182,6 +198,7 @@ fn echo(hang_up: bool) -> Running {
         address: addresses[0],
         seen,
         actor: Some(actor),
+        _state: state,
     };
     assert_eq!(running.next(), Seen::Listening(addresses));
     running
@@ -277,7 +294,7 @@ fn dials_succeed_or_say_why_not() {
 #[test]
 fn datagrams_come_and_go_on_the_listening_port() {
     let running = echo(false);
-    let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     for round in 0..10_u8 {
         socket.send_to(&[round, 2], running.address).unwrap();
@@ -361,4 +378,171 @@ fn an_address_that_is_not_ours_is_an_error_only_when_it_is_the_only_one() {
         .listen(&poller, &[elsewhere, here], &mut notices)
         .unwrap();
     assert_eq!((sockets.addresses().len(), notices.len()), (1, 1));
+}
+
+// -------------------------------------------------------------------------------------------------------- adoption
+
+impl Running {
+    fn add(
+        &self,
+        socket: impl Into<OwnedFd>,
+        direction: Direction,
+    ) -> Result<StreamId, AdoptError> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        self.handle
+            .stream_add(socket.into(), address, direction, None, PATIENCE)
+    }
+}
+
+/// Both ends of a connection over loopback.
+fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (near, listener.accept().unwrap().0)
+}
+
+/// Hands `ours` over and talks through `theirs`, until it hangs up.
+fn echoes(ours: impl Into<OwnedFd>, theirs: impl Read + Write + Into<OwnedFd>) {
+    let running = echo(false);
+    let mut theirs = theirs;
+    theirs.write_all(b"before").unwrap();
+    let stream = running.add(ours, Direction::Incoming).unwrap();
+    let mut back = [0; 6];
+    theirs.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"before", "what waited in the socket");
+    for round in 0..100_usize {
+        let data = vec![7; 1 + round * 600];
+        theirs.write_all(&data).unwrap();
+        let mut back = vec![0; data.len()];
+        theirs.read_exact(&mut back).unwrap();
+        assert_eq!(back, data);
+    }
+    drop::<OwnedFd>(theirs.into());
+    let Seen::Lost(lost, LostReason::HungUp | LostReason::Reset) = running.next() else {
+        panic!("the end is seen");
+    };
+    assert_eq!(lost, stream);
+}
+
+#[test]
+fn a_handed_over_tcp_socket_is_a_stream_like_any_other() {
+    let (theirs, ours) = tcp_pair();
+    echoes(ours, theirs);
+}
+
+#[test]
+fn a_handed_over_unix_socket_is_a_stream_like_any_other() {
+    let (theirs, ours) = UnixStream::pair().unwrap();
+    echoes(ours, theirs);
+}
+
+#[test]
+fn a_socket_that_the_core_does_not_keep_is_closed() {
+    let running = echo(false);
+    let (mut theirs, ours) = tcp_pair();
+    let refused = running.add(ours, Direction::Outgoing);
+    assert!(
+        matches!(refused, Err(AdoptError::Refused(_))),
+        "{refused:?}"
+    );
+    theirs.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "the other end is gone");
+}
+
+#[test]
+fn what_is_no_connected_stream_socket_is_given_back_by_name() {
+    let running = echo(false);
+    let directory = tempfile::tempdir().unwrap();
+    let (here, _there) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let unconnected = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let table: Vec<(&str, OwnedFd)> = vec![
+        ("not a stream", here.into()),
+        (
+            "not a stream",
+            UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().into(),
+        ),
+        (
+            "not connected",
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().into(),
+        ),
+        (
+            "not connected",
+            UnixListener::bind(directory.path().join("socket"))
+                .unwrap()
+                .into(),
+        ),
+        ("not connected", unconnected.into()),
+        (
+            "on non-socket",
+            std::fs::File::open("/dev/null").unwrap().into(),
+        ),
+    ];
+    for (why, socket) in table {
+        let Err(AdoptError::Unusable(error)) = running.add(socket, Direction::Incoming) else {
+            panic!("{why}");
+        };
+        assert!(error.to_string().contains(why), "{why}: {error}");
+    }
+    let metrics = running.handle.metrics(PATIENCE).unwrap();
+    assert_eq!(metrics.turns.streams_open, 0);
+}
+
+#[test]
+fn a_socket_whose_message_is_not_executed_is_closed() {
+    let clock = Clock::start();
+    let options = Options {
+        capacity: 2,
+        policy: Backpressure::Reject,
+        patience: Duration::ZERO,
+        clock,
+        stamped: true,
+    };
+    let state = tempfile::tempdir().unwrap();
+    let host = OsHost::new(
+        clock,
+        &[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+        1,
+        state.path().to_owned(),
+        &mut Vec::new(),
+    )
+    .unwrap();
+    let doorbell = host.doorbell();
+    let core = Echo {
+        outputs: VecDeque::new(),
+        streams: 0,
+        dialled: 0,
+        spare: Vec::new(),
+        seen: mpsc::channel().0,
+        hang_up: false,
+    };
+    let (mut turns, handle) = Loop::new(host, core, Vec::new(), options, doorbell);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let add = |socket: UnixStream| {
+        let direction = Direction::Incoming;
+        let added = handle.stream_add(socket.into(), address, direction, None, Duration::ZERO);
+        let Err(AdoptError::Ask(why)) = added else {
+            panic!("{added:?}");
+        };
+        why
+    };
+    let gone = |mut theirs: UnixStream| {
+        theirs.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "the other end is gone");
+    };
+    use crate::actor::reply::AskError;
+    // Nobody takes it in time; the actor throws it away when it comes to it.
+    let (expired, ours) = UnixStream::pair().unwrap();
+    assert_eq!(add(ours), AskError::Expired);
+    let (full, ours) = UnixStream::pair().unwrap();
+    assert_eq!(add(ours), AskError::Full);
+    gone(full);
+    turns.turn();
+    gone(expired);
+    let (cancelled, ours) = UnixStream::pair().unwrap();
+    assert_eq!(add(ours), AskError::Expired);
+    drop(turns);
+    gone(cancelled);
+    let (stopped, ours) = UnixStream::pair().unwrap();
+    assert_eq!(add(ours), AskError::Stopped);
+    gone(stopped);
 }

@@ -8,7 +8,7 @@ use crate::actor::host::Finished;
 use crate::engine::message::{
     Answer, Fetch, FetchOutcome, FetchTask, Fetched, Message, StoreJob, StoreOutcome, Stored, Work,
 };
-use crate::ids::JobId;
+use crate::ids::{JobId, SessionId};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::worker::disk::{self, Scratch};
@@ -192,6 +192,31 @@ impl Common {
         let at = *free;
         self.later(node, at, Task::Work(work));
         None
+    }
+
+    /// Drops jobs of a session that have not begun: some of them, for a real worker may have taken any of them just before.
+    pub fn cancel(&mut self, node: NodeIndex, session: SessionId) {
+        let is_its = |(owner, _, task): &(NodeIndex, u32, Task)| match task {
+            Task::Work(work) => {
+                *owner == node && work.session == session && work.job.is_cancellable()
+            }
+            Task::Store(_) | Task::Stored(_) | Task::Fetch(_) => false,
+        };
+        let keys: Vec<_> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| is_its(task))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            if self.rng.chance(1, 2)
+                && let Some((_, incarnation, Task::Work(work))) = self.tasks.remove(&key)
+                && incarnation == self.nodes[node].incarnation
+            {
+                let done = Finished::Done(work.cancelled());
+                self.nodes[node].finished.push_back(done);
+            }
+        }
     }
 
     /// Takes a job for the store.

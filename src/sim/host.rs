@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::actor::host::{Finished, Host, Ready};
 use crate::engine::message::{Done, Fetch, StoreJob, Work};
-use crate::ids::{SocketId, StreamId};
+use crate::ids::{SessionId, SocketId, StreamId};
 use crate::time::{Duration, Instant};
 
 use super::common::Common;
@@ -86,6 +86,10 @@ impl Host for SimHost {
 
     fn work(&mut self, work: Work) -> Option<Done> {
         self.with(|common, node| common.work(node, work))
+    }
+
+    fn cancel(&mut self, session: SessionId) {
+        self.with(|common, node| common.cancel(node, session));
     }
 
     fn store(&mut self, job: StoreJob) {

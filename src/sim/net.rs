@@ -4,7 +4,7 @@
 //! nothing is there, an orderly end behind the last byte, a reset that overtakes it. A node that lost power answers nothing;
 //! one that is up again answers the bytes of streams it does not know with a reset.
 //!
-//! Everything a stream has under way is bounded by [`WINDOW`]; the rest waits with its sender, as in a real kernel.
+//! Everything a stream has under way is bounded by `WINDOW`; the rest waits with its sender, as in a real kernel.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;

@@ -164,6 +164,7 @@ fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
             trace.note(job.kind(), &[at, who, id.0]);
             given_out(common, node, *id);
         }
+        Output::Cancel { session } => trace.note("cancel", &[at, who, session.to_word()]),
         Output::Store(job) => {
             trace.note("store", &[at, who, job.id.0]);
             given_out(common, node, job.id);

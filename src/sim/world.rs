@@ -1,7 +1,7 @@
 //! A whole swarm under one clock: what starts, what breaks, what is asked of everybody, and what must hold in the end.
 //!
 //! First the faults happen, by chance and by name; then they stop, everything that is down is started, and a person resumes
-//! what stands still. From then on everybody must complete within [`LIVENESS`], hold nothing back, and stop in order.
+//! what stands still. From then on everybody must complete within `LIVENESS`, hold nothing back, and stop in order.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -3,6 +3,10 @@
 //! A piece of nothing but zeros that should be something else is missing, not bad: nobody has written it. Holes are known to
 //! be zeros without reading them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::aligned::Aligned;
 use crate::buffer::BLOCK_BYTES;
 use crate::codec::geometry::PieceIndex;
 use crate::codec::layout::Layout;
@@ -31,9 +35,10 @@ const _: () = assert!(
 /// A worker's own memory, kept between jobs.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    strips: Vec<u8>,
+    strips: Aligned,
     /// The last size whose zeros were hashed, with their hash.
     zeros: Option<(u32, Digest)>,
+    stop: Arc<AtomicBool>,
 }
 
 /// What can be said of a piece without reading it.
@@ -46,7 +51,7 @@ enum Look {
     Verdict(Verdict),
 }
 
-/// Does a [`Job::Check`](crate::engine::message::Job::Check).
+/// Does a [`Job::Check`](crate::engine::message::Job::Check). `None` when it was told to stop; it looks between any two strips.
 pub(super) fn check<F: Files>(
     files: &mut F,
     scratch: &mut Scratch,
@@ -54,12 +59,15 @@ pub(super) fn check<F: Files>(
     storage: &Storage,
     pieces: &[PieceIndex],
     digests: bool,
-) -> Vec<Checked> {
+) -> Option<Vec<Checked>> {
     let geometry = &storage.layout.geometry;
     let mut results: Vec<Checked> = Vec::with_capacity(pieces.len());
     // Places in `results`, by whether the piece has the full length: lanes advance in step.
     let (mut full, mut short) = (Vec::new(), Vec::new());
     for &piece in pieces {
+        if scratch.is_stopped() {
+            return None;
+        }
         let verdict = match look(files, session, &storage.layout, piece) {
             Look::Verdict(verdict) => verdict,
             // A file may be sparse and right; only then are zeros what the hash says.
@@ -94,12 +102,12 @@ pub(super) fn check<F: Files>(
             &mut results,
             group,
             digests,
-        );
+        )?;
     }
-    results
+    Some(results)
 }
 
-/// Hashes the pieces of `results` that `group` names, which have one length.
+/// Hashes the pieces of `results` that `group` names, which have one length. `None` when it was told to stop.
 fn hash_together<F: Files>(
     files: &mut F,
     scratch: &mut Scratch,
@@ -108,17 +116,22 @@ fn hash_together<F: Files>(
     results: &mut [Checked],
     group: &[usize],
     digests: bool,
-) {
+) -> Option<()> {
     let layout = &storage.layout;
     let Some(&first) = group.first() else {
-        return;
+        return Some(());
     };
     let size = layout.geometry.piece_size(results[first].piece);
     let length = size as usize;
     let mut failed: [Option<Fault>; LANES_MAX] = std::array::from_fn(|_| None);
     let mut lanes = hash::Group::new(group.len());
-    scratch.strips.resize(STRIP_BYTES * LANES_MAX, 0);
+    if scratch.strips.is_empty() {
+        scratch.strips = Aligned::new(STRIP_BYTES * LANES_MAX);
+    }
     for begin in (0..length).step_by(STRIP_BYTES) {
+        if scratch.is_stopped() {
+            return None;
+        }
         let length = STRIP_BYTES.min(length - begin);
         let strips = scratch.strips.chunks_exact_mut(STRIP_BYTES);
         for ((strip, &place), failed) in strips.zip(group).zip(&mut failed) {
@@ -156,6 +169,7 @@ fn hash_together<F: Files>(
             None => Verdict::Bad,
         };
     }
+    Some(())
 }
 
 /// Looks at the files of a piece: whether they are there and long enough, and whether anything was ever written there.
@@ -199,6 +213,20 @@ fn unreadable(fault: Fault) -> Verdict {
 }
 
 impl Scratch {
+    /// For jobs that break off when somebody sets `stop`.
+    #[must_use]
+    pub fn with(stop: Arc<AtomicBool>) -> Self {
+        Self {
+            stop,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the job at hand is to break off.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
     /// The hash of `size` zeros.
     fn zeros(&mut self, size: u32) -> Digest {
         match self.zeros {

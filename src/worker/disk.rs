@@ -1,13 +1,16 @@
 //! The workers' jobs, as plain functions over [`Files`]: the same code runs on a real disk and on a simulated one.
 //!
-//! A job never panics and gives back every block that went into it.
+//! A job never panics and gives back every block that went into it. Those that take long look now and then whether anybody
+//! still wants to know ([`Scratch::with`]).
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::codec::layout::{FileIndex, FileKind};
+use crate::codec::shown::shown;
 use crate::engine::message::{
-    Done, Fault, FaultKind, FileStamp, Job, Outcome, ReadRun, Storage, Work,
+    Done, Expected, Fault, FaultKind, FileStamp, Job, Outcome, Prepared, ReadRun, Space, Storage,
+    Work,
 };
 use crate::ids::SessionId;
 
@@ -25,10 +28,16 @@ pub fn run<F: Files>(files: &mut F, scratch: &mut Scratch, work: Work) -> Done {
     } = work;
     let storage = &*storage;
     let outcome = match job {
-        Job::Prepare { create } => Outcome::Prepared(prepare(files, session, storage, create)),
-        Job::Check { pieces, digests } => Outcome::Checked(check::check(
-            files, scratch, session, storage, &pieces, digests,
-        )),
+        Job::Prepare { create } => match prepare(files, scratch, session, storage, create) {
+            Some(result) => Outcome::Prepared(result),
+            None => Outcome::Cancelled(Job::Prepare { create }),
+        },
+        Job::Check { pieces, digests } => {
+            match check::check(files, scratch, session, storage, &pieces, digests) {
+                Some(checked) => Outcome::Checked(checked),
+                None => Outcome::Cancelled(Job::Check { pieces, digests }),
+            }
+        }
         Job::Commit { pieces } => {
             Outcome::Committed(commit::commit(files, session, storage, pieces))
         }
@@ -68,65 +77,99 @@ pub fn has_fault(outcome: &Outcome) -> bool {
         Outcome::Committed(pieces) => pieces.iter().any(|piece| failed(&piece.verdict)),
         Outcome::Written { result, .. } | Outcome::Read(_, result) => result.is_err(),
         Outcome::Synced(result) => result.is_err(),
-        Outcome::Closed => false,
+        Outcome::Closed | Outcome::Cancelled(_) => false,
     }
 }
 
 /// Looks at every file, and makes what has no bytes. Handles that are open are closed first: what they were opened on may
-/// have been moved away.
+/// have been moved away. `None` when it was told to stop: a torrent may have hundreds of thousands of files.
 fn prepare<F: Files>(
     files: &mut F,
+    scratch: &Scratch,
     session: SessionId,
     storage: &Storage,
     create: bool,
-) -> Result<Vec<Option<FileStamp>>, Fault> {
+) -> Option<Result<Prepared, Fault>> {
     files.close(session);
     let layout = &storage.layout;
-    let mut made: Option<&Path> = None;
     let mut stamps = Vec::with_capacity(layout.files.len());
+    let (mut made, mut unallocated) = (None, 0_u64);
     for (file, entry) in layout.files.iter().enumerate() {
-        let place = Place {
-            session,
-            layout,
-            file,
-        };
-        stamps.push(match &entry.kind {
-            FileKind::Pad => None,
-            FileKind::Symlink { target } => {
-                if create {
-                    let text = link_text(&entry.path, target);
-                    tolerate(place, "link", files.make_link(place, &text))?;
+        if scratch.is_stopped() {
+            return None;
+        }
+        match prepare_file(files, session, storage, create, file, &mut made) {
+            Ok(found) => {
+                let (stamp, taken) = found.unzip();
+                stamps.push(stamp);
+                if entry.is_regular() {
+                    unallocated += entry.length.saturating_sub(taken.unwrap_or(0));
                 }
-                None
             }
-            FileKind::Regular { executable } => {
-                if create && made != entry.path.parent() {
-                    files
-                        .make_parents(place)
-                        .map_err(|error| place.fault("make the directory of", &error))?;
-                    made = entry.path.parent();
-                }
-                let mut stamp = stat(files, place)?;
-                if create && entry.length == 0 && stamp.is_none() {
-                    files
-                        .open(place, Access::Write)
-                        .map_err(|error| place.fault("create", &error))?;
-                    stamp = stat(files, place)?;
-                }
-                if create && *executable && stamp.is_some() {
-                    tolerate(place, "make executable", files.set_executable(place))?;
-                }
-                stamp
-            }
-        });
+            Err(fault) => return Some(Err(fault)),
+        }
     }
-    Ok(stamps)
+    // A root that is not there, or a file system that does not say, is found out by writing.
+    let free = files.free(layout).ok().flatten();
+    let space = free.map(|(device, free)| Space {
+        device,
+        free,
+        unallocated,
+    });
+    Some(Ok(Prepared { stamps, space }))
+}
+
+/// `made` is the directory that was made last.
+fn prepare_file<'a, F: Files>(
+    files: &mut F,
+    session: SessionId,
+    storage: &'a Storage,
+    create: bool,
+    file: FileIndex,
+    made: &mut Option<&'a Path>,
+) -> Result<Option<(FileStamp, u64)>, Fault> {
+    let layout = &storage.layout;
+    let entry = &layout.files[file];
+    let place = Place {
+        session,
+        layout,
+        file,
+    };
+    match &entry.kind {
+        FileKind::Pad => Ok(None),
+        FileKind::Symlink { target } => {
+            if create {
+                let text = link_text(&entry.path, target);
+                tolerate(place, "link", files.make_link(place, &text))?;
+            }
+            Ok(None)
+        }
+        FileKind::Regular { executable } => {
+            if create && *made != entry.path.parent() {
+                files
+                    .make_parents(place)
+                    .map_err(|error| place.fault("make the directory of", &error))?;
+                *made = entry.path.parent();
+            }
+            let mut stamp = stat(files, place)?;
+            if create && entry.length == 0 && stamp.is_none() {
+                files
+                    .open(place, Access::Write)
+                    .map_err(|error| place.fault("create", &error))?;
+                stamp = stat(files, place)?;
+            }
+            if create && *executable && stamp.is_some() {
+                tolerate(place, "make executable", files.set_executable(place))?;
+            }
+            Ok(stamp)
+        }
+    }
 }
 
 /// `None` when nothing is there.
-fn stat<F: Files>(files: &mut F, place: Place<'_>) -> Result<Option<FileStamp>, Fault> {
-    match files.stat(place) {
-        Ok(stamp) => Ok(Some(stamp)),
+fn stat<F: Files>(files: &mut F, place: Place<'_>) -> Result<Option<(FileStamp, u64)>, Fault> {
+    match files.stat_taken(place) {
+        Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(place.fault("look at", &error)),
     }
@@ -176,7 +219,40 @@ fn read<F: Files>(
         .parts
         .iter_mut()
         .map(|part| &mut part.block[..part.length as usize]);
-    span::read(files, session, &storage.layout, run.offset, length, buffers)
+    span::read(files, session, &storage.layout, run.offset, length, buffers)?;
+    changed(files, session, storage, &mut run.expected)
+}
+
+/// Looks, after the read, whether a file is as it was when its pieces were right. After, because a write changes the time of
+/// its file before it changes the bytes: what was read from a file that still looks the same is what was there then.
+fn changed<F: Files>(
+    files: &mut F,
+    session: SessionId,
+    storage: &Storage,
+    expected: &mut [Expected],
+) -> Result<(), Fault> {
+    let mut result = Ok(());
+    for expected in expected {
+        let place = Place {
+            session,
+            layout: &storage.layout,
+            file: expected.file,
+        };
+        let found = files
+            .open(place, Access::Read)
+            .and_then(|handle| files.stamp(&handle))
+            .map_err(|error| place.fault("look at", &error))?;
+        if found != expected.stamp {
+            expected.found = Some(found);
+            let path = storage.layout.path(expected.file);
+            result = Err(Fault {
+                kind: FaultKind::Changed,
+                message: format!("{} was changed by another program", shown(&path)),
+                path,
+            });
+        }
+    }
+    result
 }
 
 /// More files than these are flushed with all else on their device: each flush of its own costs a turn of the disk, and

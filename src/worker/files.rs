@@ -8,6 +8,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::path::Path;
 
 use crate::codec::layout::{FileEntry, FileIndex, FileKind, Layout};
+use crate::codec::shown::shown;
 use crate::engine::message::{Fault, FaultKind, FileStamp};
 use crate::ids::SessionId;
 
@@ -101,6 +102,23 @@ pub trait Files {
     /// As of [`Files::open`].
     fn stat(&mut self, place: Place<'_>) -> io::Result<FileStamp>;
 
+    /// The same, and the bytes of the device that the file has taken; of a disk that does not know, all its bytes have.
+    ///
+    /// # Errors
+    /// As of [`Files::open`].
+    fn stat_taken(&mut self, place: Place<'_>) -> io::Result<(FileStamp, u64)> {
+        let stamp = self.stat(place)?;
+        Ok((stamp, stamp.length))
+    }
+
+    /// Which file system holds the root of a layout, and how many bytes are free on it. `None` where that means nothing.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn free(&mut self, _layout: &Layout) -> io::Result<Option<(u64, u64)>> {
+        Ok(None)
+    }
+
     /// Where the first byte at or behind `offset` lies that is not in a hole; `None` when there is none up to the end.
     ///
     /// A disk without holes, or one that does not know, answers `offset`.
@@ -157,7 +175,7 @@ pub fn fault(path: &Path, tried: &str, error: &io::Error) -> Fault {
     Fault {
         kind: fault_kind(error),
         path: path.to_owned(),
-        message: format!("cannot {tried} {}: {}", path.display(), reason(error)),
+        message: format!("cannot {tried} {}: {}", shown(path), reason(error)),
     }
 }
 

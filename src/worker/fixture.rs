@@ -163,6 +163,7 @@ impl Fixture {
             stream: StreamId::new(0, 0),
             offset,
             parts,
+            expected: Vec::new(),
         }
     }
 

@@ -20,10 +20,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{Mode, OFlags, SeekFrom, fchmod, fdatasync, fstatfs, seek, syncfs};
+use rustix::fs::{
+    FileType, Mode, OFlags, SeekFrom, fchmod, fdatasync, fstat, fstatfs, fstatvfs, seek, syncfs,
+};
 use rustix::io::{Errno, preadv, pwritev, retry_on_intr};
 
-use crate::codec::layout::FileIndex;
+use crate::codec::layout::{FileIndex, Layout};
 use crate::engine::message::FileStamp;
 use crate::ids::SessionId;
 
@@ -293,18 +295,28 @@ fn not_regular() -> io::Error {
 }
 
 /// Length and time.
-fn stamp_of(file: &File) -> io::Result<FileStamp> {
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
+pub(super) fn stamp_of(file: &File) -> io::Result<FileStamp> {
+    Ok(stamp_taken(file)?.0)
+}
+
+/// Length, time, and bytes taken of the device.
+fn stamp_taken(file: &File) -> io::Result<(FileStamp, u64)> {
+    /// `st_blocks` counts these on every file system.
+    const SECTOR: u64 = 512;
+    // Every read ends with one, so it is asked by the cheapest call.
+    let stat = fstat(file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(not_regular());
     }
-    Ok(FileStamp {
-        length: metadata.len(),
-        modified_nanos: metadata
-            .mtime()
+    let stamp = FileStamp {
+        length: u64::try_from(stat.st_size).unwrap_or(0),
+        modified_nanos: stat
+            .st_mtime
             .saturating_mul(1_000_000_000)
-            .saturating_add(metadata.mtime_nsec()),
-    })
+            .saturating_add(i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+    };
+    let sectors = u64::try_from(stat.st_blocks).unwrap_or(0);
+    Ok((stamp, sectors.saturating_mul(SECTOR)))
 }
 
 impl Files for DiskFiles {
@@ -356,12 +368,24 @@ impl Files for DiskFiles {
     }
 
     fn stat(&mut self, place: Place<'_>) -> io::Result<FileStamp> {
+        Ok(self.stat_taken(place)?.0)
+    }
+
+    fn stat_taken(&mut self, place: Place<'_>) -> io::Result<(FileStamp, u64)> {
         let root = self.root(&place.layout.root, false)?;
         let path = &place.entry().path;
         let fd = self
             .resolver
             .open(root.as_fd(), path, OFlags::PATH, Mode::empty())?;
-        stamp_of(&File::from(fd))
+        stamp_taken(&File::from(fd))
+    }
+
+    fn free(&mut self, layout: &Layout) -> io::Result<Option<(u64, u64)>> {
+        let root = self.root(&layout.root, false)?;
+        let (stat, room) = (fstat(&root)?, fstatvfs(&root)?);
+        // File systems that cannot run full, or do not count, say that they have no blocks at all.
+        let free = room.f_bavail.saturating_mul(room.f_frsize);
+        Ok((room.f_blocks > 0).then_some((stat.st_dev, free)))
     }
 
     fn next_data(&mut self, handle: &Handle, offset: u64) -> io::Result<Option<u64>> {

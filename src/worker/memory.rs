@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 
@@ -30,6 +32,10 @@ pub struct MemoryFiles {
     pub writes: u64,
     /// Changes so far; the time of the next is one more.
     pub clock: i64,
+    /// Calls of [`Files::read_at`] and [`Files::stat`] so far.
+    pub looks: u64,
+    /// The flag is set when there were so many looks: somebody stops the job.
+    pub stop: Option<(u64, Arc<AtomicBool>)>,
 }
 
 /// A file in memory.
@@ -56,6 +62,8 @@ impl Default for MemoryFiles {
             directories: BTreeSet::new(),
             writes: 0,
             clock: 0,
+            looks: 0,
+            stop: None,
         }
     }
 }
@@ -75,6 +83,13 @@ impl MemoryFiles {
             return Err(Errno::ISDIR.into());
         }
         self.files.get(path).ok_or_else(|| Errno::NOENT.into())
+    }
+
+    fn look(&mut self) {
+        self.looks += 1;
+        if let Some((_, stop)) = self.stop.as_ref().filter(|(after, _)| *after == self.looks) {
+            stop.store(true, Ordering::Relaxed);
+        }
     }
 
     fn healthy(&self, path: &Path) -> io::Result<()> {
@@ -113,6 +128,7 @@ impl Files for MemoryFiles {
         parts: &mut [IoSliceMut<'_>],
         offset: u64,
     ) -> io::Result<usize> {
+        self.look();
         self.healthy(handle)?;
         let bytes = &self.find(handle)?.bytes;
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
@@ -168,6 +184,7 @@ impl Files for MemoryFiles {
     }
 
     fn stat(&mut self, place: Place<'_>) -> io::Result<FileStamp> {
+        self.look();
         self.stamp(&place.layout.path(place.file))
     }
 

@@ -27,11 +27,12 @@ mod queue;
 mod row;
 mod span;
 pub mod store;
+mod watch;
 
 pub use disk::Scratch;
 pub use handles::{DiskFiles, HANDLES_MAX, Handle, HandleKey, OFFERED_MAX, OpenFile};
 pub use memory::{MemoryFile, MemoryFiles};
 pub use now::{Now, read_now};
-pub use pool::{Completion, Pool};
+pub use pool::{Completion, Pool, WATCH_PERIOD};
 pub use queue::{Counts, JOBS_MAX, KINDS, Stats};
 pub use store::Store;

@@ -7,7 +7,7 @@ use rustix::io::{Errno, ReadWriteFlags, preadv, preadv2, retry_on_intr};
 use crate::codec::layout::{FileIndex, FileKind, Layout};
 use crate::engine::message::{ReadPart, ReadRun};
 
-use super::handles::{AtOnce, Handle, OpenFile};
+use super::handles::{AtOnce, Handle, OpenFile, stamp_of};
 
 /// What came of a read that may not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,13 @@ pub fn read_now(
             }
             done += bytes;
             at += bytes as u64;
+        }
+        // After the read, as a worker does it; its own look will say what is wrong.
+        let mut expected = run.expected.iter();
+        if let Some(expected) = expected.find(|expected| expected.file == range.file)
+            && !stamp_of(&file).is_ok_and(|found| found == expected.stamp)
+        {
+            return Now::Miss;
         }
     }
     if done == length { Now::Done } else { Now::Miss }

@@ -16,24 +16,30 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, select};
 
-use crate::engine::message::{Done, Job, Work};
-use crate::time::{Clock, Duration};
+use crate::engine::message::{Done, Job, Outcome, Work};
+use crate::ids::SessionId;
+use crate::time::{Clock, Duration, Instant};
 
 use super::devices::Load;
 use super::disk::{self, Scratch};
 use super::handles::{DiskFiles, Handle, HandleKey};
 use super::mail::{Inbox, Outbox, Waker, mail};
 use super::queue::{Device, JOBS_MAX, Next, Queue, Running, Stats};
+use super::watch::{LOOK_EVERY, Watch};
 
 /// Room for finished jobs that nobody has taken yet.
 const COMPLETIONS_MAX: usize = JOBS_MAX;
 
 const _: () = assert!(COMPLETIONS_MAX >= JOBS_MAX, "a worker must never wait");
+
+/// How often [`Pool::watch`] wants to be called while jobs are out.
+pub const WATCH_PERIOD: Duration = LOOK_EVERY;
 
 /// How much nicer than the actor and the gateway a worker is, so that a recheck delays no answer.
 const NICENESS: i32 = 5;
@@ -48,6 +54,9 @@ pub struct Completion {
     pub opened: Vec<(HandleKey, Handle)>,
 }
 
+/// Tells the job at a worker that nobody wants it any more.
+type Stop = Arc<AtomicBool>;
+
 /// Does one job; a worker owns one.
 type Runner = Box<dyn FnMut(Work) -> Completion + Send>;
 
@@ -59,6 +68,7 @@ pub struct Pool {
     outstanding: usize,
     /// Each worker's place, when it ends.
     ended: Receiver<usize>,
+    watch: Watch,
 }
 
 struct Shared {
@@ -69,6 +79,8 @@ struct Shared {
 struct State {
     queue: Queue,
     running: Vec<Option<Running>>,
+    /// One for each worker; cleared when it takes a job.
+    stops: Vec<Stop>,
     stopping: bool,
 }
 
@@ -90,22 +102,26 @@ impl Pool {
             _ => threads as usize,
         };
         let files = DiskFiles::new();
-        let runners = (0..threads).map(|_| runner(files.clone())).collect();
-        Self::start_with(runners, device_of, Arc::new(waker))
+        let make = |stop| runner(files.clone(), stop);
+        Self::start_with(threads, make, device_of, Arc::new(waker))
     }
 
     fn start_with(
-        runners: Vec<Runner>,
+        threads: usize,
+        make: impl Fn(Stop) -> Runner,
         device_of: fn(&Path) -> Device,
         waker: Waker,
     ) -> io::Result<Self> {
         let (outbox, inbox) = mail(COMPLETIONS_MAX, waker);
         let clock = Clock::start();
-        let (end, ended) = bounded(runners.len());
+        let (end, ended) = bounded(threads);
+        let stops: Vec<Stop> = (0..threads).map(|_| Stop::default()).collect();
+        let runners: Vec<Runner> = stops.iter().map(|stop| make(Arc::clone(stop))).collect();
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                queue: Queue::new(runners.len()),
-                running: vec![None; runners.len()],
+                queue: Queue::new(threads),
+                running: vec![None; threads],
+                stops,
                 stopping: false,
             }),
             work: Condvar::new(),
@@ -116,6 +132,7 @@ impl Pool {
             inbox,
             outstanding: 0,
             ended,
+            watch: Watch::default(),
         };
         for (place, runner) in runners.into_iter().enumerate() {
             let worker = Worker {
@@ -150,11 +167,39 @@ impl Pool {
         Ok(())
     }
 
+    /// Takes back what waits of a session and only looks or reads, and tells what runs of that kind to break off.
+    pub fn cancel(&mut self, session: SessionId) -> Vec<Work> {
+        let mut state = self.shared.lock();
+        let gone = state.queue.cancel_session(session);
+        self.outstanding -= gone.len();
+        for (running, stop) in state.running.iter().zip(&state.stops) {
+            if running.is_some_and(|running| running.session == session) {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+        gone
+    }
+
     /// The next finished job. After a `None` the next one that finishes wakes.
     pub fn finished(&mut self) -> Option<Completion> {
         let completion = self.inbox.take()?;
         self.outstanding -= 1;
         Some(completion)
+    }
+
+    /// Looks, at most once in [`WATCH_PERIOD`], whether jobs take too long or too many wait, and says so in the log. Returns
+    /// whether there is anything to look at.
+    pub fn watch(&mut self, now: Instant) -> bool {
+        if self.outstanding == 0 {
+            return false;
+        }
+        if self.watch.is_due(now) {
+            let state = &mut *self.shared.lock();
+            for text in self.watch.look(now, &state.running, &mut state.queue) {
+                log::warn!("{text}");
+            }
+        }
+        true
     }
 
     /// How many jobs of each kind there were and are.
@@ -249,12 +294,17 @@ impl Worker {
                 );
                 process::abort();
             };
-            let failed = disk::has_fault(&completion.done.outcome);
+            let outcome = &completion.done.outcome;
+            let failed = disk::has_fault(outcome);
             {
                 let took = self.clock.now().since(began);
                 let mut state = self.shared.lock();
-                state.queue.note(&running, load, failed, took);
-                state.queue.finish(running, failed);
+                if matches!(outcome, Outcome::Cancelled(_)) {
+                    state.queue.finish_cancelled(running);
+                } else {
+                    state.queue.note(&running, load, failed, took);
+                    state.queue.finish(running, failed);
+                }
                 state.running[self.place] = None;
             }
             self.outbox.send(completion);
@@ -271,6 +321,7 @@ impl Worker {
             match state.queue.next() {
                 Next::Run(work, running) => {
                     state.running[self.place] = Some(running);
+                    state.stops[self.place].store(false, Ordering::Relaxed);
                     // A place on a device may have become free while others slept for want of it.
                     if !state.queue.is_empty() {
                         self.shared.work.notify_one();
@@ -293,8 +344,8 @@ impl Worker {
 }
 
 /// A worker's own: its view of the disk and its scratch.
-fn runner(mut files: DiskFiles) -> Runner {
-    let mut scratch = Scratch::default();
+fn runner(mut files: DiskFiles, stop: Stop) -> Runner {
+    let mut scratch = Scratch::with(stop);
     Box::new(move |work| {
         // A recheck passes over every file once; its handles would push out those that are read from.
         let offer = matches!(

@@ -47,12 +47,14 @@ pub struct Counts {
     pub completed: u64,
     /// Done, with a fault in the outcome.
     pub failed: u64,
-    /// Dropped at the end.
+    /// Dropped at the end, or because its session goes.
     pub cancelled: u64,
     /// Waiting now.
     pub queued: u64,
     /// At a worker now.
     pub running: u64,
+    /// Were at a worker for longer than half a minute, ever; each is counted among the others too.
+    pub overdue: u64,
 }
 
 /// How the pool stands, by kind of job, in the order of [`KINDS`].
@@ -61,6 +63,8 @@ pub struct Stats {
     /// One for each of [`KINDS`].
     pub kinds: [Counts; KINDS.len()],
     devices: Devices,
+    /// How often a person was warned that the workers have too much to do.
+    pub saturated: u64,
 }
 
 impl Stats {
@@ -73,7 +77,6 @@ impl Stats {
                 .map(|(kind, counts)| JobsAtWork {
                     kind,
                     running: counts.running,
-                    cancelled: counts.cancelled,
                 })
                 .collect(),
             devices: self.devices.metrics(),
@@ -92,6 +95,7 @@ impl Stats {
                 cancelled: sum.cancelled + kind.cancelled,
                 queued: sum.queued + kind.queued,
                 running: sum.running + kind.running,
+                overdue: sum.overdue + kind.overdue,
             })
     }
 }
@@ -99,9 +103,11 @@ impl Stats {
 /// What runs at a worker; handed back to [`Queue::finish`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Running {
+    /// No other job has it.
+    pub(super) number: u64,
     kind: usize,
     device: Device,
-    session: SessionId,
+    pub(super) session: SessionId,
     info_hash: InfoHash,
 }
 
@@ -123,13 +129,18 @@ pub(super) enum Next {
     Wait,
 }
 
+/// A job, with its place among all that ever came.
+type Numbered = (u64, Work);
+
 /// The waiting jobs, and what runs.
 #[derive(Debug)]
 pub(super) struct Queue {
     /// Sessions with waiting jobs, the next one first; each once.
     turns: VecDeque<SessionId>,
     /// What waits of each of them, never empty.
-    waiting: BTreeMap<SessionId, VecDeque<Work>>,
+    waiting: BTreeMap<SessionId, VecDeque<Numbered>>,
+    /// Of the next job.
+    number: u64,
     devices: BTreeMap<SessionId, Device>,
     /// Running jobs on each device, never 0.
     busy: BTreeMap<Device, usize>,
@@ -144,6 +155,7 @@ impl Queue {
         Self {
             turns: VecDeque::new(),
             waiting: BTreeMap::new(),
+            number: 0,
             devices: BTreeMap::new(),
             busy: BTreeMap::new(),
             per_device: workers.saturating_sub(1).max(1),
@@ -160,7 +172,8 @@ impl Queue {
         if jobs.is_empty() {
             self.turns.push_back(session);
         }
-        jobs.push_back(work);
+        jobs.push_back((self.number, work));
+        self.number += 1;
     }
 
     /// The next job whose device has room. Its session goes behind all others.
@@ -168,7 +181,7 @@ impl Queue {
         for turn in 0..self.turns.len() {
             let session = self.turns[turn];
             let Some(&device) = self.devices.get(&session) else {
-                let root = self.waiting[&session][0].storage.layout.root.clone();
+                let root = self.waiting[&session][0].1.storage.layout.root.clone();
                 return Next::Learn(session, root);
             };
             if self.busy.get(&device).copied().unwrap_or(0) >= self.per_device {
@@ -176,7 +189,7 @@ impl Queue {
             }
             self.turns.remove(turn);
             let jobs = self.waiting.get_mut(&session).expect("it has its turn");
-            let work = jobs.pop_front().expect("never empty");
+            let (number, work) = jobs.pop_front().expect("never empty");
             if jobs.is_empty() {
                 self.waiting.remove(&session);
             } else {
@@ -187,6 +200,7 @@ impl Queue {
             self.stats.kinds[kind].queued -= 1;
             self.stats.kinds[kind].running += 1;
             let running = Running {
+                number,
                 kind,
                 device,
                 session,
@@ -229,12 +243,56 @@ impl Queue {
         }
     }
 
+    /// A job was broken off.
+    pub(super) fn finish_cancelled(&mut self, running: Running) {
+        let kind = running.kind;
+        self.finish(running, false);
+        self.stats.kinds[kind].completed -= 1;
+        self.stats.kinds[kind].cancelled += 1;
+    }
+
+    /// Takes back what waits of a session and can be cancelled.
+    pub(super) fn cancel_session(&mut self, session: SessionId) -> Vec<Work> {
+        let Some(jobs) = self.waiting.remove(&session) else {
+            return Vec::new();
+        };
+        let is_cancellable = |(_, work): &Numbered| work.job.is_cancellable();
+        let (gone, kept): (Vec<_>, Vec<_>) = jobs.into_iter().partition(is_cancellable);
+        for (_, work) in &gone {
+            let counts = &mut self.stats.kinds[kind_of(&work.job)];
+            counts.queued -= 1;
+            counts.cancelled += 1;
+        }
+        if kept.is_empty() {
+            self.turns.retain(|turn| *turn != session);
+        } else {
+            self.waiting.insert(session, kept.into());
+        }
+        gone.into_iter().map(|(_, work)| work).collect()
+    }
+
+    /// The number of the job that has waited longest.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        let first = |jobs: &VecDeque<Numbered>| jobs.front().map(|(number, _)| *number);
+        self.waiting.values().filter_map(first).min()
+    }
+
+    /// A job takes too long.
+    pub(super) fn note_overdue(&mut self, running: &Running) {
+        self.stats.kinds[running.kind].overdue += 1;
+    }
+
+    /// There is too much to do.
+    pub(super) fn note_saturated(&mut self) {
+        self.stats.saturated += 1;
+    }
+
     /// Drops what waits.
     pub(super) fn cancel(&mut self) -> usize {
         let waiting = std::mem::take(&mut self.waiting);
         self.turns.clear();
         let mut dropped = 0;
-        for work in waiting.into_values().flatten() {
+        for (_, work) in waiting.into_values().flatten() {
             let counts = &mut self.stats.kinds[kind_of(&work.job)];
             counts.queued -= 1;
             counts.cancelled += 1;

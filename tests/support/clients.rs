@@ -77,13 +77,17 @@ impl Libtorrent {
 
     /// Payload bytes it has sent.
     pub(crate) fn uploaded(&mut self) -> u64 {
+        self.stats()["uploaded"].as_u64().expect("a count")
+    }
+
+    /// What it says of itself: `uploaded`, `downloaded`, `failed` (bytes), `peers`, `progress`.
+    pub(crate) fn stats(&mut self) -> Value {
         let mark = self.running.mark();
         self.running.tell("stats");
-        let stats = self.running.wait_after(mark, "stats", |line| {
+        self.running.wait_after(mark, "stats", |line| {
             line.strip_prefix("stats ")
                 .map(|json| serde_json::from_str::<Value>(json).expect("JSON"))
-        });
-        stats["uploaded"].as_u64().expect("a count")
+        })
     }
 }
 

@@ -176,6 +176,7 @@ def main():
                 say("stats", json.dumps({
                     "uploaded": status.total_payload_upload,
                     "downloaded": status.total_payload_download,
+                    "failed": status.total_failed_bytes,
                     "peers": status.num_peers,
                     "progress": status.progress,
                 }))

@@ -22,14 +22,16 @@ pub(in super::super) struct Type(u8);
 
 impl Type {
     pub(in super::super) const SHUTDOWN: Self = Self(8);
+    pub(in super::super) const STREAM_ADD: Self = Self(13);
     pub(in super::super) const METRICS: Self = Self(28);
 
-    /// Of what is in an envelope.
-    #[inline]
-    pub(in super::super) const fn of(body: &Body) -> Self {
+    /// Calls `note` with the type of each operation in an envelope.
+    pub(in super::super) fn each(body: &Body, mut note: impl FnMut(Self)) {
         match body {
-            Body::Message(message) => Self::of_message(message),
-            Body::Metrics => Self::METRICS,
+            Body::Message(message) => note(Self::of_message(message)),
+            Body::Batch(messages) => messages.iter().map(Self::of_message).for_each(note),
+            Body::Adopt(_) => note(Self::STREAM_ADD),
+            Body::Metrics => note(Self::METRICS),
         }
     }
 
@@ -75,10 +77,6 @@ impl Type {
     pub(in super::super) const fn name(self) -> &'static str {
         TYPES[self.index()].0
     }
-
-    pub(in super::super) const fn lane(self) -> Lane {
-        TYPES[self.index()].1
-    }
 }
 
 /// Name, lane and subject of each type, in the order of [`Type::of_message`].
@@ -115,6 +113,23 @@ pub(super) const TYPES: [(&str, Lane, About); 29] = [
     ("metrics",         Lane::Low,      About::Whole),
 ];
 
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Well.
+    Completed,
+    /// With a fault.
+    Failed,
+    /// Dropped or broken off, because nobody wanted it any more.
+    Cancelled,
+}
+
+impl End {
+    const fn of(well: bool) -> Self {
+        if well { Self::Completed } else { Self::Failed }
+    }
+}
+
 /// A kind of job: an index into [`KINDS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct JobKind(u8);
@@ -148,8 +163,8 @@ impl JobKind {
         }
     }
 
-    /// Which kind of job ended so, and whether it went well.
-    pub(super) fn of_outcome(outcome: &Outcome) -> (Self, bool) {
+    /// Which kind of job ended so, and how.
+    pub(super) fn of_outcome(outcome: &Outcome) -> (Self, End) {
         let failed = |verdict: &Verdict| matches!(verdict, Verdict::Failed(_));
         let (kind, well) = match outcome {
             Outcome::Prepared(result) => (0, result.is_ok()),
@@ -159,23 +174,24 @@ impl JobKind {
             Outcome::Read(_, result) => (4, result.is_ok()),
             Outcome::Synced(result) => (5, result.is_ok()),
             Outcome::Closed => (6, true),
+            Outcome::Cancelled(job) => return (Self::of(job), End::Cancelled),
         };
-        (Self(kind), well)
+        (Self(kind), End::of(well))
     }
 
-    pub(super) const fn of_stored(outcome: &StoreOutcome) -> (Self, bool) {
+    pub(super) const fn of_stored(outcome: &StoreOutcome) -> (Self, End) {
         let well = match outcome {
             StoreOutcome::Loaded(result) => result.is_ok(),
             StoreOutcome::Saved(result) => result.is_ok(),
             StoreOutcome::Released => true,
         };
-        (Self::STORE, well)
+        (Self::STORE, End::of(well))
     }
 
-    pub(super) const fn of_fetched(outcome: &FetchOutcome) -> (Self, bool) {
+    pub(super) const fn of_fetched(outcome: &FetchOutcome) -> (Self, End) {
         match outcome {
-            FetchOutcome::Http(result) => (Self::HTTP, result.is_ok()),
-            FetchOutcome::Resolved(result) => (Self::RESOLVE, result.is_ok()),
+            FetchOutcome::Http(result) => (Self::HTTP, End::of(result.is_ok())),
+            FetchOutcome::Resolved(result) => (Self::RESOLVE, End::of(result.is_ok())),
         }
     }
 

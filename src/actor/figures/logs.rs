@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `linnet::perf` | debug | `op=link_create wait_us=31 ns=640 result=done queue=12` | each sampled message |
 //! | `linnet::perf` | warn | `slow op=commit us=63120 left_out=4` | a step of more than 50 ms, at most one a minute |
+//! | `linnet::perf` | warn | `saturated queue=4000 of=4096 left_out=0` | a queue more than three quarters full, or a sample that waited for more than a second, at most one a minute |
 //! | `linnet::error` | debug | `op=link_create code=OwnAddress` | each message refused, expired or answered too late, each job that failed |
 //! | `linnet::trace` | trace | `op=link_create lane=normal created_us=812345 asked=true` | each message taken |
 //!
@@ -23,7 +24,10 @@ const TRACE: &str = "linnet::trace";
 /// A step longer than this is slow.
 pub(super) const SLOW: Duration = Duration::from_millis(50);
 
-/// A slow step within this time after one that was told is only counted.
+/// A sample that waited longer says that the loop has too much to do.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// A warning within this time after one of its kind that was told is only counted.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Whether every message is to carry its time. One load for most: the level of the whole log is below.
@@ -64,14 +68,33 @@ impl Verdict {
     }
 }
 
-/// Which lines somebody wants, and when a slow step was last told.
+/// Which lines somebody wants, and when what is told rarely was last told.
 #[derive(Debug, Default)]
 pub(super) struct Logs {
     perf: bool,
     error: bool,
     trace: bool,
+    slow: Rarely,
+    saturated: Rarely,
+}
+
+/// A kind of warning that is told at most once in [`QUIET`].
+#[derive(Debug, Default)]
+struct Rarely {
     told: Option<Instant>,
     left_out: u64,
+}
+
+impl Rarely {
+    /// Whether it is told now, and how many were not told since the last.
+    fn pass(&mut self, now: Instant) -> Option<u64> {
+        if self.told.is_some_and(|told| now.since(told) < QUIET) {
+            self.left_out += 1;
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.left_out))
+    }
 }
 
 impl Logs {
@@ -120,20 +143,30 @@ impl Logs {
 
     /// A step took long.
     pub(super) fn slow(&mut self, op: &str, took: Duration, now: Instant) {
-        if let Some(left_out) = self.pass(now) {
+        if let Some(left_out) = self.slow.pass(now) {
             let micros = took.as_micros();
             log::warn!(target: PERF, "slow op={op} us={micros} left_out={left_out}");
         }
     }
 
-    /// Whether a slow step is told now, and how many were not told since the last.
-    fn pass(&mut self, now: Instant) -> Option<u64> {
-        if self.told.is_some_and(|told| now.since(told) < QUIET) {
-            self.left_out += 1;
-            return None;
+    /// The queue is nearly full.
+    pub(super) fn full(&mut self, queued: usize, capacity: usize, now: Instant) {
+        if let Some(left_out) = self.saturated.pass(now) {
+            log::warn!(
+                target: PERF,
+                "saturated queue={queued} of={capacity} left_out={left_out}"
+            );
         }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.left_out))
+    }
+
+    /// A sample has waited so long.
+    pub(super) fn waited(&mut self, wait: Duration, now: Instant) {
+        if wait > WAIT_MAX
+            && let Some(left_out) = self.saturated.pass(now)
+        {
+            let micros = wait.as_micros();
+            log::warn!(target: PERF, "saturated wait_us={micros} left_out={left_out}");
+        }
     }
 }
 
@@ -142,11 +175,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_slow_step_a_minute_is_told_with_the_count_of_the_others() {
-        let mut logs = Logs::default();
+    fn one_warning_a_minute_is_told_with_the_count_of_the_others() {
+        let mut rarely = Rarely::default();
         let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
         let told: Vec<_> = [0, 1, 59, 60, 61, 500, 559]
-            .map(|seconds| logs.pass(at(seconds)))
+            .map(|seconds| rarely.pass(at(seconds)))
             .to_vec();
         let want = [Some(0), None, None, Some(2), None, Some(1), None];
         assert_eq!(told, want);

@@ -4,7 +4,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::super::mailbox::Body;
 use super::kinds::{TYPES, Type};
+use crate::engine::message::Message;
 
 /// How a message ended without being executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,18 @@ impl Tally {
     /// Counts `count` messages of one type.
     pub(in super::super) fn note(&self, kind: Type, fate: Fate, count: u64) {
         self.cells[kind.index()][fate as usize].fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Counts each operation of `body` by its type.
+    pub(in super::super) fn note_body(&self, body: &Body, fate: Fate) {
+        Type::each(body, |kind| self.note(kind, fate, 1));
+    }
+
+    /// Counts each of `messages` by its type.
+    pub(in super::super) fn note_messages(&self, messages: &[Message], fate: Fate) {
+        for message in messages {
+            self.note(Type::of_message(message), fate, 1);
+        }
     }
 
     /// Messages of this type that ended so.

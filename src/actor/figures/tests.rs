@@ -8,16 +8,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::super::handle::Handle;
-use super::super::host::{Finished, Ready};
-use super::super::mailbox::{Doorbell, Options, Wake, lane_of};
+use super::super::host::{Finished, Host, Ready};
+use super::super::mailbox::{Doorbell, Lane, Options, Wake, lane_of};
 use super::super::{Core, Loop};
+use super::kinds::About;
 use super::*;
 use crate::config::Backpressure;
 use crate::engine::message::{
-    Accounting, Carrier, Direction, Done, Input, Limits, Message, Output, Refusal, SessionAdd,
-    ShutdownReport, StoreJob, StreamName, Work,
+    Accounting, Carrier, Direction, Done, Fetch, Input, Job, Limits, Message, Outcome, Output,
+    Refusal, SessionAdd, ShutdownReport, StoreJob, StreamName, Work,
 };
 use crate::ids::{ConnectionId, InfoHash, SessionId, SocketId, StreamId, SwarmId};
+use crate::metrics::{
+    EngineCounters, HostFigures, LaneFigures, LaneMetrics, MessageFigures, Metrics, TypeFigures,
+};
 use crate::rng::Rng;
 use crate::time::Clock;
 
@@ -241,7 +245,7 @@ fn counters(metrics: &Metrics) -> Vec<(String, u64)> {
     let mut all = Vec::new();
     let groups = [
         ("/types", TypeFigures::DECLARED),
-        ("/lanes", crate::metrics::LaneFigures::DECLARED),
+        ("/lanes", LaneFigures::DECLARED),
         ("/jobs", JobFigures::DECLARED),
     ];
     let growing =
@@ -273,27 +277,41 @@ fn counters(metrics: &Metrics) -> Vec<(String, u64)> {
     all
 }
 
-/// What must hold of every snapshot taken while nobody sends.
-fn assert_sums(metrics: &Metrics) {
-    for lane in &metrics.lanes {
-        let of = |figure: fn(&TypeFigures) -> u64| {
-            (metrics.types.iter().filter(|row| row.lane == lane.lane))
-                .map(|row| figure(&row.figures))
-                .sum::<u64>()
-        };
-        let own = &lane.figures;
-        let name = lane.lane;
-        assert_eq!(of(|row| row.count), own.processed, "{name}");
-        assert_eq!(of(|row| row.rejected), own.rejected, "{name}");
-        assert_eq!(of(|row| row.shed), own.shed, "{name}");
-        assert_eq!(of(|row| row.expired), own.expired, "{name}");
-        assert_eq!(of(|row| row.cancelled), own.cancelled, "{name}");
-        assert_eq!(of(|row| row.late), lane.late, "{name}");
-        let samples: u64 = (metrics.types.iter().filter(|row| row.lane == lane.lane))
-            .map(|row| row.wait_us.count)
-            .sum();
-        assert_eq!(samples, lane.wait_us.count, "{name}");
-        assert_eq!(lane.wait_us.count, lane.service_ns.count, "{name}");
+/// What lanes and types both count: executed, rejected, shed, expired, cancelled, late, samples.
+type Sums = [u64; 7];
+
+fn of_lane(row: &LaneMetrics) -> Sums {
+    let of = &row.figures;
+    assert_eq!(row.wait_us.count, row.service_ns.count, "{}", row.lane);
+    let samples = row.wait_us.count;
+    let (rejected, late) = (of.rejected, row.late);
+    let (shed, expired, cancelled) = (of.shed, of.expired, of.cancelled);
+    let processed = of.processed;
+    [processed, rejected, shed, expired, cancelled, late, samples]
+}
+
+fn of_type(row: &crate::metrics::TypeMetrics) -> Sums {
+    let of = &row.figures;
+    assert_eq!(row.wait_us.count, row.service_ns.count, "{}", row.name);
+    let samples = row.wait_us.count;
+    let (rejected, late) = (of.rejected, of.late);
+    let (shed, expired, cancelled) = (of.shed, of.expired, of.cancelled);
+    [of.count, rejected, shed, expired, cancelled, late, samples]
+}
+
+fn add(rows: impl Iterator<Item = Sums>) -> Sums {
+    rows.fold(Sums::default(), |sum, row| {
+        std::array::from_fn(|at| sum[at] + row[at])
+    })
+}
+
+/// What must hold of every snapshot taken while nobody sends; `mixed` when there were batches of several lanes.
+fn assert_sums(metrics: &Metrics, mixed: bool) {
+    let of_lanes = add(metrics.lanes.iter().map(of_lane));
+    assert_eq!(of_lanes, add(metrics.types.iter().map(of_type)));
+    for lane in metrics.lanes.iter().filter(|_| !mixed) {
+        let types = metrics.types.iter().filter(|row| row.lane == lane.lane);
+        assert_eq!(of_lane(lane), add(types.map(of_type)), "{}", lane.lane);
     }
     let sum = |figure: fn(&LaneMetrics) -> u64| metrics.lanes.iter().map(figure).sum::<u64>();
     let messages = &metrics.messages;
@@ -323,14 +341,13 @@ fn assert_sums(metrics: &Metrics) {
 
 #[test]
 fn sums_agree_and_nothing_goes_back_under_any_load() {
-    for (round, policy) in [
+    let policies = [
         Backpressure::Block,
         Backpressure::Reject,
         Backpressure::Shed,
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    ];
+    for (round, policy) in policies.into_iter().chain(policies).enumerate() {
+        let mixed = round >= policies.len();
         let (mut turns, handle) = build(48, policy);
         // Whatever the scheduler does: a deadline that passes in the queue, and no room.
         assert!(handle.ask(message(6), Duration::ZERO).is_err());
@@ -341,7 +358,7 @@ fn sums_agree_and_nothing_goes_back_under_any_load() {
             let callers: Vec<_> = (0..4)
                 .map(|caller| {
                     let handle = handle.clone();
-                    scope.spawn(move || call(&handle, Rng::new(caller + 10 * round as u64)))
+                    scope.spawn(move || call(&handle, mixed, Rng::new(caller + 10 * round as u64)))
                 })
                 .collect();
             scope.spawn(|| {
@@ -371,7 +388,7 @@ fn sums_agree_and_nothing_goes_back_under_any_load() {
         });
         turns.turn();
         let metrics = turns.metrics();
-        assert_sums(&metrics);
+        assert_sums(&metrics, mixed);
         assert_eq!(metrics.messages.error_count, turns.core().refused);
         assert!(metrics.messages.error_count > 0);
         assert!(metrics.messages.backpressure_drops > 0, "{policy:?}");
@@ -379,6 +396,8 @@ fn sums_agree_and_nothing_goes_back_under_any_load() {
         let samples: u64 = metrics.lanes.iter().map(|lane| lane.wait_us.count).sum();
         let sent: u64 = metrics.lanes.iter().map(|lane| lane.figures.sent).sum();
         assert!(samples > 0 && samples < sent / 8, "{samples} of {sent}");
+        let added = metrics.types[Type::STREAM_ADD.index()].figures.count;
+        assert!(added > 0, "by message and by socket");
 
         // What the end leaves unexecuted is told apart by type as well.
         for kind in (0..MESSAGES)
@@ -391,28 +410,51 @@ fn sums_agree_and_nothing_goes_back_under_any_load() {
         turns.inbox.close();
         assert!(handle.tell(message(8)).is_err());
         let metrics = turns.metrics();
-        assert_sums(&metrics);
+        assert_sums(&metrics, mixed);
         assert_eq!(metrics.messages.messages_cancelled, left + 1);
     }
 }
 
-/// One caller's load: every type, told, batched and asked, some with deadlines that cannot be kept.
-fn call(handle: &Handle, mut rng: Rng) {
+/// One caller's load: every type, told, batched and asked, some with deadlines that cannot be kept. `mixed` when the messages of
+/// a batch may be of several lanes.
+fn call(handle: &Handle, mixed: bool, mut rng: Rng) {
     let any = |rng: &mut Rng| loop {
         let kind = rng.index(MESSAGES);
         if kind != Type::SHUTDOWN.index() {
             return message(kind);
         }
     };
+    let batch = |rng: &mut Rng| {
+        let first = any(rng);
+        let lane = lane_of(&first);
+        let length = rng.below(30);
+        let more = (0..length).map(|_| any(rng));
+        let mut batch: Vec<_> = more
+            .filter(|message| mixed || lane_of(message) == lane)
+            .collect();
+        batch.push(first);
+        batch
+    };
+    let mut answers = Vec::new();
     for _ in 0..400 {
-        match rng.below(8) {
+        match rng.below(10) {
             0 => {
                 let patience = Duration::from_micros(rng.below(400));
                 let _ = handle.ask(any(&mut rng), patience);
             }
             1 => {
-                let mut batch: Vec<_> = (0..rng.below(32)).map(|_| any(&mut rng)).collect();
-                let _ = handle.tell_batch(&mut batch);
+                let _ = handle.tell_batch(&mut batch(&mut rng));
+            }
+            8 => {
+                let patience = Duration::from_micros(rng.below(400));
+                let _ = handle.ask_batch(&mut batch(&mut rng), &mut answers, patience);
+            }
+            9 => {
+                let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+                let address = SocketAddr::from(([127, 0, 0, 1], 1));
+                let patience = Duration::from_micros(rng.below(400));
+                let direction = Direction::Incoming;
+                let _ = handle.stream_add(ours.into(), address, direction, None, patience);
             }
             2 => {
                 let _ = handle.metrics(Duration::from_micros(rng.below(4000)));
@@ -433,7 +475,7 @@ fn coalesced_shutdowns_are_all_counted() {
     turns.turn();
     let metrics = turns.metrics();
     assert_eq!(metrics.types[Type::SHUTDOWN.index()].figures.count, 5);
-    assert_sums(&metrics);
+    assert_sums(&metrics, false);
 }
 
 #[test]
@@ -442,7 +484,7 @@ fn samples_are_spread_whatever_the_rhythm() {
         let samples = (0..64_000).filter(|at| is_sample(at * step)).count();
         assert!((900..1100).contains(&samples), "each {step}th: {samples}");
     }
-    assert!(is_sample(0), "the first of a lane is always one");
+    assert!(is_sample(0), "the first of an account is always one");
 }
 
 #[test]
@@ -453,22 +495,16 @@ fn jobs_add_up_whatever_the_host_says() {
         figures.note_store();
     }
     figures.note_done(&Outcome::Closed);
-    let close = |running, cancelled| HostFigures {
+    figures.note_done(&Outcome::Cancelled(Job::Close));
+    let close = |running| HostFigures {
         jobs: vec![crate::metrics::JobsAtWork {
             kind: "close",
             running,
-            cancelled,
         }],
         devices: Vec::new(),
     };
-    for host in [
-        close(0, 0),
-        close(2, 1),
-        close(9, 0),
-        close(1, 9),
-        HostFigures::default(),
-    ] {
-        for row in figures.jobs(&host) {
+    for host in [close(0), close(2), close(9), HostFigures::default()] {
+        for row in figures.job_rows(&host) {
             let of = row.figures;
             assert_eq!(
                 of.submitted,
@@ -477,8 +513,9 @@ fn jobs_add_up_whatever_the_host_says() {
             );
         }
     }
-    let rows = figures.jobs(&close(2, 1));
+    let rows = figures.job_rows(&close(2));
     let row = rows.iter().find(|row| row.kind == "close").unwrap();
+    assert_eq!((row.figures.completed, row.figures.cancelled), (1, 1));
     assert_eq!((row.figures.running, row.figures.queued), (2, 1));
     let store = rows.iter().find(|row| row.kind == "store").unwrap();
     assert_eq!((store.figures.running, store.figures.queued), (5, 0));

@@ -3,12 +3,15 @@
     reason = "senders are threads of their own"
 )]
 
+use std::mem;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::*;
+use crate::actor::reply::Waiting;
 use crate::ids::SessionId;
+use crate::metrics::LaneFigures;
 
 fn options(capacity: usize, policy: Backpressure) -> Options {
     Options {
@@ -54,12 +57,28 @@ fn number_of(body: &Body) -> Option<SessionId> {
     }
 }
 
-fn send(mailbox: &Mailbox, body: Body) -> Result<(), AskError> {
-    let options = mailbox.options;
-    let deadline = options.clock.now() + options.patience;
-    mailbox
-        .send(body, None, deadline, options.policy)
+/// A caller that may fill the queue all by itself.
+fn caller(mailbox: &Arc<Mailbox>) -> Seat {
+    Seat::new(Arc::clone(mailbox)).another(usize::MAX)
+}
+
+fn send(seat: &Seat, body: Body) -> Result<(), AskError> {
+    seat.send(body, None, seat.mailbox.options.policy)
         .map_err(|refused| refused.why)
+}
+
+/// Sends what somebody waits for.
+fn ask(seat: &Seat, body: Body, deadline: Instant) -> Waiting {
+    let (waiting, reply) = seat.mailbox.slots.open(deadline);
+    let sent = seat.send(body, Some(reply), seat.mailbox.options.policy);
+    assert!(sent.is_ok(), "there is room");
+    waiting
+}
+
+fn outcome(seat: &Seat, waiting: Waiting) -> AskError {
+    let mailbox = &seat.mailbox;
+    let outcome = waiting.wait(mailbox.options.clock, &mailbox.slots);
+    outcome.expect_err("no answer")
 }
 
 fn shutdown(millis: u64) -> Body {
@@ -73,16 +92,14 @@ fn take_all(inbox: &mut Inbox) -> Vec<Body> {
     let mut bodies = Vec::new();
     for lane in Lane::ALL {
         while let Some(envelope) = inbox.pop(lane) {
-            if lane != Lane::Critical {
-                inbox.release(1);
-            }
             let executed = envelope.reply.as_ref().is_none_or(Reply::take);
-            inbox.count(lane, executed);
+            inbox.count(lane, envelope.body.operations(), executed);
             if executed {
                 bodies.push(envelope.body);
             }
         }
     }
+    inbox.release();
     bodies
 }
 
@@ -107,29 +124,41 @@ fn accounted(inbox: &Inbox) -> LaneFigures {
         })
 }
 
-/// Eight producers against one slow taker; every message ends in exactly one column, and none overtakes another of its producer.
+/// Eight producers against one slow taker; every operation ends in exactly one column, and none overtakes another of its
+/// producer. Each sends singly and in batches, in turn.
 fn flood(policy: Backpressure, capacity: usize, patience: Duration) -> LaneFigures {
     const PRODUCERS: u32 = 8;
     const EACH: u32 = 5000;
+    const BATCH: u32 = 3;
     let mut options = options(capacity, policy);
     options.patience = patience;
     let (mailbox, mut inbox) = open(options, quiet());
+    let first = Seat::new(Arc::clone(&mailbox));
     let running = Arc::new(AtomicUsize::new(PRODUCERS as usize));
     let producers: Vec<_> = (0..PRODUCERS)
         .map(|producer| {
-            let (mailbox, running) = (Arc::clone(&mailbox), Arc::clone(&running));
+            let (seat, running) = (first.clone(), Arc::clone(&running));
             thread::spawn(move || {
-                let mut queued = 0_u64;
+                let (mut offered, mut queued) = (0, 0);
+                let mut batch = Vec::new();
                 for number in 0..EACH {
                     let body = match number % 4 {
                         0 => high(producer, number),
                         3 => low(),
                         _ => normal(producer, number),
                     };
-                    queued += u64::from(send(&mailbox, body).is_ok());
+                    offered += 1;
+                    queued += u64::from(send(&seat, body).is_ok());
+                    if number % 16 == 0 && seat.quota >= u64::from(BATCH) {
+                        // Between this number and the next, in the same lane.
+                        batch.clear();
+                        batch.extend((0..BATCH).map(|_| Message::EngineShow));
+                        offered += u64::from(BATCH);
+                        queued += seat.send_batch(&mut batch, policy).unwrap() as u64;
+                    }
                 }
                 running.fetch_sub(1, Ordering::SeqCst);
-                queued
+                (offered, queued)
             })
         })
         .collect();
@@ -151,11 +180,18 @@ fn flood(policy: Backpressure, capacity: usize, patience: Duration) -> LaneFigur
             break;
         }
     }
-    let queued: u64 = producers.into_iter().map(|p| p.join().unwrap()).sum();
+    let (offered, queued) = producers
+        .into_iter()
+        .map(|producer| producer.join().unwrap())
+        .fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
     let sum = accounted(&inbox);
-    assert_eq!(sum.sent, u64::from(PRODUCERS * EACH));
+    assert_eq!(sum.sent, offered);
     assert_eq!(sum.processed + sum.shed, queued);
     assert!(inbox.peak() <= capacity);
+    assert_eq!(mailbox.queued(), 0, "all room is back");
+    for account in mailbox.accounts.all() {
+        assert_eq!(account.quota.out(), 0, "and every quota");
+    }
     sum
 }
 
@@ -164,59 +200,153 @@ fn eight_producers_are_all_accounted_for_under_every_policy() {
     let sum = flood(Backpressure::Block, 16, Duration::from_secs(60));
     assert_eq!(sum.processed, sum.sent, "who waits long enough is served");
     flood(Backpressure::Block, 1, Duration::ZERO);
-    flood(Backpressure::Block, 1, Duration::from_micros(50));
-    let sum = flood(Backpressure::Reject, 4, Duration::ZERO);
+    flood(Backpressure::Block, 8, Duration::from_micros(50));
+    let sum = flood(Backpressure::Reject, 8, Duration::ZERO);
     assert_eq!(sum.shed, 0);
-    let sum = flood(Backpressure::Shed, 4, Duration::ZERO);
+    let sum = flood(Backpressure::Shed, 8, Duration::ZERO);
     assert_eq!(sum.processed + sum.rejected + sum.shed, sum.sent);
 }
 
 #[test]
 fn a_full_queue_does_what_its_policy_says() {
     let (rejecting, mut inbox) = mailbox(2, Backpressure::Reject);
-    assert!(send(&rejecting, low()).is_ok() && send(&rejecting, low()).is_ok());
-    assert_eq!(send(&rejecting, high(0, 0)), Err(AskError::Full));
+    let seat = caller(&rejecting);
+    assert!(send(&seat, low()).is_ok() && send(&seat, low()).is_ok());
+    assert_eq!(send(&seat, high(0, 0)), Err(AskError::Full));
     take_all(&mut inbox);
-    assert!(send(&rejecting, high(0, 0)).is_ok(), "room came back");
+    assert!(send(&seat, high(0, 0)).is_ok(), "room came back");
 
     let (blocking, inbox) = mailbox(1, Backpressure::Block);
-    assert!(send(&blocking, low()).is_ok());
-    assert_eq!(
-        send(&blocking, high(0, 0)),
-        Err(AskError::Full),
-        "in the end"
-    );
+    let seat = caller(&blocking);
+    assert!(send(&seat, low()).is_ok());
+    assert_eq!(send(&seat, high(0, 0)), Err(AskError::Full), "in the end");
     assert_eq!(inbox.figures(Lane::High).rejected, 1);
 
     let (shedding, mut inbox) = mailbox(2, Backpressure::Shed);
-    assert!(send(&shedding, normal(0, 1)).is_ok() && send(&shedding, low()).is_ok());
-    assert!(send(&shedding, high(0, 1)).is_ok(), "the low one goes");
-    assert!(send(&shedding, high(0, 2)).is_ok(), "then the normal one");
-    assert_eq!(send(&shedding, high(0, 3)), Err(AskError::Full));
-    assert_eq!(send(&shedding, low()), Err(AskError::Full));
+    let (one, other) = (caller(&shedding), caller(&shedding));
+    assert!(send(&one, normal(0, 1)).is_ok() && send(&one, low()).is_ok());
+    assert!(send(&other, high(0, 1)).is_ok(), "the low one goes");
+    assert!(
+        send(&other, high(0, 2)).is_ok(),
+        "then the normal one, as only the high ones count"
+    );
+    assert_eq!(send(&one, high(0, 3)), Err(AskError::Full));
+    assert_eq!(send(&one, low()), Err(AskError::Full));
     assert_eq!(take_all(&mut inbox).len(), 2);
     let sum = accounted(&inbox);
     assert_eq!((sum.shed, sum.rejected, sum.processed), (2, 2, 2));
 }
 
 #[test]
+fn one_busy_caller_leaves_room_for_the_others() {
+    let (mailbox, mut inbox) = mailbox(8, Backpressure::Reject);
+    let busy = Seat::new(Arc::clone(&mailbox));
+    assert_eq!((0..20).filter(|_| send(&busy, low()).is_ok()).count(), 4);
+    let clone = busy.clone();
+    assert_eq!((0..20).filter(|_| send(&clone, low()).is_ok()).count(), 4);
+    let late = busy.another(2);
+    assert_eq!(send(&late, low()), Err(AskError::Full), "eight are eight");
+    take_all(&mut inbox);
+    assert_eq!((0..20).filter(|_| send(&late, low()).is_ok()).count(), 2);
+    assert_eq!((0..20).filter(|_| send(&busy, low()).is_ok()).count(), 4);
+    take_all(&mut inbox);
+    accounted(&inbox);
+}
+
+#[test]
+fn a_caller_beyond_its_quota_waits_for_its_own_messages() {
+    let (mailbox, mut inbox) = open(
+        Options {
+            patience: Duration::from_secs(60),
+            ..options(64, Backpressure::Block)
+        },
+        quiet(),
+    );
+    let seat = Arc::new(Seat::new(mailbox).another(3));
+    let senders: Vec<_> = (0..4)
+        .map(|producer| {
+            let seat = Arc::clone(&seat);
+            thread::spawn(move || (0..500).for_each(|n| send(&seat, high(producer, n)).unwrap()))
+        })
+        .collect();
+    let mut taken = 0;
+    while taken < 2000 {
+        assert!(seat.account().quota.out() <= 3);
+        taken += take_all(&mut inbox).len();
+        thread::yield_now();
+    }
+    senders.into_iter().for_each(|s| s.join().unwrap());
+    assert_eq!(accounted(&inbox).rejected, 0);
+}
+
+#[test]
+fn handles_beyond_the_accounts_share_one_and_it_is_used_again() {
+    let (mailbox, mut inbox) = mailbox(16, Backpressure::Reject);
+    let seats: Vec<_> = (0..accounts::ACCOUNTS_MAX + 2)
+        .map(|_| Seat::new(Arc::clone(&mailbox)))
+        .collect();
+    let shared = |seat: &&Seat| seat.account == accounts::SHARED;
+    assert_eq!(seats.iter().filter(shared).count(), 3);
+    let (first, last) = (&seats[accounts::ACCOUNTS_MAX], seats.last().unwrap());
+    assert_eq!((0..20).filter(|_| send(first, low()).is_ok()).count(), 8);
+    assert_eq!(send(last, low()), Err(AskError::Full));
+    assert!(send(&seats[0], low()).is_ok());
+    take_all(&mut inbox);
+    drop(seats);
+    let seat = Seat::new(mailbox);
+    assert_ne!(seat.account, accounts::SHARED);
+    assert!(send(&seat, low()).is_ok());
+    take_all(&mut inbox);
+    assert_eq!(accounted(&inbox).sent, 23);
+}
+
+#[test]
 fn who_is_shed_is_told() {
     let (mailbox, mut inbox) = mailbox(1, Backpressure::Shed);
-    let clock = mailbox.options.clock;
-    let (waiting, reply) = mailbox.slots.open();
-    assert!(
-        mailbox
-            .send(low(), Some(reply), Instant::FAR, Backpressure::Shed)
-            .is_ok()
-    );
-    assert!(send(&mailbox, high(0, 0)).is_ok());
-    assert_eq!(
-        waiting
-            .wait(clock, Instant::FAR, &mailbox.slots)
-            .unwrap_err(),
-        AskError::Shed
-    );
+    let (one, other) = (caller(&mailbox), caller(&mailbox));
+    let waiting = ask(&one, low(), Instant::FAR);
+    assert!(send(&other, high(0, 0)).is_ok());
+    assert_eq!(outcome(&one, waiting), AskError::Shed);
     assert_eq!(take_all(&mut inbox).len(), 1);
+    accounted(&inbox);
+}
+
+#[test]
+fn a_batch_sheds_no_more_than_it_needs_and_nothing_in_vain() {
+    let (mailbox, mut inbox) = mailbox(4, Backpressure::Shed);
+    let (one, other) = (caller(&mailbox), caller(&mailbox));
+    let batch = |count: u32| {
+        let messages = (0..count).map(|number| Message::SessionPause {
+            session: SessionId::new(0, number),
+        });
+        Body::Batch(messages.collect())
+    };
+    let waiting: Vec<_> = (0..3).map(|_| ask(&one, low(), Instant::FAR)).collect();
+    assert!(send(&other, batch(2)).is_ok());
+    let fates: Vec<_> = waiting
+        .into_iter()
+        .map(|waiting| waiting.wait(mailbox.options.clock, &mailbox.slots))
+        .take(1)
+        .collect();
+    assert!(matches!(fates[0], Err(AskError::Shed)), "the oldest goes");
+    assert_eq!(mailbox.queued(), 4);
+    assert_eq!(
+        send(&other, batch(3)),
+        Err(AskError::Full),
+        "two wait below"
+    );
+    assert_eq!(take_all(&mut inbox).len(), 3, "they still do");
+    let sum = accounted(&inbox);
+    assert_eq!((sum.shed, sum.rejected, sum.processed), (1, 3, 4));
+    assert_eq!(mailbox.queued(), 0);
+
+    // A batch goes whole, and what it leaves too much is room again.
+    let low_batch = Body::Batch((0..4).map(|_| Message::EngineShow).collect());
+    let waiting = ask(&one, low_batch, Instant::FAR);
+    assert!(send(&other, high(0, 9)).is_ok());
+    assert_eq!(outcome(&one, waiting), AskError::Shed);
+    assert_eq!(mailbox.queued(), 1);
+    take_all(&mut inbox);
     accounted(&inbox);
 }
 
@@ -229,11 +359,12 @@ fn a_sender_that_waits_gets_the_room_that_comes() {
         },
         quiet(),
     );
-    assert!(send(&mailbox, low()).is_ok());
+    let seat = caller(&mailbox);
+    assert!(send(&seat, low()).is_ok());
     let senders: Vec<_> = (0..4)
         .map(|producer| {
-            let mailbox = Arc::clone(&mailbox);
-            thread::spawn(move || send(&mailbox, high(producer, 0)))
+            let seat = seat.clone();
+            thread::spawn(move || send(&seat, high(producer, 0)))
         })
         .collect();
     let mut taken = 0;
@@ -248,47 +379,117 @@ fn a_sender_that_waits_gets_the_room_that_comes() {
 #[test]
 fn critical_needs_no_room_and_keeps_the_shortest_budget() {
     let (mailbox, mut inbox) = mailbox(1, Backpressure::Reject);
-    assert!(send(&mailbox, low()).is_ok());
+    let seat = caller(&mailbox);
+    assert!(send(&seat, low()).is_ok());
     for millis in [500, 100, 900] {
-        assert!(send(&mailbox, shutdown(millis)).is_ok());
+        assert!(send(&seat, shutdown(millis)).is_ok());
     }
-    let (waiting, reply) = mailbox.slots.open();
-    assert!(
-        mailbox
-            .send(shutdown(1), Some(reply), Instant::FAR, Backpressure::Reject)
-            .is_ok()
-    );
+    let _waiting = ask(&seat, shutdown(1), Instant::FAR);
     assert!(!inbox.may_sleep());
     assert_eq!(inbox.take_shutdown(), Some(Duration::from_millis(100)));
     assert_eq!(inbox.take_shutdown(), None);
     assert_eq!(take_all(&mut inbox).len(), 2);
     assert_eq!(accounted(&inbox).processed, 5);
     assert!(inbox.may_sleep());
-    waiting.unused(&mailbox.slots);
+}
+
+#[test]
+fn one_more_that_waits_for_the_end_than_is_kept_in_mind_does_not_learn_of_it() {
+    let (mailbox, mut inbox) = mailbox(1, Backpressure::Block);
+    let seat = caller(&mailbox);
+    let waiting: Vec<_> = (0..CRITICAL_ASKS_MAX)
+        .map(|_| ask(&seat, shutdown(9), Instant::FAR))
+        .collect();
+    let one_more = ask(&seat, shutdown(5), Instant::FAR);
+    assert_eq!(outcome(&seat, one_more), AskError::Unknown);
+    assert_eq!(inbox.take_shutdown(), Some(Duration::from_millis(5)));
+    assert_eq!(take_all(&mut inbox).len(), CRITICAL_ASKS_MAX);
+    assert_eq!(accounted(&inbox).processed, CRITICAL_ASKS_MAX as u64 + 1);
+    drop(waiting);
 }
 
 #[test]
 fn a_batch_takes_what_has_room_and_leaves_the_rest_in_order() {
-    let (mailbox, mut inbox) = mailbox(3, Backpressure::Reject);
-    let mut messages: Vec<_> = (0..5)
+    let (mailbox, mut inbox) = mailbox(4, Backpressure::Reject);
+    let (seat, other) = (caller(&mailbox), caller(&mailbox));
+    let mut messages: Vec<_> = (0..4)
         .map(|number| Message::SessionShow {
             session: SessionId::new(0, number),
         })
         .collect();
-    messages.insert(
-        1,
-        Message::Shutdown {
-            budget: Duration::ZERO,
-        },
-    );
-    assert_eq!(mailbox.send_batch(&mut messages).unwrap(), 3);
-    assert_eq!(messages.len(), 3);
-    assert_eq!(mailbox.queued(), 2, "critical needs no room");
-    assert_eq!(inbox.take_shutdown(), Some(Duration::ZERO));
-    let numbers: Vec<_> = take_all(&mut inbox).iter().filter_map(number_of).collect();
-    assert_eq!(numbers, [SessionId::new(0, 0), SessionId::new(0, 1)]);
+    assert!(send(&other, high(0, 0)).is_ok() && send(&other, high(0, 1)).is_ok());
+    assert_eq!(seat.send_batch(&mut messages, Backpressure::Reject), Ok(2));
+    assert_eq!(mailbox.queued(), 4, "operations, not messages");
+    assert_eq!(seat.send_batch(&mut messages, Backpressure::Reject), Ok(0));
+    let numbers: Vec<_> = messages
+        .into_iter()
+        .filter_map(|message| number_of(&Body::Message(message)))
+        .collect();
+    assert_eq!(numbers, [SessionId::new(0, 2), SessionId::new(0, 3)]);
+    let bodies = take_all(&mut inbox);
+    let Some(Body::Batch(messages)) = bodies.into_iter().nth(2) else {
+        panic!("the batch comes behind the high ones");
+    };
+    assert_eq!(messages.len(), 2);
+    let sum = accounted(&inbox);
+    assert_eq!((sum.sent, sum.processed, sum.rejected), (8, 4, 4));
     assert_eq!(mailbox.queued(), 0);
-    accounted(&inbox);
+}
+
+#[test]
+fn a_batch_waits_for_room_for_all_and_takes_what_there_is_in_the_end() {
+    let (mailbox, mut inbox) = mailbox(4, Backpressure::Block);
+    let (seat, other) = (caller(&mailbox), caller(&mailbox));
+    assert!(send(&other, low()).is_ok());
+    let mut messages: Vec<_> = (0..4).map(|_| Message::EngineShow).collect();
+    let sent = seat.send_batch(&mut messages, Backpressure::Block);
+    assert_eq!((sent, messages.len()), (Ok(3), 1));
+
+    let sender = thread::spawn(move || {
+        let mut messages: Vec<_> = (0..4).map(|_| Message::EngineShow).collect();
+        let deadline = Instant::FAR;
+        let (waiting, reply) = seat.mailbox.slots.open(deadline);
+        let body = Body::Batch(mem::take(&mut messages));
+        assert!(seat.send(body, Some(reply), Backpressure::Block).is_ok());
+        waiting
+    });
+    let mut taken = 0;
+    while taken < 3 {
+        taken += take_all(&mut inbox).len();
+        thread::yield_now();
+    }
+    sender.join().unwrap();
+    assert_eq!(accounted(&inbox).processed, 8);
+}
+
+#[test]
+fn what_cannot_be_a_batch_is_said_so_and_not_counted() {
+    let (mailbox, inbox) = mailbox(1000, Backpressure::Block);
+    let seat = Seat::new(Arc::clone(&mailbox));
+    let shows = |count: usize| (0..count).map(|_| Message::EngineShow).collect::<Vec<_>>();
+    assert_eq!(seat.check_batch(&shows(BATCH_MAX)), Ok(()));
+    let long = seat.check_batch(&shows(BATCH_MAX + 1));
+    assert_eq!(long, Err(AskError::TooLong));
+    let long = seat.another(3).check_batch(&shows(4));
+    assert_eq!(long, Err(AskError::TooLong), "it could never have room");
+    let mut messages = shows(2);
+    messages.push(Message::Shutdown {
+        budget: Duration::ZERO,
+    });
+    assert_eq!(seat.check_batch(&messages), Err(AskError::NotBatched));
+    assert_eq!(seat.send_batch(&mut Vec::new(), Backpressure::Block), Ok(0));
+    assert_eq!(accounted(&inbox).sent, 0);
+}
+
+#[test]
+fn a_batch_queues_with_its_least_urgent_message() {
+    let session = SessionId::new(0, 0);
+    let lane = |messages: Vec<Message>| Body::Batch(messages).lane();
+    let pause = || Message::SessionPause { session };
+    let show = || Message::SessionShow { session };
+    assert_eq!(lane(vec![pause(), pause()]), Lane::High);
+    assert_eq!(lane(vec![pause(), show()]), Lane::Normal);
+    assert_eq!(lane(vec![Message::EngineShow, pause()]), Lane::Low);
 }
 
 #[test]
@@ -298,14 +499,15 @@ fn a_burst_rings_once_and_only_for_a_sleeper() {
     let doorbell = Arc::new(Doorbell::new(Box::new(move || {
         counter.fetch_add(1, Ordering::SeqCst);
     })));
-    let (mailbox, mut inbox) = open(options(64, Backpressure::Reject), doorbell);
-    assert!(send(&mailbox, low()).is_ok());
+    let (mailbox, mut inbox) = open(options(10_000, Backpressure::Reject), doorbell);
+    let seat = caller(&mailbox);
+    assert!(send(&seat, low()).is_ok());
     assert_eq!(rings.load(Ordering::SeqCst), 0, "it is awake");
     assert!(!inbox.may_sleep(), "something waits");
     take_all(&mut inbox);
     assert!(inbox.may_sleep());
-    for _ in 0..10 {
-        assert!(send(&mailbox, low()).is_ok());
+    for _ in 0..10_000 {
+        assert!(send(&seat, low()).is_ok());
     }
     assert_eq!(rings.load(Ordering::SeqCst), 1);
 }
@@ -316,14 +518,14 @@ fn no_wake_is_lost_between_the_last_look_and_the_sleep() {
     let doorbell = Arc::new(Doorbell::new(Box::new(move || {
         let _ = bell.try_send(());
     })));
-    let (mailbox, mut inbox) = open(options(64, Backpressure::Block), doorbell);
+    let mut options = options(64, Backpressure::Block);
+    options.patience = Duration::from_secs(60);
+    let (mailbox, mut inbox) = open(options, doorbell);
     const COUNT: usize = 20_000;
     let sender = thread::spawn(move || {
+        let seat = Seat::new(mailbox);
         for _ in 0..COUNT {
-            let deadline = mailbox.options.clock.now() + Duration::from_secs(60);
-            mailbox
-                .send(low(), None, deadline, Backpressure::Block)
-                .unwrap();
+            send(&seat, low()).unwrap();
         }
     });
     let mut taken = 0;
@@ -341,49 +543,51 @@ fn no_wake_is_lost_between_the_last_look_and_the_sleep() {
 
 #[test]
 fn the_end_answers_everybody_and_refuses_the_rest() {
-    let (mailbox, inbox) = mailbox(4, Backpressure::Block);
-    let clock = mailbox.options.clock;
-    let (waiting, reply) = mailbox.slots.open();
-    let sent = mailbox.send(normal(0, 0), Some(reply), Instant::FAR, Backpressure::Block);
-    assert!(sent.is_ok());
-    let (early, reply) = mailbox.slots.open();
-    let sent = mailbox.send(normal(0, 1), Some(reply), Instant::FAR, Backpressure::Block);
-    assert!(sent.is_ok());
-    assert_eq!(
-        early
-            .wait(clock, Instant::ZERO, &mailbox.slots)
-            .unwrap_err(),
-        AskError::Expired
-    );
-    assert!(send(&mailbox, low()).is_ok());
-    let mut inbox = inbox;
+    let (mailbox, mut inbox) = mailbox(8, Backpressure::Block);
+    let seat = caller(&mailbox);
+    let waiting = ask(&seat, normal(0, 0), Instant::FAR);
+    let early = ask(&seat, normal(0, 1), Instant::ZERO);
+    assert_eq!(outcome(&seat, early), AskError::Expired);
+    let batch = Body::Batch((0..3).map(|_| Message::EngineShow).collect());
+    let batch = ask(&seat, batch, Instant::FAR);
+    assert!(send(&seat, low()).is_ok());
     inbox.close();
+    assert_eq!(outcome(&seat, waiting), AskError::Stopped);
+    assert_eq!(outcome(&seat, batch), AskError::Stopped);
+    assert_eq!(send(&seat, low()), Err(AskError::Stopped));
+    assert!(send(&seat, shutdown(1)).is_err(), "it has ended");
+    let mut messages = vec![Message::EngineShow];
     assert_eq!(
-        waiting
-            .wait(clock, Instant::FAR, &mailbox.slots)
-            .unwrap_err(),
-        AskError::Stopped
+        seat.send_batch(&mut messages, Backpressure::Block),
+        Err(AskError::Stopped)
     );
-    assert_eq!(send(&mailbox, low()), Err(AskError::Stopped));
+    assert_eq!(messages.len(), 1, "it stays");
     let sum = accounted(&inbox);
-    assert_eq!((sum.sent, sum.cancelled, sum.expired), (4, 3, 1));
+    assert_eq!((sum.sent, sum.cancelled, sum.expired), (9, 8, 1));
 }
 
 #[test]
 fn closing_while_senders_push_strands_nobody() {
-    for _ in 0..50 {
-        let (mailbox, mut inbox) = mailbox(2, Backpressure::Block);
+    for round in 0..60 {
+        // In the first rounds the queue is what is full, then the quota.
+        let (mailbox, mut inbox) = mailbox(if round < 30 { 2 } else { 32 }, Backpressure::Block);
+        let full = Arc::new(Seat::new(Arc::clone(&mailbox)).another(2));
         let askers: Vec<_> = (0..4)
             .map(|_| {
-                let mailbox = Arc::clone(&mailbox);
+                let seat = if round < 30 {
+                    Arc::new(caller(&mailbox))
+                } else {
+                    Arc::clone(&full)
+                };
                 thread::spawn(move || {
+                    let mailbox = &seat.mailbox;
                     let clock = mailbox.options.clock;
                     loop {
-                        let (waiting, reply) = mailbox.slots.open();
                         let deadline = clock.now() + Duration::from_secs(60);
-                        match mailbox.send(low(), Some(reply), deadline, Backpressure::Block) {
+                        let (waiting, reply) = mailbox.slots.open(deadline);
+                        match seat.send(low(), Some(reply), Backpressure::Block) {
                             Ok(()) => {
-                                let outcome = waiting.wait(clock, deadline, &mailbox.slots);
+                                let outcome = waiting.wait(clock, &mailbox.slots);
                                 assert_eq!(outcome.unwrap_err(), AskError::Stopped);
                             }
                             Err(refused) => {
@@ -396,6 +600,8 @@ fn closing_while_senders_push_strands_nobody() {
                                 }
                             }
                         }
+                        // A shutdown that comes too late is counted too.
+                        let _ = send(&seat, shutdown(1));
                     }
                 })
             })

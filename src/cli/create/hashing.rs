@@ -16,6 +16,7 @@ use std::thread;
 
 use crossbeam_channel as channel;
 
+use crate::aligned::Aligned;
 use crate::cli::bars::Bars;
 use crate::cli::source::reason;
 use crate::cli::{Console, Failure, units};
@@ -116,7 +117,7 @@ struct Hasher<'a> {
     shared: &'a Shared<'a>,
     lanes: usize,
     /// A strip for each lane.
-    buffers: Vec<Vec<u8>>,
+    buffers: Vec<Aligned>,
     /// The file at place `index % OPEN_MAX`, with its index.
     open: [Option<(usize, File)>; OPEN_MAX],
 }
@@ -128,7 +129,7 @@ impl<'a> Hasher<'a> {
         Self {
             shared,
             lanes,
-            buffers: vec![vec![0; strip]; lanes],
+            buffers: (0..lanes).map(|_| Aligned::new(strip)).collect(),
             open: [const { None }; OPEN_MAX],
         }
     }

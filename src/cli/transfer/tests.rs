@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::codec::metainfo::{Create, CreateFile};
+use crate::engine::message::SessionState;
 use crate::events::{self, Event};
 use crate::ids::InfoHash;
 
@@ -130,7 +131,7 @@ impl Fake {
             time: self.now,
             session,
             info_hash: InfoHash([7; 20]),
-            name: "a".to_owned(),
+            name: "a".into(),
             state,
             error: said(is_error),
             pieces_have: u32::try_from(mebibytes / 10).unwrap(),
@@ -165,7 +166,7 @@ impl Signals for After {
 
 fn torrent() -> Metainfo {
     let create = Create {
-        name: "a".to_owned(),
+        name: "a".into(),
         files: vec![CreateFile {
             length: 100,
             ..CreateFile::default()
@@ -360,6 +361,13 @@ fn seeding_in_part_says_so_and_from_nothing_fails() {
     assert_eq!(code, Ok(EXIT_OK));
     let want = "a: seeding without 3 of 10 pieces: missing or damaged\n";
     assert!(notes.ends_with(want), "{notes}");
+
+    // Pieces that are lost while it seeds, by a check that no look has seen.
+    let mut lossy = Fake::of(&[&[Scene(0, Seeding, 100, ""), Scene(1000, Seeding, 90, "")]]);
+    let (code, _, notes) = transfer(case(), &mut lossy);
+    assert_eq!(code, Ok(EXIT_OK));
+    let want = "a: seeding without 1 of 10 pieces: missing or damaged\n";
+    assert_eq!(notes.matches(want).count(), 1, "{notes}");
 
     let mut nothing = Fake::of(&[&[Scene(0, Seeding, 0, "")]]);
     let (code, _, notes) = transfer(case(), &mut nothing);

@@ -2,7 +2,7 @@
 
 use crate::buffer::Share;
 use crate::codec::bitfield::Bitfield;
-use crate::codec::geometry::{BlockRef, PieceIndex};
+use crate::codec::geometry::{BlockRef, Geometry, PieceIndex};
 use crate::codec::wire::{Message, Request};
 use crate::engine::message::{CommitPiece, Committed, Fault, Job, Verdict};
 use crate::engine::settings::{COMMIT_WAIT, RUN_BLOCKS_MAX};
@@ -287,7 +287,10 @@ fn flush_whole(shared: &mut Shared, session: &mut Session) {
     }
     let mut pieces = Vec::with_capacity(session.whole.len());
     let mut committing = Vec::with_capacity(session.whole.len());
+    let layout = &session.storage.layout;
     for whole in session.whole.drain(..) {
+        let (offset, length) = span(&layout.geometry, whole.piece);
+        session.progress.writes.begin(layout, offset, length);
         let digests = session.blame.is_suspect(whole.piece);
         pieces.push(CommitPiece {
             piece: whole.piece,
@@ -311,11 +314,22 @@ fn flush_loose(shared: &mut Shared, session: &mut Session) {
     }
     let mut blocks = std::mem::take(&mut session.loose);
     blocks.sort_unstable_by_key(|(block, _)| *block);
+    let layout = &session.storage.layout;
     for (block, _) in &blocks {
-        session.progress.touched(&session.storage.layout, *block);
+        let offset = layout.geometry.block_offset(*block);
+        let length = layout.geometry.block_size(*block);
+        let writes = &mut session.progress.writes;
+        writes.begin(layout, offset, u64::from(length));
+        session.progress.touched(layout, *block);
     }
     session.jobs += 1;
     shared.work(session.id, &session.storage, Job::Write { blocks });
+}
+
+/// Where the bytes of a piece begin, and how many there are.
+fn span(geometry: &Geometry, piece: PieceIndex) -> (u64, u64) {
+    let length = u64::from(geometry.piece_size(piece));
+    (geometry.piece_offset(piece), length)
 }
 
 /// What the engine has to do after pieces were proven or found wrong.
@@ -347,6 +361,11 @@ pub fn committed(
             .map(|place| senders.swap_remove(place).senders)
             .unwrap_or_default();
         let (piece, verdict) = (committed.piece, committed.verdict);
+        let layout = &session.storage.layout;
+        let (offset, length) = span(&layout.geometry, piece);
+        let wrote = !matches!(verdict, Verdict::Bad);
+        let writes = &mut session.progress.writes;
+        writes.end(layout, offset, length, wrote);
         judge(
             shared,
             session,
@@ -372,6 +391,11 @@ pub fn written(
         shared.pool.put(Share::Receive, block);
     }
     for &block in refs {
+        let layout = &session.storage.layout;
+        let offset = layout.geometry.block_offset(block);
+        let length = u64::from(layout.geometry.block_size(block));
+        let writes = &mut session.progress.writes;
+        writes.end(layout, offset, length, true);
         if session.assembly.written(block, result.is_ok()) {
             prove(shared, session, block.piece);
         }
@@ -435,6 +459,7 @@ fn judge(
     match verdict {
         Verdict::Good => {
             session.picker.set_have(piece);
+            session.fetched = true;
             session.progress.gained(&session.storage.layout, piece);
             proven.guilty.extend(session.blame.right(piece, digests));
             proven.good.push(piece);

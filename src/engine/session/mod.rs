@@ -19,6 +19,7 @@ pub mod receive;
 pub mod start;
 pub mod trackers;
 pub mod upload;
+pub mod writes;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -32,7 +33,7 @@ use crate::events::{self, Event};
 use crate::ids::{InfoHash, JobId, ReplyId, SessionId, StreamId, SwarmId};
 use crate::time::Instant;
 
-use super::message::{Fault, SessionState, Storage};
+use super::message::{Fault, Job, SessionState, Storage};
 use super::rate::Rate;
 use super::shared::Shared;
 use assembly::{Assembly, Sender};
@@ -58,6 +59,8 @@ pub struct Session {
     pub phase: Phase,
     /// Whether what is missing is fetched.
     pub download: bool,
+    /// Its name, as callers see it.
+    pub name: Arc<str>,
     /// Whether a person wants it to rest; before it trades, that takes effect when it would.
     pub paused: bool,
     /// Hash everything, whatever the store says.
@@ -92,8 +95,14 @@ pub struct Session {
     pub up: Rate,
     /// Payload received that was wrong or not needed.
     pub wasted: u64,
-    /// Whether `session.completed` was told.
+    /// Whether what follows from everything being there was done.
     pub completed: bool,
+    /// Whether `session.completed` was told, in this run or an earlier one.
+    pub completed_told: bool,
+    /// Whether a piece was fetched since: completing once more is news then.
+    pub fetched: bool,
+    /// The file system that holds its directory, once it was looked at.
+    pub device: Option<u64>,
     /// What a person should know, until it is better.
     pub notice: String,
     /// Totals when rates were last told.
@@ -221,6 +230,25 @@ impl Session {
         }
     }
 
+    /// A job of a session on its way out was not done: its buffers are free again.
+    pub fn cancelled(&mut self, shared: &mut Shared, id: JobId, job: Job) {
+        match job {
+            Job::Check { .. } => {
+                // A piece in place stays as it is, to be hashed at the next start.
+                self.proving.remove(&id);
+            }
+            Job::Read(run) => upload::give_back(shared, run),
+            Job::Prepare { .. }
+            | Job::Commit { .. }
+            | Job::Write { .. }
+            | Job::Sync { .. }
+            | Job::Close => debug_assert!(
+                matches!(job, Job::Prepare { .. }),
+                "a job that writes is always done"
+            ),
+        }
+    }
+
     /// Wanted bytes, and how many of them are there.
     #[must_use]
     pub fn bytes(&self) -> (u64, u64) {
@@ -314,6 +342,7 @@ const fn code_of(kind: super::message::FaultKind) -> &'static str {
         FaultKind::Denied => "denied",
         FaultKind::InTheWay => "in_the_way",
         FaultKind::Gone => "gone",
+        FaultKind::Changed => "changed",
         FaultKind::NoResources => "no_resources",
         FaultKind::Failed => "disk_failed",
     }

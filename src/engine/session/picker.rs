@@ -188,20 +188,6 @@ impl Picker {
         self.open_index(index)
     }
 
-    /// Picks the rarest of `candidates` that can be picked, and marks it open: for a peer that lets us ask for a few pieces
-    /// only (the allowed-fast set of BEP 6).
-    pub fn pick_among(
-        &mut self,
-        candidates: impl Iterator<Item = PieceIndex>,
-        rng: &mut Rng,
-    ) -> Option<PieceIndex> {
-        let pickable = candidates
-            .map(PieceIndex::index)
-            .filter(|&index| self.pickable.get(index));
-        let index = self.rarest(pickable, rng)?;
-        self.open_index(index)
-    }
-
     /// Whether the peer has something that we want and lack, open pieces included.
     #[must_use]
     pub fn is_interesting(&self, peer: PeerHas<'_>) -> bool {

@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use crate::codec::bitfield::Bitfield;
 use crate::codec::geometry::{BlockRef, PieceIndex};
 use crate::codec::layout::{FileIndex, Layout};
-use crate::engine::message::{self, FileStamp, Job, StoreTask};
+use crate::engine::message::{self, Expected, FileStamp, Job, StoreTask};
 use crate::engine::settings::SAVE_INTERVAL;
 use crate::engine::shared::{Shared, TimerKey};
 
 use super::trackers::Trackers;
+use super::writes::Writes;
 use super::{Phase, Session, download};
 
 /// What is flushed, saved, and due.
@@ -29,7 +30,9 @@ pub struct Progress {
     doubtful: BTreeSet<FileIndex>,
     /// Files written since the last flush began.
     dirty: BTreeSet<FileIndex>,
-    /// Each file as it was after its last flush.
+    /// Files that we write to: of all others `stamps` tells how they look.
+    pub writes: Writes,
+    /// Each file as it was after its last flush, or when its pieces were last hashed from disk.
     pub stamps: Vec<Option<FileStamp>>,
     /// Whether the start's check is over. Until then what is known is a part, which a record would pass off as all there is.
     pub judged: bool,
@@ -72,6 +75,7 @@ impl Progress {
             flushing: None,
             doubtful: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            writes: Writes::default(),
             stamps: Vec::new(),
             judged: false,
             changed: false,
@@ -139,6 +143,24 @@ impl Progress {
         }
     }
 
+    /// How the files that hold these bytes must look for the bytes to be ours; nothing of those we write to.
+    #[must_use]
+    pub fn expected(&self, layout: &Layout, offset: u64, length: u64) -> Vec<Expected> {
+        let known = |file: FileIndex| {
+            let stamp = self.stamps.get(file).copied().flatten()?;
+            let expected = Expected {
+                file,
+                stamp,
+                found: None,
+            };
+            self.writes.is_quiet(file).then_some(expected)
+        };
+        layout
+            .ranges(offset, length)
+            .filter_map(|range| known(range.file))
+            .collect()
+    }
+
     /// Whether something can be saved now.
     const fn can_save(&self) -> bool {
         self.changed && self.judged && self.store_works
@@ -167,6 +189,7 @@ pub fn advance(shared: &mut Shared, session: &mut Session) -> bool {
     }
     if !progress.dirty.is_empty() || !progress.fresh.is_empty() {
         let files: Vec<FileIndex> = std::mem::take(&mut progress.dirty).into_iter().collect();
+        progress.writes.flush_begun(&files);
         progress.flushing = Some((std::mem::take(&mut progress.fresh), files.clone()));
         session.jobs += 1;
         shared.work(session.id, &session.storage, Job::Sync { files });
@@ -216,13 +239,23 @@ fn save(shared: &mut Shared, session: &mut Session, partial: Vec<(u32, Vec<u8>)>
     shared.store(session.id, StoreTask::Save(Box::new(row)));
 }
 
+/// What follows from a flush.
+#[derive(Debug, Default)]
+pub struct Flushed {
+    /// What the disk said, if it failed.
+    pub fault: Option<message::Fault>,
+    /// Files that are not as they were when they were hashed, and that we have not written to: how they look now.
+    pub changed: Vec<(FileIndex, FileStamp)>,
+}
+
 /// A flush is over: what it was for can be recorded.
 pub fn flushed(
     shared: &mut Shared,
     session: &mut Session,
     result: Result<Vec<(FileIndex, FileStamp)>, message::Fault>,
-) -> Option<message::Fault> {
+) -> Flushed {
     let progress = &mut session.progress;
+    let mut after = Flushed::default();
     let (pieces, files) = progress.flushing.take().unwrap_or_default();
     match result {
         Ok(stamps) => {
@@ -230,27 +263,37 @@ pub fn flushed(
                 progress.flushed.set(piece.index());
             }
             for (file, stamp) in stamps {
-                if let Some(held) = progress.stamps.get_mut(file) {
-                    *held = Some(stamp);
+                let ours = progress.writes.flushed(file);
+                let Some(held) = progress.stamps.get_mut(file) else {
+                    continue;
+                };
+                match *held {
+                    Some(before) if !ours && before != stamp => after.changed.push((file, stamp)),
+                    _ => *held = Some(stamp),
                 }
             }
             progress.changed = true;
+            if !after.changed.is_empty() {
+                // Saved when the caller has doubted what is in them.
+                return after;
+            }
             // Saved at once, whatever came since: a download that never pauses would otherwise flush for ever and save nothing.
             if !session.is_stopping() {
                 save_early(shared, session);
             }
-            None
         }
         // Flushed again with the next round: were they left out, the stamps of that round would say that nothing else is there.
         Err(fault) => {
+            progress.writes.flush_failed(&files);
             progress.doubtful.extend(files);
             progress.changed = true;
             for piece in pieces {
                 progress.gained(&session.storage.layout, piece);
             }
-            Some(fault)
+            after.fault = Some(fault);
         }
     }
+    after
 }
 
 /// A save is over.

@@ -7,8 +7,10 @@
 use crate::codec::bitfield::Bitfield;
 use crate::codec::geometry::PieceIndex;
 use crate::codec::layout::FileEntry;
+use crate::codec::shown::shown;
 use crate::engine::message::{
-    Checked, Fault, FaultKind, FileStamp, Job, Progress, StoreFault, StoreTask, Verdict,
+    Checked, Fault, FaultKind, FileStamp, Job, Prepared, Progress, Space, StoreFault, StoreTask,
+    Verdict,
 };
 use crate::engine::settings::CHECK_JOB_BYTES;
 use crate::engine::shared::Shared;
@@ -26,6 +28,17 @@ pub struct Check {
     running: usize,
     /// How many pieces were judged.
     pub done: usize,
+}
+
+impl Check {
+    /// None of these is judged yet.
+    #[must_use]
+    pub fn of(pieces: Vec<PieceIndex>) -> Self {
+        Self {
+            pieces,
+            ..Self::default()
+        }
+    }
 }
 
 /// Asks the store what is known.
@@ -86,14 +99,35 @@ pub fn prepare(shared: &mut Shared, session: &mut Session, known: Option<Box<Pro
     session.enter(shared, Phase::Preparing { known }, "user");
 }
 
-/// The files were looked at: decides what is trusted, what is hashed, and begins.
-pub fn prepared(shared: &mut Shared, session: &mut Session, stamps: Vec<Option<FileStamp>>) {
+/// The files were looked at: decides what is trusted, what is hashed, and begins. `promised` bytes of what is free are for
+/// other sessions.
+///
+/// # Errors
+/// There is no room for what is missing; to be prepared once more when there may be. As long as something is to be hashed,
+/// nobody knows how much is missing, and a disk that is too small is found out by writing.
+pub fn prepared(
+    shared: &mut Shared,
+    session: &mut Session,
+    prepared: Prepared,
+    promised: u64,
+) -> Result<(), Fault> {
     let Phase::Preparing { known } = &mut session.phase else {
-        return;
+        return Ok(());
     };
     let known = known.take();
+    let Prepared { stamps, space } = prepared;
     let plan = plan(session, known.as_deref(), &stamps);
+    session.device = space.map(|space| space.device);
+    if session.download
+        && plan.to_check.is_empty()
+        && let Some(space) = space
+        && let Some(fault) = no_room(session, &plan, space, promised)
+    {
+        session.phase = Phase::Preparing { known };
+        return Err(fault);
+    }
     if let Some(known) = known {
+        session.completed_told |= was_whole(session, &known);
         session.progress.uploaded_before = known.uploaded;
         session.progress.downloaded_before = known.downloaded;
         session.progress.completed_before = known.completed;
@@ -114,15 +148,52 @@ pub fn prepared(shared: &mut Shared, session: &mut Session, stamps: Vec<Option<F
         }
     }
     session.progress.changed = true;
-    session.enter(
-        shared,
-        Phase::Checking(Check {
-            pieces: plan.to_check,
-            ..Check::default()
-        }),
-        "user",
-    );
+    session.enter(shared, Phase::Checking(Check::of(plan.to_check)), "user");
     give_out(shared, session);
+    Ok(())
+}
+
+/// What is wrong when what is missing does not fit.
+fn no_room(session: &Session, plan: &Plan, space: Space, promised: u64) -> Option<Fault> {
+    const MIB: u64 = 1 << 20;
+    let geometry = session.geometry();
+    let trusted = |piece: &PieceIndex| plan.trusted.binary_search(piece).is_ok();
+    let missing: u64 = geometry
+        .pieces()
+        .filter(|piece| session.picker.wants(*piece) && !trusted(piece))
+        .map(|piece| u64::from(geometry.piece_size(piece)))
+        .sum();
+    // Files that somebody else has allocated take no more room.
+    let needed = missing.min(space.unallocated);
+    let free = space.free.saturating_sub(promised);
+    (needed > free).then(|| {
+        let root = &session.storage.layout.root;
+        let others = match promised {
+            0 => "",
+            _ => " and not promised to other torrents",
+        };
+        let message = format!(
+            "not enough space in {}: {} MiB are needed, {} MiB are free{others}",
+            shown(root),
+            needed.div_ceil(MIB),
+            free / MIB
+        );
+        Fault {
+            kind: FaultKind::Full,
+            path: root.clone(),
+            message,
+        }
+    })
+}
+
+/// Whether an earlier run had all that is wanted, and so has told it.
+fn was_whole(session: &Session, known: &Progress) -> bool {
+    let count = session.metainfo.geometry.piece_count() as usize;
+    let have = Bitfield::from_wire(&known.have, count);
+    have.is_some_and(|have| {
+        let mut wanted = session.picker.wanted().iter_ones();
+        wanted.all(|piece| have.get(piece))
+    })
 }
 
 /// What is to be done with each piece at the start.
@@ -207,11 +278,7 @@ pub fn check_doubtful(shared: &mut Shared, session: &mut Session) -> bool {
         session.progress.lost(piece);
     }
     session.completed = false;
-    let check = Check {
-        pieces,
-        ..Check::default()
-    };
-    session.enter(shared, Phase::Checking(check), "error");
+    session.enter(shared, Phase::Checking(Check::of(pieces)), "error");
     true
 }
 

@@ -48,16 +48,57 @@ pub fn serve(shared: &mut Shared, session: &mut Session, stream: &mut Stream) {
                 block: shared.pool.take(Share::Send),
             });
         }
-        session.jobs += 1;
-        shared.work(
-            session.id,
-            &session.storage,
-            Job::Read(ReadRun {
-                stream: id,
-                offset,
-                parts,
-            }),
-        );
+        let run = ReadRun {
+            stream: id,
+            offset,
+            parts,
+            expected: Vec::new(),
+        };
+        read(shared, session, run);
+    }
+    hold(shared, stream);
+}
+
+/// Has a run read, if its files are as they should be.
+fn read(shared: &mut Shared, session: &mut Session, mut run: ReadRun) {
+    let (layout, length) = (&session.storage.layout, length_of(&run));
+    run.expected = session.progress.expected(layout, run.offset, length);
+    session.jobs += 1;
+    shared.work(session.id, &session.storage, Job::Read(run));
+}
+
+/// Reads a run once more whose files have changed by our own writes since it was given out. Gives it back when something of
+/// it is not to be served any more.
+pub fn read_again(shared: &mut Shared, session: &mut Session, run: ReadRun) -> Result<(), ReadRun> {
+    let geometry = session.geometry();
+    let have = session.picker.have();
+    let mut pieces = geometry.pieces_of(run.offset, length_of(&run));
+    if !session.is_trading() || !pieces.all(|piece| have.get(piece.index())) {
+        return Err(run);
+    }
+    read(shared, session, run);
+    Ok(())
+}
+
+fn length_of(run: &ReadRun) -> u64 {
+    run.parts.iter().map(|part| u64::from(part.length)).sum()
+}
+
+/// Refuses what the peer asked for and we do not have any more.
+pub fn retract(shared: &mut Shared, session: &Session, stream: &mut Stream) {
+    let Some(peer) = stream.peer_mut() else {
+        return;
+    };
+    let have = |request: &Request| {
+        let piece = session.geometry().piece(request.index);
+        piece.is_some_and(|piece| session.picker.have().get(piece.index()))
+    };
+    let requests = std::mem::take(&mut peer.requests);
+    let (kept, gone): (Vec<Request>, Vec<Request>) = requests.into_iter().partition(have);
+    peer.requests = kept.into();
+    if peer.features.fast {
+        gone.into_iter()
+            .for_each(|request| reject(shared, stream, request));
     }
     hold(shared, stream);
 }
@@ -155,7 +196,8 @@ const fn request_of(part: &ReadPart) -> Request {
     }
 }
 
-fn give_back(shared: &mut Shared, run: ReadRun) {
+/// A run that was not read, or is not wanted any more.
+pub fn give_back(shared: &mut Shared, run: ReadRun) {
     for part in run.parts {
         shared.pool.put(Share::Send, part.block);
     }

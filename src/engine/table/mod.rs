@@ -9,43 +9,79 @@
 //!                      └──── Ignored(until, why) ◀──────────────────── any
 //! ```
 //!
-//! What a link learns serves every swarm: failed dials and bans are the address's, not the torrent's.
+//! What a link learns serves every swarm: failed dials and bans are the address's, not the torrent's. A link and a swarm are
+//! joined by a *tie*, which both know: the link by swarm, the swarm by a place in its list, so that either side finds and
+//! drops it without a search. Everything a caller counts is counted as it changes.
+//!
+//! Invariants, which [`Table::check`] looks at: a tie is on both sides or on none; a member's stream names its swarm, and is
+//! the only one of its link that is accounted there; links by state, uplinks, downlinks and belonging links are what a
+//! recount gives; an index finds exactly what is there.
 
+mod check;
+mod ignored;
+mod index;
 pub mod link;
+mod links;
+mod members;
 pub mod peer;
+mod show;
+mod state;
 pub mod stream;
+pub mod streams;
 pub mod swarm;
+mod ties;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::codec::address;
-use crate::ids::{InfoHash, LinkId, PeerId, SessionId, StreamId, SwarmId};
+use crate::ids::{ConnectionId, InfoHash, LinkId, PeerId, SessionId, StreamId, SwarmId};
+use crate::rng::Rng;
 use crate::time::Instant;
 
-use super::message::Refusal;
-use super::settings::{CANDIDATES_MAX, LINKS_MAX, Settings};
+use super::message::Direction;
+use super::settings::LINK_STREAMS_MAX;
 use super::slots::Slots;
-use link::{IgnoreReason, Link, LinkState};
-use stream::Stream;
+use index::{Index, Keys};
+use link::{Link, LinkState, key_of};
+use stream::{Stage, Stream};
+use streams::Streams;
 use swarm::Swarm;
 
-/// Peer-ids and addresses banned for proven bad data that are remembered; beyond it no more are, the links still are.
-const BANNED_MAX: usize = 10_000;
+pub use ignored::IGNORED_MAX;
 
 /// Every link, swarm and stream of the process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Table {
     /// Our records of remote addresses.
     pub links: Slots<LinkId, Link>,
     /// What concerns the links of each info-hash.
     pub swarms: Slots<SwarmId, Swarm>,
     /// Established and hoped-for byte streams.
-    pub streams: Slots<StreamId, Stream>,
-    by_address: BTreeMap<SocketAddr, LinkId>,
-    by_hash: BTreeMap<InfoHash, SwarmId>,
+    pub streams: Streams,
+    /// What became of links and was not told yet, in order. Whoever handles an input drains it.
+    pub news: Vec<News>,
+    by_address: Index,
+    by_hash: Index,
+    keys: Keys,
+    by_state: [u32; 4],
+    opening: usize,
+    /// No link that is only kept to be left alone is over before this.
+    old_from: Instant,
     banned_ids: BTreeSet<(IpAddr, PeerId)>,
     banned_ips: BTreeSet<IpAddr>,
+}
+
+/// What became of a link, for subscribers: each fact once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct News {
+    /// Which.
+    pub address: SocketAddr,
+    /// Who dialled last.
+    pub direction: Direction,
+    /// Where it stands now.
+    pub state: LinkState,
+    /// Failed attempts in a row.
+    pub attempts: u32,
 }
 
 /// Who named an address.
@@ -53,6 +89,8 @@ pub struct Table {
 pub enum Source {
     /// A person: never dropped for failures.
     Person,
+    /// A program that uses the library: trusted to know its own bounds, so only the process's hold.
+    Caller,
     /// A tracker.
     Tracker,
     /// The peer itself, by its extended handshake (BEP 10 `p`).
@@ -60,316 +98,285 @@ pub enum Source {
 }
 
 impl Table {
-    /// A swarm for `info_hash`, on from the start.
+    /// An empty one; chance keeps strangers from choosing addresses that collide.
+    #[must_use]
+    pub fn new(rng: &mut Rng) -> Self {
+        let keys = Keys::new(rng);
+        Self {
+            links: Slots::default(),
+            swarms: Slots::default(),
+            streams: Streams::new(keys.clone()),
+            news: Vec::new(),
+            by_address: Index::default(),
+            by_hash: Index::default(),
+            keys,
+            by_state: [0; 4],
+            opening: 0,
+            old_from: Instant::FAR,
+            banned_ids: BTreeSet::new(),
+            banned_ips: BTreeSet::new(),
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------------ swarms
+
+    /// A bare swarm for `info_hash`, on from the start.
     ///
     /// # Errors
-    /// The session that has it already.
+    /// The swarm that is there already.
     pub fn swarm_add(
         &mut self,
         info_hash: InfoHash,
-        session: SessionId,
-    ) -> Result<SwarmId, SessionId> {
+        links_min: u32,
+    ) -> Result<&mut Swarm, SwarmId> {
+        let hash = self.hash_of(info_hash);
         if let Some(swarm) = self.swarm_of(info_hash) {
-            return Err(swarm.session);
+            return Err(swarm.id);
         }
         let id = self
             .swarms
-            .insert_with(|id| Swarm::new(id, info_hash, session));
-        self.by_hash.insert(info_hash, id);
-        Ok(id)
+            .insert_with(|id| Swarm::new(id, info_hash, links_min));
+        let (swarms, keys) = (&self.swarms, &self.keys);
+        self.by_hash.insert(hash, id.slot32(), |slot| {
+            swarms
+                .at(slot)
+                .map_or(0, |swarm| hash_of(keys, swarm.info_hash))
+        });
+        Ok(self.swarms.get_mut(id).expect("just made"))
     }
 
-    /// Forgets a swarm; its links stay only for others, or while they must not be dialled. Its streams must be closed before.
+    /// `session` takes the swarm of `info_hash`: the one that is there when nobody trades in it, with its links, else a new one.
+    ///
+    /// # Errors
+    /// The session that has it already.
+    pub fn swarm_take(
+        &mut self,
+        info_hash: InfoHash,
+        links_min: u32,
+        session: impl FnOnce(SwarmId) -> SessionId,
+    ) -> Result<(SwarmId, SessionId), SessionId> {
+        let id = match self.swarm_of(info_hash) {
+            Some(Swarm {
+                session: Some(session),
+                ..
+            }) => return Err(*session),
+            Some(swarm) => swarm.id,
+            None => {
+                self.swarm_add(info_hash, links_min)
+                    .map_err(|_| ())
+                    .expect("it is not there")
+                    .id
+            }
+        };
+        let session = session(id);
+        let swarm = self.swarms.get_mut(id).expect("found or made");
+        swarm.session = Some(session);
+        swarm.active = false;
+        Ok((id, session))
+    }
+
+    /// Its session is over: what a caller made stays as a bare swarm, what the session made goes. What the loop carried for it
+    /// must be closed before.
+    pub fn swarm_leave(&mut self, id: SwarmId) {
+        let Some(swarm) = self.swarms.get_mut(id) else {
+            return;
+        };
+        swarm.session = None;
+        swarm.active = true;
+        if !swarm.kept {
+            self.swarm_remove(id);
+        }
+    }
+
+    /// Forgets a swarm (requirement L14); its links stay only for others, or while they must not be dialled. What the loop
+    /// carries for it must be closed before; what is carried outside is forgotten.
     pub fn swarm_remove(&mut self, id: SwarmId) {
+        self.swarm_clear(id, false);
         let Some(swarm) = self.swarms.remove(id) else {
             return;
         };
+        let hash = self.hash_of(swarm.info_hash);
+        self.by_hash.remove(hash, id.slot32());
+    }
+
+    /// Its links go: none is a member or a candidate any more, but for pinned ones if those are kept.
+    pub fn swarm_clear(&mut self, id: SwarmId, keep_pinned: bool) {
+        let Some(swarm) = self.swarms.get_mut(id) else {
+            return;
+        };
         assert!(
-            swarm.streams.is_empty() && swarm.dials == 0,
-            "a swarm is removed after its streams"
+            swarm.streams.is_empty() && swarm.opening.is_empty(),
+            "a swarm is cleared after its streams are closed"
         );
-        self.by_hash.remove(&swarm.info_hash);
-        for link in swarm.candidates {
-            if let Some(record) = self.links.get_mut(link) {
-                record.swarms.remove(&id);
-                record.pinned_by.remove(&id);
-            }
-            self.forget_if_unused(link);
+        // From behind: what goes leaves its place to the last, which stays.
+        for place in (0..swarm.links.len()).rev() {
+            let at = self.swarm_at(id.slot32()).links[place];
+            self.leave(at, id.slot32(), keep_pinned);
         }
     }
 
     /// The swarm of `info_hash`.
     #[must_use]
     pub fn swarm_of(&self, info_hash: InfoHash) -> Option<&Swarm> {
-        self.swarms.get(*self.by_hash.get(&info_hash)?)
+        let is = |slot| {
+            self.swarms
+                .at(slot)
+                .is_some_and(|swarm| swarm.info_hash == info_hash)
+        };
+        let slot = self.by_hash.find(self.hash_of(info_hash), is)?;
+        self.swarms.at(slot)
     }
 
-    /// The link of `address`.
-    #[must_use]
-    pub fn link_at(&self, address: SocketAddr) -> Option<LinkId> {
-        self.by_address.get(&address).copied()
-    }
+    // ----------------------------------------------------------------------------------------------------- streams
 
-    /// Makes `address` a candidate of `swarm` (requirement L1). `true` when that is news.
-    ///
-    /// # Errors
-    /// When nobody can be dialled there, when it is ourselves, or when a bound is reached.
-    pub fn link_create(
+    /// A stream on `link` that the loop carries, in `stage`.
+    pub fn stream_carry(
         &mut self,
-        address: SocketAddr,
-        swarm: SwarmId,
-        source: Source,
-        listening: &[SocketAddr],
+        link: LinkId,
+        outgoing: bool,
+        swarm: Option<SwarmId>,
+        stage: Stage,
         now: Instant,
-    ) -> Result<bool, Refusal> {
-        let address = address::canonical(address);
-        if !address::dialable(address) {
-            return Err(Refusal::BadAddress);
+    ) -> StreamId {
+        let address = self.link(link.slot32()).address();
+        let id = self.streams.add_carried(outgoing, |id| {
+            Stream::new(id, link, address, outgoing, stage, now)
+        });
+        self.hang(link.slot32(), id.slot32());
+        if let Some(swarm) = swarm {
+            self.name_swarm(id.slot32(), swarm.slot32());
         }
-        if is_own(address, listening) {
-            return Err(Refusal::OwnAddress);
-        }
-        let Some(record) = self.swarms.get(swarm) else {
-            return Err(Refusal::UnknownSession);
-        };
-        let known = self.by_address.get(&address).copied();
-        let pinned = source == Source::Person;
-        let associated = known.is_some_and(|link| record.candidates.contains(&link));
-        let full = record.candidates.len() >= CANDIDATES_MAX;
-        if !associated && !pinned && full && !self.drop_worst(swarm) {
-            return Err(Refusal::Full);
-        }
-        let link = match known {
-            Some(link) => link,
-            None if self.links.len() >= LINKS_MAX && !self.forget_old(now) => {
-                return Err(Refusal::Full);
-            }
-            None => {
-                let link = self.links.insert_with(|_| Link::new(address));
-                self.by_address.insert(address, link);
-                link
-            }
-        };
-        if let Some(record) = self.swarms.get_mut(swarm).filter(|_| !associated) {
-            record.candidates.push(link);
-        }
-        let entry = self.links.get_mut(link).expect("just found or made");
-        entry.dialable = true;
-        entry.swarms.insert(swarm);
-        if pinned {
-            entry.pinned_by.insert(swarm);
-        }
-        Ok(!associated)
-    }
-
-    /// The record of an address that dialled us (requirement L3): its port is ephemeral, so it is a record of its own.
-    pub fn link_incoming(&mut self, address: SocketAddr) -> LinkId {
-        if let Some(link) = self.link_at(address) {
-            return link;
-        }
-        let link = self.links.insert_with(|_| Link::new(address));
-        self.by_address.insert(address, link);
-        link
-    }
-
-    /// A stream on `link`, made by `make`.
-    pub fn stream_add(&mut self, link: LinkId, make: impl FnOnce(StreamId) -> Stream) -> StreamId {
-        let id = self.streams.insert_with(make);
-        let record = self
-            .links
-            .get_mut(link)
-            .expect("a stream is added to a link that is there");
-        record.streams.push(id);
-        record.state = match record.state {
-            LinkState::Established => LinkState::Established,
-            _ => LinkState::Connecting,
-        };
+        self.set_up(link.slot32());
         id
     }
 
-    /// Takes a stream out of its link. What becomes of the link is the caller's to say, by the `link_*` verdicts.
-    pub fn stream_remove(&mut self, id: StreamId) -> Option<Stream> {
-        let stream = self.streams.remove(id)?;
-        if let Some(link) = self.links.get_mut(stream.link) {
-            link.streams.retain(|&other| other != id);
-        }
-        Some(stream)
-    }
-
-    /// A handshake on `link` was completed (requirement L7): failures are forgotten.
-    pub fn link_established(&mut self, link: LinkId) {
-        if let Some(link) = self.links.get_mut(link) {
-            link.state = LinkState::Established;
-            link.attempts = 0;
-        }
-    }
-
-    /// An attempt failed (requirement L8, X14). `true` when the address is now ignored.
-    pub fn link_failed(
+    /// A stream on `link` that a caller carries: it is up. `None` when the link has as many as it may.
+    pub fn stream_outside(
         &mut self,
         link: LinkId,
-        now: Instant,
-        jitter: u64,
-        settings: &Settings,
-    ) -> bool {
-        let Some(record) = self.links.get_mut(link) else {
-            return false;
-        };
-        let ignored = record.failed(now, jitter, settings);
-        self.forget_if_unused(link);
-        ignored
+        connection: ConnectionId,
+        outgoing: bool,
+        swarm: Option<SwarmId>,
+    ) -> Option<StreamId> {
+        let record = self.links.get_mut(link)?;
+        if usize::from(record.up) >= LINK_STREAMS_MAX {
+            return None;
+        }
+        record.up += 1;
+        record.worked();
+        let id = self.streams.add_outside(connection, outgoing);
+        self.hang(link.slot32(), id.slot32());
+        if let Some(swarm) = swarm {
+            self.name_swarm(id.slot32(), swarm.slot32());
+        }
+        self.set_up(link.slot32());
+        Some(id)
     }
 
-    /// The last stream of a link that worked is gone: it may be tried again after the first pause.
-    pub fn link_lost(
-        &mut self,
-        link: LinkId,
-        now: Instant,
-        lived_short: bool,
-        settings: &Settings,
-    ) {
-        let Some(record) = self.links.get_mut(link) else {
-            return;
-        };
-        if record.streams.is_empty() {
-            record.lost(now, lived_short, settings);
+    /// Takes a stream out of its swarm and its link; gives back what the loop carried. What becomes of the link is the caller's
+    /// to say, by the `link_*` verdicts.
+    pub fn stream_remove(&mut self, id: StreamId) -> Option<Box<Stream>> {
+        if !self.streams.contains(id) {
+            return None;
         }
-        self.forget_if_unused(link);
+        self.unaccount(id);
+        let slot = id.slot32();
+        self.close_opening(slot);
+        let knot = *self.streams.knot(slot);
+        let first = self.streams.loosen(self.link(knot.link).first, slot);
+        let link = self.link_mut(knot.link);
+        link.first = first;
+        if knot.up {
+            link.up -= 1;
+        }
+        let still_connecting = link.up == 0 && first != link::NONE;
+        if still_connecting && link.state() == LinkState::Established {
+            self.set_state(knot.link, LinkState::Connecting);
+        }
+        self.streams.knot_mut(slot).swarm = link::NONE;
+        if knot.swarm != link::NONE {
+            self.untie(knot.link, knot.swarm);
+        }
+        self.streams.remove(id)
     }
 
-    /// A stream of a link is gone, for a reason that says nothing of the address.
-    pub fn link_idle(&mut self, link: LinkId) {
-        let Some(record) = self.links.get_mut(link) else {
-            return;
-        };
-        if record.streams.is_empty() {
-            record.idle();
-        }
-        self.forget_if_unused(link);
-    }
-
-    /// Nobody is dialled at, or accepted from, this address again: it sent bad data, proven.
-    ///
-    /// `link` may be forgotten by now. A peer-id alone bans nobody: anyone can copy it.
-    pub fn ban(&mut self, link: LinkId, address: SocketAddr, peer_id: Option<PeerId>) {
-        if let Some(record) = self.links.get_mut(link) {
-            record.state = LinkState::Ignored {
-                until: Instant::FAR,
-                why: IgnoreReason::BadData,
-            };
-        }
-        let ip = address.ip();
-        // Many peers share a loopback or private address (tests, a NAT of one's own): there the peer-id and the port stand in.
-        if address::is_global(ip) && self.banned_ips.len() < BANNED_MAX {
-            self.banned_ips.insert(ip);
-        }
-        if let Some(id) = peer_id
-            && self.banned_ids.len() < BANNED_MAX
-        {
-            self.banned_ids.insert((ip, id));
-        }
-    }
-
-    /// Whether a stranger from `address` was banned.
+    /// The link a stream hangs on.
     #[must_use]
-    pub fn is_banned(&self, address: SocketAddr) -> bool {
-        self.banned_ips.contains(&address.ip())
-            || self
-                .link_at(address)
-                .and_then(|link| self.links.get(link))
-                .is_some_and(|link| {
-                    matches!(
-                        link.state,
-                        LinkState::Ignored {
-                            why: IgnoreReason::BadData,
-                            ..
-                        }
-                    )
-                })
+    pub fn link_of(&self, id: StreamId) -> Option<LinkId> {
+        self.streams
+            .contains(id)
+            .then(|| self.links.id_at(self.streams.knot(id.slot32()).link))
     }
 
-    /// Whether a stranger from the host of `address` that calls itself `id` was banned.
+    /// The streams of a link, oldest first, as a list of their own.
     #[must_use]
-    pub fn is_banned_id(&self, address: SocketAddr, id: PeerId) -> bool {
-        self.banned_ids.contains(&(address.ip(), id))
-    }
-
-    /// Links that are disconnected, connecting, established, ignored.
-    #[must_use]
-    pub fn links_by_state(&self) -> [u32; 4] {
-        let mut counts = [0; 4];
-        for (_, link) in self.links.iter() {
-            counts[link.state.ordinal()] += 1;
-        }
-        counts
-    }
-
-    /// Drops the candidate of `swarm` that failed most. `false` when none did, so that newcomers cannot drive out what works.
-    fn drop_worst(&mut self, swarm: SwarmId) -> bool {
-        let Some(record) = self.swarms.get_mut(swarm) else {
-            return false;
-        };
-        let links = &self.links;
-        let worst = (0..)
-            .zip(&record.candidates)
-            .filter_map(|(place, &id)| Some((links.get(id)?, place)))
-            .filter(|(link, _)| link.streams.is_empty() && link.pinned_by.is_empty())
-            .filter(|(link, _)| {
-                link.attempts > 0 || matches!(link.state, LinkState::Ignored { .. })
-            })
-            .max_by_key(|(link, _)| link.attempts)
-            .map(|(_, place): (_, usize)| place);
-        let Some(place) = worst else {
-            return false;
-        };
-        let id = record.candidates.swap_remove(place);
-        if let Some(link) = self.links.get_mut(id) {
-            link.swarms.remove(&swarm);
-        }
-        self.forget_if_unused(id);
-        true
-    }
-
-    /// Forgets the links that are only kept because they are left alone, but for bans. `true` when there were any.
-    fn forget_old(&mut self, now: Instant) -> bool {
-        let is_old = |link: &Link| {
-            let over = matches!(link.state, LinkState::Ignored { until, .. } if until <= now);
-            over && link.swarms.is_empty() && link.streams.is_empty()
-        };
-        let old: Vec<(LinkId, SocketAddr)> = self
-            .links
-            .iter()
-            .filter(|(_, link)| is_old(link))
-            .map(|(id, link)| (id, link.address))
-            .collect();
-        for (id, address) in &old {
-            self.by_address.remove(address);
-            self.links.remove(*id);
-        }
-        !old.is_empty()
-    }
-
-    /// A link that no swarm names, that carries no stream and need not be avoided is nothing worth keeping.
-    fn forget_if_unused(&mut self, id: LinkId) {
+    pub fn streams_of(&self, id: LinkId) -> Vec<StreamId> {
         let Some(link) = self.links.get(id) else {
-            return;
+            return Vec::new();
         };
-        if link.swarms.is_empty()
-            && link.streams.is_empty()
-            && !matches!(link.state, LinkState::Ignored { .. })
-        {
-            self.by_address.remove(&link.address);
-            self.links.remove(id);
+        self.streams
+            .ring(link.first)
+            .map(|(slot, _)| self.streams.id_at(slot))
+            .collect()
+    }
+
+    /// Streams of the loop that are being opened, in all swarms.
+    #[must_use]
+    pub const fn opening(&self) -> usize {
+        self.opening
+    }
+
+    /// Everything goes (requirement L16). What the loop carries must be closed before.
+    pub fn clear(&mut self) {
+        for id in self.streams.ids() {
+            self.stream_remove(id);
         }
+        for id in self.links.ids() {
+            self.link_delete(id);
+        }
+        for id in self.swarms.ids() {
+            self.swarm_remove(id);
+        }
+    }
+
+    // ----------------------------------------------------------------------------------------------------- private
+
+    fn link(&self, at: u32) -> &Link {
+        self.links.at(at).expect("a slot named by a tie is filled")
+    }
+
+    fn link_mut(&mut self, at: u32) -> &mut Link {
+        self.links
+            .at_mut(at)
+            .expect("a slot named by a tie is filled")
+    }
+
+    fn swarm_at(&self, at: u32) -> &Swarm {
+        self.swarms.at(at).expect("a slot named by a tie is filled")
+    }
+
+    fn swarm_at_mut(&mut self, at: u32) -> &mut Swarm {
+        self.swarms
+            .at_mut(at)
+            .expect("a slot named by a tie is filled")
+    }
+
+    /// The slot of a canonical address.
+    fn find(&self, address: SocketAddr) -> Option<u32> {
+        let key = key_of(address);
+        let is = |at| self.links.at(at).is_some_and(|link| link.key() == key);
+        self.by_address.find(self.keys.hash(key), is)
+    }
+
+    fn hash_of(&self, info_hash: InfoHash) -> u64 {
+        hash_of(&self.keys, info_hash)
     }
 }
 
-/// Whether dialling `address` would reach ourselves, as far as can be seen without dialling.
-fn is_own(address: SocketAddr, listening: &[SocketAddr]) -> bool {
-    listening.iter().any(|own| {
-        own.port() == address.port()
-            && own.is_ipv4() == address.is_ipv4()
-            && (own.ip() == address.ip()
-                || (own.ip().is_unspecified() && address.ip().is_loopback()))
-    })
+fn hash_of(keys: &Keys, info_hash: InfoHash) -> u64 {
+    let word = |at: usize| {
+        let bytes = info_hash.0[at..].iter().take(8);
+        bytes.fold(0, |word, &byte| word << 8 | u64::from(byte))
+    };
+    keys.hash([word(0), word(8), word(16)])
 }

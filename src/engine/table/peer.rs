@@ -138,7 +138,37 @@ pub struct Peer {
     pub up: Rate,
 }
 
+/// What outlives one stream when another to the same peer takes its place.
+#[derive(Debug)]
+pub struct Legacy {
+    /// What the peer calls itself.
+    pub id: PeerId,
+    since: Instant,
+    down: Rate,
+    up: Rate,
+    unasked: u64,
+}
+
 impl Peer {
+    /// Takes out what the peer's next stream goes on with.
+    pub fn bequeath(&mut self) -> Legacy {
+        Legacy {
+            id: self.id,
+            since: self.since,
+            down: std::mem::take(&mut self.down),
+            up: std::mem::take(&mut self.up),
+            unasked: self.unasked,
+        }
+    }
+
+    /// Goes on where the peer's last stream ended.
+    pub fn inherit(&mut self, legacy: Legacy) {
+        self.since = legacy.since;
+        self.down = legacy.down;
+        self.up = legacy.up;
+        self.unasked = legacy.unasked;
+    }
+
     /// As every stream begins: choked and not interested, both ways (BEP 3).
     #[must_use]
     pub fn new(id: PeerId, features: Features, now: Instant) -> Self {
@@ -173,7 +203,7 @@ impl Peer {
 
     /// A block came `waited` after it was asked for: moves the target.
     ///
-    /// The target is rate × (round trip + [`AHEAD`]). A young stream has no rate yet: each block that comes lets one more be
+    /// The target is rate × (round trip + `AHEAD`). A young stream has no rate yet: each block that comes lets one more be
     /// asked for, which doubles the target every round trip, until the rate says otherwise.
     pub fn block_came(&mut self, now: Instant, bytes: usize, waited: Duration) {
         self.block_at = now;

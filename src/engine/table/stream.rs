@@ -1,14 +1,15 @@
-//! One byte stream on a link, from the dial or the accept to its end.
+//! One byte stream that the loop carries, from the dial or the accept to its end.
 
 use std::fmt;
 use std::net::SocketAddr;
 
 use crate::codec::wire::Violation;
 use crate::engine::message::{Frame, LostReason};
+use crate::events;
 use crate::ids::{LinkId, SessionId, StreamId, SwarmId};
 use crate::time::Instant;
 
-use super::peer::Peer;
+use super::peer::{Legacy, Peer};
 
 /// One established, or hoped-for, byte stream. Carries one swarm.
 #[derive(Debug)]
@@ -21,8 +22,10 @@ pub struct Stream {
     pub address: SocketAddr,
     /// Whether we dialled.
     pub outgoing: bool,
-    /// Which info-hash; of an incoming stream only known once it said.
+    /// Which info-hash; of an incoming stream only known once it said. The table sets it.
     pub swarm: Option<SwarmId>,
+    /// Its place among the swarm's open streams, or among those being opened for it. The table's.
+    pub(super) place: u32,
     /// Where it stands.
     pub stage: Stage,
     /// The unfinished message at the end of what was received; never payload.
@@ -37,6 +40,17 @@ pub struct Stream {
     pub wrote: Instant,
     /// Whether it is held: not read.
     pub held: bool,
+    /// Of a stream being opened: what is not yet told of an earlier one to the same peer.
+    pub farewell: Option<Box<Farewell>>,
+}
+
+/// A stream is gone, and another to the same peer is about to open: nobody need hear of it unless that fails.
+#[derive(Debug)]
+pub struct Farewell {
+    /// What is told when it does.
+    pub event: events::Peer,
+    /// What the next stream takes over when it does not.
+    pub legacy: Legacy,
 }
 
 /// Where one stream stands in the peer protocol (BEP 3, BEP 10).
@@ -67,6 +81,33 @@ pub enum Stage {
 }
 
 impl Stream {
+    /// A stream that begins at `now`.
+    pub(super) fn new(
+        id: StreamId,
+        link: LinkId,
+        address: SocketAddr,
+        outgoing: bool,
+        stage: Stage,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            link,
+            address,
+            outgoing,
+            swarm: None,
+            place: 0,
+            stage,
+            tail: Vec::new(),
+            heard: now,
+            spoke: now,
+            unsent: 0,
+            wrote: now,
+            held: false,
+            farewell: None,
+        }
+    }
+
     /// The peer, once both handshakes are there.
     #[must_use]
     pub fn peer(&self) -> Option<&Peer> {
@@ -158,8 +199,10 @@ pub enum CloseReason {
     NothingToTrade,
     /// A bound of ours is reached.
     Full,
-    /// The session ends, or pauses.
+    /// The session ends, or pauses, or its swarm is switched off.
     SessionOver,
+    /// A caller said so.
+    Caller,
 }
 
 impl CloseReason {
@@ -184,6 +227,7 @@ impl CloseReason {
             Self::NothingToTrade => "nothing to trade",
             Self::Full => "full",
             Self::SessionOver => "session over",
+            Self::Caller => "closed by a caller",
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The life of a session: paused, stopped and failing at every moment, and what is remembered of it.
 
 use super::*;
-use crate::engine::message::{Fault, FaultKind};
 
 fn fault(kind: FaultKind) -> Fault {
     Fault {
@@ -283,4 +282,163 @@ fn every_message_is_answered_once_at_any_end() {
             assert_eq!(replies, (0..count).collect::<Vec<_>>(), "{steps} {hung}");
         }
     }
+}
+
+/// Jobs that only look and read come back at once; what was received and is whole is written all the same.
+#[test]
+fn a_removed_torrent_waits_for_no_check() {
+    let mut world = World::new(300 * 16_384, 16_384);
+    world.node(true);
+    while !matches!(world.queue.front(), Some((_, Pending::Done(done))) if matches!(done.outcome, Outcome::Prepared(_)))
+    {
+        assert!(world.step());
+    }
+    world.nodes[0].stuck = Some(Vec::new());
+    while world.step() {}
+    let session = world.session(0);
+    let waiting = |world: &World| world.nodes[0].stuck.as_ref().map_or(0, Vec::len);
+    assert!(waiting(&world) > 0 && world.state(0) == Some(SessionState::Checking));
+    world.tell(0, Message::SessionRemove { session });
+    while world.step() {}
+    // What is left is the close of its files.
+    assert_eq!(waiting(&world), 1);
+    world.unstick(0);
+    assert!(matches!(
+        world.nodes[0].replies.last(),
+        Some((_, Answer::Done))
+    ));
+    assert_eq!(world.state(0), None);
+    world.check();
+}
+
+#[test]
+fn reads_of_a_removed_torrent_give_their_blocks_back() {
+    let mut world = World::new(300 * 16_384, 16_384);
+    world.node(true);
+    world.pass(0, MINUTE);
+    let guest = world.guest(0, 1, &[Wire::HaveNone, Wire::Interested]);
+    world.pass(0, MINUTE);
+    world.nodes[0].stuck = Some(Vec::new());
+    for index in 0..20 {
+        let request = Request {
+            index,
+            begin: 0,
+            length: 16_384,
+        };
+        world.say(0, guest, &[Wire::Request(request)]);
+    }
+    assert!(world.nodes[0].engine.shared.pool.taken() > 0);
+    let session = world.session(0);
+    world.tell(0, Message::SessionRemove { session });
+    while world.step() {}
+    assert_eq!(world.nodes[0].engine.shared.pool.taken(), 0);
+    world.unstick(0);
+    assert_eq!(world.state(0), None);
+}
+
+/// A person waits for the prompt: a tracker that never answers has a quarter of the budget, and is no failure.
+#[test]
+fn a_silent_tracker_holds_up_the_end_for_a_quarter_of_the_budget() {
+    let mut world = World::new(100_000, 16_384);
+    let mut metainfo = Metainfo::clone(&world.metainfo);
+    metainfo.trackers = vec![vec!["http://t.example/announce".to_owned()]];
+    world.metainfo = Arc::new(metainfo);
+    world.node(true);
+    world.pass(0, Duration::from_secs(10));
+    let began = world.now;
+    let budget = Duration::from_secs(2);
+    world.tell(0, Message::Shutdown { budget });
+    assert!(!world.nodes[0].stopped);
+    world.until("the end", MINUTE, |world| world.nodes[0].stopped);
+    assert_eq!(world.now.since(began), budget / 4);
+    let row = world.nodes[0].row.as_ref().expect("saved");
+    assert!(row.stamps[0].is_some());
+}
+
+/// Answers find their session by number alone, and numbers that are never answered are not kept.
+#[test]
+fn answers_of_udp_trackers_find_their_session_whatever_was_lost() {
+    use crate::codec::announce::udp::{UdpAnswer, UdpBody, decode_request, encode_answer};
+
+    let mut world = World::new(100_000, 16_384);
+    let mut metainfo = Metainfo::clone(&world.metainfo);
+    let tier = |last| vec![format!("udp://10.9.9.{last}:6969")];
+    metainfo.trackers = (1..=40).map(tier).collect();
+    world.metainfo = Arc::new(metainfo);
+    world.node(true);
+    for _ in 0..50 {
+        world.pass(0, 10 * MINUTE);
+        let engine = &world.nodes[0].engine;
+        let open = engine
+            .sessions
+            .iter()
+            .filter_map(|(_, session)| session.trackers.as_ref());
+        let open: usize = open.map(|trackers| trackers.status().count()).sum();
+        assert!(engine.transactions.len() <= 64.max(2 * open));
+    }
+    assert!(
+        world.nodes[0].datagrams.len() > 500,
+        "numbers enough to be swept"
+    );
+    // The one that was asked last answers.
+    while world.nodes[0].datagrams.is_empty() || {
+        let next = world.nodes[0].engine.next_deadline().expect("timers");
+        let before = world.nodes[0].datagrams.len();
+        world.now = next.max(world.now);
+        world.input(0, Input::Tick);
+        world.nodes[0].datagrams.len() == before
+    } {}
+    let (from, request) = world.nodes[0].datagrams.last().expect("asked").clone();
+    let asked = decode_request(&request).expect("ours");
+    assert_eq!(asked.announce, None, "for a connection");
+    let body = UdpBody::Connect { connection: 5 };
+    let answer = UdpAnswer {
+        transaction: asked.transaction,
+        body,
+    };
+    let bytes = &mut encode_answer(&answer, false)[..];
+    let before = world.nodes[0].datagrams.len();
+    world.input(0, Input::Datagram { from, bytes });
+    let (to, announce) = &world.nodes[0].datagrams[before];
+    assert_eq!(*to, from);
+    assert!(decode_request(announce).expect("ours").announce.is_some());
+}
+
+/// Told before the first byte is asked for, and over when there is room.
+#[test]
+fn a_download_that_does_not_fit_waits_for_room() {
+    let mut world = World::new(4 << 20, 16_384);
+    let (seeder, leecher) = (world.node(true), world.node(false));
+    let space = |free, unallocated| {
+        Some(Space {
+            device: 1,
+            free,
+            unallocated,
+        })
+    };
+    world.nodes[leecher].space = space((4 << 20) - 1, 4 << 20);
+    while world.step() {}
+    assert_eq!(world.state(leecher), Some(SessionState::Error));
+    let session = world.session(leecher);
+    world.tell(leecher, Message::SessionShow { session });
+    let Some((_, Answer::Snapshot(snapshot))) = world.nodes[leecher].replies.last() else {
+        panic!("a snapshot");
+    };
+    let want = "not enough space in /r: 4 MiB are needed, 3 MiB are free";
+    assert_eq!((&*snapshot.error, snapshot.error_lasts), (want, false));
+    world.meet(leecher, seeder);
+    world.pass(leecher, 5 * MINUTE);
+    assert_eq!(world.state(leecher), Some(SessionState::Error));
+    // Another client has allocated half of it.
+    world.nodes[leecher].space = space(2 << 20, 2 << 20);
+    world.until("a download", 5 * MINUTE, |world| world.has_all(leecher));
+    // It fits exactly; and a seed needs no room at all.
+    let fits = world.node(false);
+    world.nodes[fits].space = space(4 << 20, 4 << 20);
+    world.meet(fits, seeder);
+    let full = world.node(true);
+    world.nodes[full].space = space(0, 4 << 20);
+    world.until("both", 5 * MINUTE, |world| {
+        world.has_all(fits) && world.has_all(full)
+    });
 }

@@ -75,7 +75,7 @@ fn prepare(
     let Outcome::Prepared(result) = done.outcome else {
         panic!("{done:?}");
     };
-    result
+    result.map(|prepared| prepared.stamps)
 }
 
 /// Commits in random batches, some pieces spoilt at first; everything is then on disk as it should be, and nothing else.
@@ -723,4 +723,70 @@ fn bytes_at_hand_are_read_at_once() {
             "too short"
         );
     }
+}
+
+/// A torrent may have hundreds of thousands of files, and a piece thousands of blocks: neither is looked at to the end when
+/// nobody wants to know any more.
+#[test]
+fn a_job_that_is_told_to_stop_breaks_off_at_the_next_file_or_strip() {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    let names: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+    let many: Vec<_> = names.iter().map(|name| (&**name, 10, PLAIN)).collect();
+    let many = Fixture::new(Path::new("/root"), 16_384, &many);
+    let large = Fixture::new(Path::new("/root"), 4 << 20, &[("a", 8 << 20, PLAIN)]);
+    let cases = [
+        (&many, Job::Prepare { create: true }),
+        (
+            &large,
+            Job::Check {
+                pieces: large.pieces(),
+                digests: true,
+            },
+        ),
+    ];
+    for (fixture, job) in cases {
+        let kind = job.kind();
+        let mut files = MemoryFiles::default();
+        commit_all(fixture, &mut files);
+        let stop = Arc::new(AtomicBool::new(false));
+        files.looks = 0;
+        files.stop = Some((7, Arc::clone(&stop)));
+        let mut scratch = Scratch::with(stop);
+        let done = run(&mut files, &mut scratch, fixture.work(job));
+        let same = |job: &Job| job.kind() == kind;
+        assert!(
+            matches!(&done.outcome, Outcome::Cancelled(job) if same(job)),
+            "{kind}: {:?}",
+            done.outcome
+        );
+        // A round of strips is begun together.
+        assert!(files.looks <= 8, "{kind}: {} looks", files.looks);
+    }
+}
+
+#[test]
+fn room_is_reckoned_of_what_no_file_has_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = [("a", 200_000, PLAIN), (".pad/1", 62_144, FileKind::Pad)];
+    let fixture = Fixture::new(directory.path(), 65_536, &files);
+    let mut files = DiskFiles::new();
+    let mut space = || {
+        let done = fixture.do_job(&mut files, Job::Prepare { create: true });
+        let Outcome::Prepared(Ok(prepared)) = done.outcome else {
+            panic!("{done:?}");
+        };
+        prepared.space.expect("every real file system says")
+    };
+    let before = space();
+    assert!(before.free > 0 && before.unallocated == 200_000);
+    let path = fixture.layout().path(0);
+    let sparse = fs::File::create(&path).unwrap();
+    sparse.set_len(200_000).unwrap();
+    assert!(space().unallocated > 100_000, "a hole has taken nothing");
+    fs::write(&path, fixture.file(0)).unwrap();
+    fs::File::open(&path).unwrap().sync_all().unwrap();
+    let after = space();
+    assert_eq!((after.device, after.unallocated), (before.device, 0));
 }

@@ -114,3 +114,75 @@ fn offers_are_bounded_and_each_once() {
     assert_eq!(files.take_offered().len(), OFFERED_MAX);
     assert!(files.take_offered().is_empty());
 }
+
+/// What was read from a file that another program writes to is never handed on, by whichever way it was read.
+#[test]
+fn a_read_of_a_changed_file_fails() {
+    use crate::engine::message::{Expected, FaultKind, Job, Outcome, ReadRun};
+    use crate::worker::{Now, read_now};
+    use std::os::unix::fs::FileExt;
+
+    let directory = tempfile::tempdir().unwrap();
+    let fixture = Fixture::new(
+        directory.path(),
+        16_384,
+        &[("a", 100, PLAIN), ("b", 100, PLAIN)],
+    );
+    for file in 0..2 {
+        fs::write(fixture.layout().path(file), fixture.file(file)).unwrap();
+    }
+    let mut files = DiskFiles::new();
+    let place = |file| Place {
+        session: SESSION,
+        layout: fixture.layout(),
+        file,
+    };
+    let handles = [0, 1].map(|file| files.open(place(file), Access::Read).unwrap());
+    let stamps = handles.each_ref().map(|handle| stamp_of(handle).unwrap());
+    let run = || {
+        let expected = stamps.iter().enumerate();
+        let expected = expected.map(|(file, &stamp)| Expected {
+            file,
+            stamp,
+            found: None,
+        });
+        ReadRun {
+            expected: expected.collect(),
+            ..fixture.run(50, 100, 100)
+        }
+    };
+    // What is found when that is not what it should be, and whether a read on the spot says the same.
+    let mut read = || -> Result<(), (FaultKind, Vec<bool>)> {
+        let now = read_now(
+            fixture.layout(),
+            |file| Some(Arc::clone(&handles[file])),
+            &mut run(),
+        );
+        let done = fixture.do_job(&mut files, Job::Read(run()));
+        let Outcome::Read(run, result) = done.outcome else {
+            panic!("{done:?}");
+        };
+        assert_eq!(now == Now::Done, result.is_ok());
+        let found = run.expected.iter().map(|expected| expected.found.is_some());
+        result.map_err(|fault| (fault.kind, found.collect()))
+    };
+    assert_eq!(read(), Ok(()));
+    let path = fixture.layout().path(1);
+    let other = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    other.write_all_at(b"x", 99).unwrap();
+    let changed = Err((FaultKind::Changed, vec![false, true]));
+    assert_eq!(read(), changed, "in place, even where nothing was read");
+    fs::write(&path, fixture.file(1)).unwrap();
+    assert_eq!(read(), changed, "put back by hand: its time is another");
+    other
+        .set_modified(
+            std::time::UNIX_EPOCH
+                + std::time::Duration::from_nanos(stamps[1].modified_nanos.try_into().unwrap()),
+        )
+        .unwrap();
+    assert_eq!(read(), Ok(()), "with its time, as a backup does it");
+    // A new file of that name is not what we have open, and that is as it was.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, b"something else").unwrap();
+    assert_eq!(read(), Ok(()));
+}

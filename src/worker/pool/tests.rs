@@ -116,31 +116,30 @@ fn a_flood_is_given_back_beyond_the_bound_and_loses_nothing() {
 /// Runners that hang on device 1 until they are let go.
 fn hanging(threads: usize, gate: &Receiver<()>) -> (Pool, Receiver<()>) {
     let (wake, woken) = bounded(1000);
-    let runners = (0..threads)
-        .map(|_| {
-            let gate = gate.clone();
-            let runner: Runner = Box::new(move |work| {
-                if work.storage.layout.root == Path::new("/hung") {
-                    let _ = gate.recv();
-                }
-                let done = Done {
-                    id: work.id,
-                    session: work.session,
-                    outcome: Outcome::Closed,
-                };
-                Completion {
-                    done,
-                    opened: Vec::new(),
-                }
-            });
-            runner
-        })
-        .collect();
+    let make = |_| {
+        let gate = gate.clone();
+        let runner: Runner = Box::new(move |work| {
+            if work.storage.layout.root == Path::new("/hung") {
+                let _ = gate.recv();
+            }
+            let done = Done {
+                id: work.id,
+                session: work.session,
+                outcome: Outcome::Closed,
+            };
+            Completion {
+                done,
+                opened: Vec::new(),
+            }
+        });
+        runner
+    };
     let device = |root: &Path| Device::from(root == Path::new("/hung"));
     let waker = Arc::new(move || {
         let _ = wake.try_send(());
     });
-    (Pool::start_with(runners, device, waker).unwrap(), woken)
+    let pool = Pool::start_with(threads, make, device, waker).unwrap();
+    (pool, woken)
 }
 
 #[test]
@@ -189,23 +188,25 @@ fn starting_and_stopping_leaves_nothing_behind() {
 #[test]
 fn workers_have_names_and_are_nicer() {
     let (wake, woken) = bounded(10);
-    let runner: Runner = Box::new(|work| {
-        let nice = rustix::process::getpriority_process(Some(rustix::thread::gettid()));
-        assert_eq!(thread::current().name(), Some("worker-0"));
-        let done = Done {
-            id: JobId(u64::try_from(nice.unwrap()).unwrap()),
-            session: work.session,
-            outcome: Outcome::Closed,
-        };
-        Completion {
-            done,
-            opened: Vec::new(),
-        }
-    });
+    let make = |_| -> Runner {
+        Box::new(|work| {
+            let nice = rustix::process::getpriority_process(Some(rustix::thread::gettid()));
+            assert_eq!(thread::current().name(), Some("worker-0"));
+            let done = Done {
+                id: JobId(u64::try_from(nice.unwrap()).unwrap()),
+                session: work.session,
+                outcome: Outcome::Closed,
+            };
+            Completion {
+                done,
+                opened: Vec::new(),
+            }
+        })
+    };
     let waker = Arc::new(move || {
         let _ = wake.try_send(());
     });
-    let mut pool = Pool::start_with(vec![runner], device_of, waker).unwrap();
+    let mut pool = Pool::start_with(1, make, device_of, waker).unwrap();
     let fixture = Fixture::new(Path::new("/"), 16_384, &[("a", 1, PLAIN)]);
     pool.submit(fixture.work(Job::Close)).unwrap();
     let nice = take(&mut pool, &woken, 1)[0].done.id.0;
@@ -231,4 +232,89 @@ fn devices_are_told_apart_by_the_table_of_mounts() {
         assert_eq!(device_in(table, Path::new(path)), device, "{path}");
     }
     assert_eq!(device_in(b"", Path::new("/")), 0);
+}
+
+/// Its worker is named, everybody else goes on, and whoever asks never waits.
+#[test]
+fn a_job_that_hangs_is_overdue_and_holds_up_nobody() {
+    let (gate, held) = bounded::<()>(0);
+    let (mut pool, woken) = hanging(2, &held);
+    let hung = Fixture::new(Path::new("/hung"), 16_384, &[("a", 1, PLAIN)]);
+    let well = Fixture::new(Path::new("/well"), 16_384, &[("a", 1, PLAIN)]);
+    assert!(!pool.watch(Instant::ZERO), "nothing to look at");
+    pool.submit(hung.work(Job::Close)).unwrap();
+    let session = SessionId::new(100, 0);
+    for second in 0..100 {
+        pool.submit(Work {
+            session,
+            ..well.work(Job::Close)
+        })
+        .unwrap();
+        take(&mut pool, &woken, 1);
+        assert!(pool.watch(Instant::ZERO + Duration::from_secs(second)));
+    }
+    let total = pool.stats().total();
+    assert_eq!((total.overdue, total.running, total.completed), (1, 1, 100));
+    drop(gate);
+    take(&mut pool, &woken, 1);
+    assert!(!pool.watch(Instant::ZERO + Duration::from_secs(200)));
+    assert_eq!(pool.stats().total().overdue, 1);
+}
+
+/// A torrent is removed in the middle of a long check: what waits is gone at once, what runs breaks off at its next strip, and
+/// the other torrent's jobs are all done.
+#[test]
+fn removing_a_torrent_in_a_long_check_leaves_no_job_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let length = 64 << 20;
+    let fixture = Fixture::new(directory.path(), 1 << 20, &[("a", length, PLAIN)]);
+    fs::write(fixture.layout().path(0), &fixture.content).unwrap();
+    let (mut pool, woken, _) = pool(2);
+    let check = || Job::Check {
+        pieces: fixture.pieces(),
+        digests: false,
+    };
+    let of = |session, job| Work {
+        session: SessionId::new(session, 0),
+        ..fixture.work(job)
+    };
+    let blocks = Vec::new();
+    for _ in 0..100 {
+        pool.submit(of(1, check())).unwrap();
+    }
+    pool.submit(of(1, Job::Write { blocks })).unwrap();
+    for _ in 0..3 {
+        pool.submit(of(
+            2,
+            Job::Check {
+                pieces: fixture.pieces()[..3].to_vec(),
+                digests: false,
+            },
+        ))
+        .unwrap();
+    }
+    let gone = pool.cancel(SessionId::new(1, 0));
+    let checks = gone
+        .iter()
+        .all(|work| matches!(work.job, Job::Check { .. }));
+    assert!(checks && gone.len() >= 98, "{}", gone.len());
+    let done = take(&mut pool, &woken, 104 - gone.len());
+    let of_second = |done: &&Completion| done.done.session.slot() == 2;
+    for completion in done.iter().filter(of_second) {
+        let Outcome::Checked(checked) = &completion.done.outcome else {
+            panic!("{completion:?}");
+        };
+        assert!(checked.iter().all(|piece| piece.verdict == Verdict::Good));
+    }
+    assert_eq!(done.iter().filter(of_second).count(), 3);
+    let written = |done: &&Completion| matches!(done.done.outcome, Outcome::Written { .. });
+    assert_eq!(
+        done.iter().filter(written).count(),
+        1,
+        "what writes is done"
+    );
+    let total = pool.stats().total();
+    assert_eq!((total.queued, total.running, total.submitted), (0, 0, 104));
+    assert_eq!(total.completed + total.cancelled, 104);
+    assert_eq!(pool.stop(LONG), [""; 0]);
 }

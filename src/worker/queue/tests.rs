@@ -91,6 +91,15 @@ fn every_job_is_counted_once_whatever_happens() {
                     queue.finish(running.swap_remove(at), rng.chance(1, 3));
                 }
                 _ if rng.chance(1, 50) => drop(queue.cancel()),
+                _ if rng.chance(1, 5) => {
+                    let session = SessionId::new(u32::try_from(rng.below(5)).unwrap(), 0);
+                    let there = queue.waiting.get(&session).map_or(0, VecDeque::len);
+                    assert_eq!(queue.cancel_session(session).len(), there);
+                }
+                9 if !running.is_empty() => {
+                    let at = rng.index(running.len());
+                    queue.finish_cancelled(running.swap_remove(at));
+                }
                 _ => {}
             }
             let total = queue.stats().total();

@@ -147,10 +147,7 @@ fn wants_and_interest_follow_the_state() {
     assert_eq!((picker.missing(), picker.pickable()), (0, 0));
     assert!(!picker.is_interesting(PeerHas::All));
     picker.set_wanted(one, true);
-    assert_eq!(
-        picker.pick_among([piece(&picker, 0), one].into_iter(), &mut rng),
-        Some(one)
-    );
+    assert_eq!(picker.pick(PeerHas::All, &mut rng), Some(one));
 }
 
 #[test]

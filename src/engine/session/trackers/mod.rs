@@ -1,13 +1,16 @@
 //! The trackers of one torrent: whom to ask, when, and what to make of silence (BEP 3, 12, 15, 31).
 //!
 //! Trackers stand in tiers, shuffled once within each. An announce walks through them in order and ends at the first that
-//! answers, which then moves to the front of its tier (BEP 12); so one tracker is asked at a time, and one is in use. Each has
-//! its own timer: whoever failed is passed over until its backoff is over, but nobody is given up for good.
+//! answers, which then moves to the front of its tier (BEP 12); so one tracker is asked at a time, and one is in use. Whoever is
+//! silent is asked on, as its protocol wants it, but the walk does not wait for that: it takes minutes until a dead tracker
+//! counts as one. Each has its own timer: whoever failed is passed over until its backoff is over, but nobody is given up for
+//! good.
 //!
 //! ```text
 //!            start                    answer: due = now + interval
 //!  Idle ─────────────▶ Running ───▶ walk ─────────────────────────────▶ Running
-//!   ▲                     │           └── failure: backoff, next one ─▶ walk, or wait for the first backoff to end
+//!   ▲                     │           ├── failure: backoff, next one ─▶ walk, or wait for the first backoff to end
+//!   │                     │           └── silence: next one ──────────▶ walk, while the silent one is asked on
 //!   │ start again         │ stop: `stopped` to all that were told `started`, at once and in parallel
 //!   └───── Stopping ◀─────┘
 //! ```
@@ -49,6 +52,11 @@ pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long after its own timeout an answer is given up here: only a lost answer takes so long.
 const GRACE: Duration = Duration::from_secs(15);
 
+/// How long the walk waits for a tracker: a live one has answered by then, and lost datagrams were sent once more (BEP 15).
+pub const PATIENCE: Duration = Duration::from_secs(15);
+/// The same for a torrent that has no peer at all: nothing moves until some tracker answers.
+pub const PATIENCE_ALONE: Duration = Duration::from_secs(5);
+
 /// The pause after a first failure; it doubles with each further one.
 pub const BACKOFF_FIRST: Duration = Duration::from_secs(60);
 /// The longest pause.
@@ -84,6 +92,10 @@ pub struct Trackers {
     due: Instant,
     /// Key of the tracker that answered last.
     in_use: Option<u32>,
+    /// Key of the tracker that is being told `completed`.
+    completing: Option<u32>,
+    /// How long the walk waits for one tracker.
+    patience: Duration,
     farewells_failed: usize,
     next_ask: u64,
     /// At most one for each tracker and family, as [`Self::poll`] hands them out before it goes on.
@@ -113,6 +125,8 @@ impl Trackers {
             completion: Completion::Not,
             due: Instant::FAR,
             in_use: None,
+            completing: None,
+            patience: PATIENCE,
             farewells_failed: 0,
             next_ask: 0,
             reports: VecDeque::new(),
@@ -133,6 +147,7 @@ impl Trackers {
         self.phase = Phase::Running;
         self.due = now;
         self.in_use = None;
+        self.completing = None;
         self.farewells_failed = 0;
     }
 
@@ -160,6 +175,7 @@ impl Trackers {
         self.phase = Phase::Stopping;
         self.due = Instant::FAR;
         self.in_use = None;
+        self.completing = None;
     }
 
     /// Whether every tracker that had to be told `stopped` has answered or failed. False before [`Self::stop`].
@@ -194,16 +210,21 @@ impl Trackers {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let asks = self.trackers.iter().filter_map(Tracker::deadline).min();
-        let usable = self.trackers.iter().filter(|tracker| tracker.is_usable());
-        let walk = usable
-            .map(|tracker| tracker.earliest.max(self.due))
+        let free = |tracker: &&Tracker| tracker.is_usable() && !tracker.is_asking();
+        let begin = self.due.max(self.held_until());
+        let walk = (self.trackers.iter().filter(free))
+            .map(|tracker| tracker.earliest.max(begin))
             .min()
-            .filter(|_| self.phase == Phase::Running && !self.is_asking());
+            .filter(|_| self.phase == Phase::Running);
         [asks, walk].into_iter().flatten().min()
     }
 
     /// What is to be done now. To be called until `None` after every other call, and at each deadline.
     pub fn poll(&mut self, now: Instant, facts: &Facts, rng: &mut Rng) -> Option<Step> {
+        self.patience = match facts.peers {
+            0 => PATIENCE_ALONE,
+            _ => PATIENCE,
+        };
         loop {
             if let Some(report) = self.reports.pop_front() {
                 return Some(Step::Report(report));
@@ -219,8 +240,11 @@ impl Trackers {
                 None => {
                     let at = self.pick(now)?;
                     let event = match self.completion {
-                        Completion::Due => AnnounceEvent::Completed,
-                        Completion::Not | Completion::Told => AnnounceEvent::None,
+                        Completion::Due if self.completing.is_none() => {
+                            self.completing = Some(self.trackers[at].key);
+                            AnnounceEvent::Completed
+                        }
+                        _ => AnnounceEvent::None,
                     };
                     self.trackers[at].begin(now, event);
                 }
@@ -318,17 +342,21 @@ impl Trackers {
 
     /// Who is to be asked now, if anyone.
     fn pick(&self, now: Instant) -> Option<usize> {
-        if self.phase != Phase::Running || self.is_asking() {
+        if self.phase != Phase::Running || now < self.held_until() {
             return None;
         }
         // `completed` goes at once to the tracker that knows us; only when that fails, whoever answers next is told.
         if self.completion == Completion::Due
+            && self.completing.is_none()
             && let Some(tracker) = self.tracker_in_use()
             && tracker.failures == 0
+            && !tracker.is_asking()
         {
             return self.trackers.iter().position(|one| one.key == tracker.key);
         }
-        let ready = |tracker: &Tracker| tracker.is_usable() && tracker.earliest <= now;
+        let ready = |tracker: &Tracker| {
+            tracker.is_usable() && !tracker.is_asking() && tracker.earliest <= now
+        };
         if self.due <= now {
             self.trackers.iter().position(ready)
         } else {
@@ -336,8 +364,10 @@ impl Trackers {
         }
     }
 
-    fn is_asking(&self) -> bool {
-        self.trackers.iter().any(Tracker::is_asking)
+    /// How long the walk waits for those that are being asked.
+    fn held_until(&self) -> Instant {
+        let asked = self.trackers.iter().filter_map(Tracker::asked_at).max();
+        asked.map_or(Instant::ZERO, |asked| asked + self.patience)
     }
 
     fn tracker_in_use(&self) -> Option<&Tracker> {
@@ -378,6 +408,7 @@ impl Trackers {
     ) {
         let tracker = &mut self.trackers[at];
         let first = tracker.is_asking();
+        self.completing.take_if(|key| *key == tracker.key);
         tracker.settle();
         tracker.failures = 0;
         tracker.error.clear();
@@ -419,6 +450,7 @@ impl Trackers {
         rng: &mut Rng,
     ) {
         let tracker = &mut self.trackers[at];
+        self.completing.take_if(|key| *key == tracker.key);
         tracker.settle();
         let wait = match retry {
             Some(Retry::After(wait)) => wait,
@@ -428,8 +460,16 @@ impl Trackers {
         tracker.failures = tracker.failures.saturating_add(1);
         tracker.earliest = now + wait;
         tracker.error.clone_from(&error);
-        // The walk goes on with the next that is ready, or waits for the first that will be.
-        self.due = now;
+        // The walk goes on with the next that is ready, or waits for the first that will be. Where it has gone on before, and
+        // found one that answers, it is over.
+        let key = tracker.key;
+        let is_over = self
+            .tracker_in_use()
+            .is_some_and(|one| one.key != key && one.failures == 0 && !one.is_asking());
+        if !is_over {
+            self.due = now;
+        }
+        let tracker = &self.trackers[at];
         self.reports.push_back(Report::Failed {
             url: tracker.shown().to_owned(),
             tier: tracker.tier,

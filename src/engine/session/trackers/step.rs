@@ -27,6 +27,8 @@ pub struct Facts {
     pub left: u64,
     /// Peers that would be welcome.
     pub want: u32,
+    /// Peers that there are.
+    pub peers: u32,
     /// Ours, random, and the same for the whole run.
     pub key: u32,
 }
@@ -78,6 +80,8 @@ pub enum Step {
     Datagram {
         /// Where to.
         to: SocketAddr,
+        /// In the answer too, for routing.
+        transaction: u32,
         /// What.
         bytes: Vec<u8>,
     },

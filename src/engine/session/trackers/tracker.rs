@@ -32,6 +32,8 @@ pub(super) struct Tracker {
     wire: Wire,
     /// Whether an announce is under way whose outcome is awaited.
     asking: Asking,
+    /// When the last one began.
+    asked_at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,12 +71,14 @@ impl Tracker {
             url,
             wire,
             asking: Asking::No,
+            asked_at: Instant::ZERO,
         }
     }
 
     /// Begins an announce. `event` is what the torrent wants; an address that does not know us is told `started` instead.
     pub(super) fn begin(&mut self, now: Instant, event: AnnounceEvent) {
         self.asking = Asking::Announce;
+        self.asked_at = now;
         match &mut self.wire {
             Wire::Http(http) => http.begin(event),
             Wire::Udp(udp) => udp.begin(now, event),
@@ -194,6 +198,11 @@ impl Tracker {
 
     pub(super) fn is_asking(&self) -> bool {
         self.asking != Asking::No
+    }
+
+    /// When the announce under way began, if there is one.
+    pub(super) fn asked_at(&self) -> Option<Instant> {
+        self.is_asking().then_some(self.asked_at)
     }
 
     pub(super) const fn is_usable(&self) -> bool {

@@ -408,7 +408,11 @@ impl Leg {
                 encode_announce(connection, transaction, &announce)
             }
         };
-        Some(Ok(Step::Datagram { to: self.to, bytes }))
+        Some(Ok(Step::Datagram {
+            to: self.to,
+            transaction,
+            bytes,
+        }))
     }
 
     /// The answer to what was sent last. `None` when it is not one: a number where peers were asked for, or the reverse.

@@ -69,6 +69,7 @@ impl Scene {
                 downloaded: 0,
                 left: 100,
                 want: 50,
+                peers: 1,
                 key: 7,
             },
             reports: Vec::new(),
@@ -175,7 +176,7 @@ impl Scene {
     /// All datagrams that are due.
     fn datagrams(&mut self) -> Vec<(String, Vec<u8>)> {
         let datagram = |step| match step {
-            Step::Datagram { to, bytes } => (to.to_string(), bytes),
+            Step::Datagram { to, bytes, .. } => (to.to_string(), bytes),
             other => panic!("no datagram: {other:?}"),
         };
         self.steps().into_iter().map(datagram).collect()

@@ -430,3 +430,99 @@ fn what_cannot_be_spoken_to_is_shown_and_passed_over() {
         (vec![], None)
     );
 }
+
+#[test]
+fn a_silent_tracker_is_asked_on_while_the_walk_goes_on() {
+    for (peers, patience) in [(1, PATIENCE), (0, PATIENCE_ALONE)] {
+        let mut scene = Scene::new(&[&[U], &[A]]);
+        scene.facts.peers = peers;
+        scene.trackers.start(scene.now);
+        let began = scene.now;
+        scene.resolve(&[U4]);
+        let connect = scene.datagram();
+        let a = loop {
+            scene.sleep();
+            let steps = scene.steps();
+            match steps.iter().find(|step| matches!(step, Step::Http { .. })) {
+                Some(Step::Http { ask, .. }) => break *ask,
+                _ => assert!(
+                    steps
+                        .iter()
+                        .all(|step| matches!(step, Step::Datagram { .. }))
+                ),
+            }
+        };
+        assert_eq!(scene.now.since(began), patience, "the next tier is asked");
+        let asked = Asked {
+            ask: a,
+            host: String::new(),
+            event: STARTED,
+            want: 50,
+        };
+        scene.answer(&asked, 1800);
+        // The silent one goes through all its datagrams, fails, and nobody is asked because of that.
+        let mut datagrams = 0;
+        while scene.reports.len() < 2 {
+            scene.sleep();
+            for step in scene.steps() {
+                assert!(matches!(step, Step::Datagram { .. }), "{step:?}");
+                datagrams += 1;
+            }
+        }
+        assert_eq!(scene.now.since(began), secs(15 + 30 + 60 + 120));
+        assert!((2..=3).contains(&datagrams), "{datagrams}");
+        assert!(matches!(
+            &scene.reports[..],
+            [Report::Success { .. }, Report::Failed { .. }]
+        ));
+        assert!(!scene.reply(U4, &connect, UdpBody::Connect { connection: 1 }));
+        let slept = scene.sleep();
+        assert!(slept >= secs(1500), "until the next announce: {slept:?}");
+    }
+}
+
+#[test]
+fn a_silent_tracker_that_answers_late_is_in_use_again() {
+    let mut scene = Scene::started(&[&[A], &[B]]);
+    let a = scene.one();
+    assert_eq!(scene.sleep(), PATIENCE);
+    let b = scene.one();
+    assert_eq!((b.host.as_str(), b.event), ("b.example", STARTED));
+    scene.answer(&b, 900);
+    assert_eq!(scene.asked(), []);
+    scene.answer(&a, 900);
+    assert_eq!(scene.asked(), []);
+    let states: Vec<TrackerState> = scene.trackers.status().map(|one| one.state).collect();
+    assert_eq!(states, [TrackerState::InUse, TrackerState::Idle]);
+    scene.sleep();
+    assert_eq!(scene.one().host, "a.example");
+    scene.trackers.stop(scene.now);
+    assert_eq!(scene.asked().len(), 2, "both were told started");
+}
+
+#[test]
+fn completed_is_not_said_twice_because_a_tracker_is_silent() {
+    let mut scene = Scene::started(&[&[A], &[B]]);
+    let a = scene.one();
+    scene.answer(&a, 900);
+    scene.sleep();
+    let a = scene.one();
+    scene.trackers.completed();
+    assert_eq!(scene.sleep(), PATIENCE);
+    let b = scene.one();
+    assert_eq!((b.host.as_str(), b.event), ("b.example", STARTED));
+    scene.answer(&a, 900);
+    assert_eq!(scene.asked(), [], "whoever is asked now may be told");
+    scene.answer(&b, 900);
+    let b = scene.one();
+    assert_eq!((b.host.as_str(), b.event), ("b.example", COMPLETED));
+    scene.now += PATIENCE;
+    assert_eq!(
+        scene.asked(),
+        [],
+        "its silence is no reason to tell another"
+    );
+    scene.answer(&b, 900);
+    assert!(scene.trackers.completed_told());
+    assert_eq!(scene.asked(), []);
+}

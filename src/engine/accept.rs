@@ -1,0 +1,282 @@
+//! The first words of a stream: whom to accept, the handshake, and which of two streams to the same peer stays.
+
+use std::net::SocketAddr;
+
+use crate::codec::extension::ExtendedHandshake;
+use crate::codec::wire::{Features, HANDSHAKE_BYTES, Handshake, Message};
+use crate::events::Event;
+use crate::ids::{InfoHash, PeerId, SessionId, SocketId, StreamId, SwarmId};
+
+use super::Engine;
+use super::message::{Frame, Output};
+use super::session::receive::send;
+use super::settings::{CLIENT_NAME, HANDSHAKE_TIMEOUT, REQUESTS_IN_MAX, SNUB};
+use super::shared::TimerKey;
+use super::table::peer::Peer;
+use super::table::stream::{CloseReason, Stage, Stream};
+
+/// What we speak, beyond BEP 3.
+const FEATURES: Features = Features {
+    fast: true,
+    extended: true,
+    dht: false,
+};
+
+impl Engine {
+    pub(super) fn on_incoming(&mut self, socket: SocketId, remote: SocketAddr) {
+        let remote = crate::codec::address::canonical(remote);
+        let full = self.table.streams.len() >= self.shared.settings.streams_max;
+        if full || self.is_ending() || self.table.is_banned(remote) {
+            self.shared.counters.incoming_refused += 1;
+            self.shared.push(Output::Refuse { socket });
+            return;
+        }
+        let now = self.shared.now;
+        let link = self.table.link_incoming(remote);
+        let stage = Stage::Handshaking {
+            deadline: now + HANDSHAKE_TIMEOUT,
+        };
+        let stream = self.table.stream_carry(link, false, None, stage, now);
+        self.shared.counters.incoming += 1;
+        self.shared
+            .timers
+            .set(TimerKey::Stream(stream), now + HANDSHAKE_TIMEOUT);
+        self.shared.push(Output::Accept { socket, stream });
+    }
+
+    pub(super) fn on_connected(&mut self, id: StreamId) {
+        let now = self.shared.now;
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
+        if !matches!(stream.stage, Stage::Dialing { .. }) {
+            return;
+        }
+        stream.stage = Stage::Handshaking {
+            deadline: now + HANDSHAKE_TIMEOUT,
+        };
+        stream.heard = now;
+        self.shared
+            .timers
+            .set(TimerKey::Stream(id), now + HANDSHAKE_TIMEOUT);
+        self.speak_first(id);
+    }
+
+    /// Says our handshake on a stream that we dialled, or that a caller says we did.
+    pub(super) fn speak_first(&mut self, id: StreamId) {
+        let swarm = self.table.swarm_named(id);
+        if let Some(swarm) = swarm.and_then(|swarm| self.table.swarms.get(swarm)) {
+            let info_hash = swarm.info_hash;
+            self.send_handshake(id, info_hash);
+        }
+    }
+
+    fn send_handshake(&mut self, id: StreamId, info_hash: InfoHash) {
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
+        let bytes = Handshake {
+            features: FEATURES,
+            info_hash,
+            peer_id: self.shared.settings.peer_id,
+        }
+        .encode();
+        let frame = Frame::Small {
+            length: HANDSHAKE_LENGTH,
+            bytes,
+        };
+        stream.queued(&frame, self.shared.now);
+        self.shared.send(id, frame);
+    }
+
+    pub(super) fn on_received(&mut self, id: StreamId, bytes: &mut [u8]) {
+        let now = self.shared.now;
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
+        stream.heard = now;
+        match stream.stage {
+            Stage::Open { session, .. } => self.read_messages(id, session, bytes),
+            Stage::Handshaking { .. } => {
+                let needed = HANDSHAKE_BYTES - stream.tail.len();
+                let (now, later) = bytes.split_at_mut(needed.min(bytes.len()));
+                stream.tail.extend_from_slice(now);
+                if let Some(reason) = self.read_handshake(id) {
+                    self.close(id, reason);
+                    return;
+                }
+                let open = self.table.streams.get(id).and_then(Stream::session);
+                if let (Some(session), false) = (open, later.is_empty()) {
+                    self.read_messages(id, session, later);
+                }
+            }
+            // Bytes before the transport is up cannot be.
+            Stage::Dialing { .. } => {}
+        }
+    }
+
+    /// Looks at what there is of a handshake; says why the stream must be closed.
+    fn read_handshake(&mut self, id: StreamId) -> Option<CloseReason> {
+        let stream = self.table.streams.get(id)?;
+        let decoded = Handshake::decode(&stream.tail);
+        // The torrent is refused at the 48th byte, before the rest has come (requirement E11).
+        if let Some(info_hash) = Handshake::info_hash_of(&stream.tail) {
+            let swarm = self
+                .table
+                .swarm_of(info_hash)
+                .filter(|swarm| swarm.is_on() && swarm.session.is_some());
+            let expected = stream
+                .swarm
+                .is_none_or(|own| swarm.is_some_and(|swarm| swarm.id == own));
+            if swarm.is_none() || !expected {
+                self.shared.counters.unknown_torrents += 1;
+                return Some(CloseReason::UnknownTorrent);
+            }
+        }
+        match decoded {
+            Ok(None) => None,
+            Ok(Some(handshake)) => self.on_handshake(id, &handshake),
+            Err(violation) => Some(CloseReason::Broke(violation.into())),
+        }
+    }
+
+    fn on_handshake(&mut self, id: StreamId, handshake: &Handshake) -> Option<CloseReason> {
+        let now = self.shared.now;
+        let swarm = self
+            .table
+            .swarm_of(handshake.info_hash)
+            .and_then(|swarm| Some((swarm.id, swarm.session?)));
+        let Some((swarm, session)) = swarm else {
+            return Some(CloseReason::UnknownTorrent);
+        };
+        if handshake.peer_id == self.shared.settings.peer_id {
+            return Some(CloseReason::Ourselves);
+        }
+        let remote = self.table.streams.get(id)?.address;
+        if self.table.is_banned_id(remote, handshake.peer_id) {
+            return Some(CloseReason::BadData);
+        }
+        let rival = match self.rival(id, swarm, handshake.peer_id) {
+            Some((_, false)) => return Some(CloseReason::Duplicate),
+            Some((rival, true)) => Some(rival),
+            None => None,
+        };
+        let record = self.table.swarms.get(swarm)?;
+        let stream = self.table.streams.get(id)?;
+        let open = record.streams.len() - usize::from(rival.is_some());
+        if !stream.outgoing && open >= self.shared.settings.swarm_streams_max {
+            return Some(CloseReason::Full);
+        }
+        // Another peer at the same address, or a caller, may have the link's place in this swarm.
+        let placed = self.table.member(stream.link, swarm);
+        if placed.is_some() && placed != rival {
+            return Some(CloseReason::Duplicate);
+        }
+        // The rival leaves before the other enters, since both may be of one link; it is closed when nobody misses it.
+        let mut legacy = rival.and_then(|rival| {
+            self.table.unaccount(rival);
+            let peer = self.table.streams.get_mut(rival)?.peer_mut()?;
+            Some(peer.bequeath())
+        });
+        let accounted = self.table.account(id, swarm);
+        debug_assert!(accounted, "the place was looked at");
+        let stream = self.table.streams.get_mut(id)?;
+        stream.tail = Vec::new();
+        if let Some(farewell) = stream.farewell.take() {
+            if farewell.legacy.id == handshake.peer_id {
+                legacy = legacy.or(Some(farewell.legacy));
+            } else {
+                self.shared.event(Event::PeerDisconnected(farewell.event));
+            }
+        }
+        let stream = self.table.streams.get_mut(id)?;
+        let features = handshake.features.both(FEATURES);
+        let mut peer = Box::new(Peer::new(handshake.peer_id, features, now));
+        let is_news = legacy.is_none();
+        if let Some(legacy) = legacy {
+            peer.inherit(legacy);
+        }
+        stream.stage = Stage::Open { session, peer };
+        let (link, outgoing) = (stream.link, stream.outgoing);
+        if !outgoing {
+            self.send_handshake(id, handshake.info_hash);
+        }
+        self.greet(id, session);
+        self.table.link_established(link);
+        self.tell_links();
+        self.shared.counters.handshakes += 1;
+        self.shared.timers.set(TimerKey::Stream(id), now + SNUB);
+        if is_news && let Some(event) = self.peer_event(id, "") {
+            self.shared.event(Event::PeerConnected(event));
+        }
+        if let Some(rival) = rival {
+            self.close(rival, CloseReason::Duplicate);
+        }
+        None
+    }
+
+    /// Says what we have and who we are: after the other side's handshake, since some clients take bytes right behind ours
+    /// for an attack (requirement P21).
+    fn greet(&mut self, id: StreamId, session: SessionId) {
+        let Some(session) = self.sessions.get(session) else {
+            return;
+        };
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
+        let Some(features) = stream.peer().map(|peer| peer.features) else {
+            return;
+        };
+        let have = session.picker.have();
+        match features.fast {
+            true if have.is_full() => send(&mut self.shared, stream, &Message::HaveAll),
+            true if have.count() == 0 => send(&mut self.shared, stream, &Message::HaveNone),
+            false if have.count() == 0 => {}
+            _ => send(
+                &mut self.shared,
+                stream,
+                &Message::Bitfield(&have.to_wire()),
+            ),
+        }
+        if features.extended {
+            let port = Some(self.shared.listen_port()).filter(|&port| port != 0);
+            let told = ExtendedHandshake {
+                client: Some(CLIENT_NAME.to_owned()),
+                requests_max: u32::try_from(REQUESTS_IN_MAX / 2).ok(),
+                port,
+                your_ip: Some(stream.address.ip()),
+                ..ExtendedHandshake::default()
+            };
+            let payload = told.encode();
+            send(
+                &mut self.shared,
+                stream,
+                &Message::Extended {
+                    id: 0,
+                    payload: &payload,
+                },
+            );
+        }
+    }
+
+    /// Another stream of the same peer in the same swarm, and whether that one has to go.
+    ///
+    /// Dialled from the same side, the older stays. Dialled from both sides with matching addresses, the one stays that the
+    /// higher peer-id dialled, so both ends agree. A copied peer-id from another address never evicts a live stream.
+    fn rival(&self, id: StreamId, swarm: SwarmId, peer_id: PeerId) -> Option<(StreamId, bool)> {
+        let new = self.table.streams.get(id)?;
+        let record = self.table.swarms.get(swarm)?;
+        let same = |stream: &&Stream| stream.peer().is_some_and(|peer| peer.id == peer_id);
+        let rival = record
+            .streams
+            .iter()
+            .filter_map(|&id| self.table.streams.get(id))
+            .find(same)?;
+        let both_sides = rival.outgoing != new.outgoing && rival.address.ip() == new.address.ip();
+        let ours_stays = self.shared.settings.peer_id > peer_id;
+        Some((rival.id, both_sides && new.outgoing == ours_stays))
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "68")]
+const HANDSHAKE_LENGTH: u8 = HANDSHAKE_BYTES as u8;
