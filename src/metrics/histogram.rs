@@ -105,15 +105,6 @@ impl Coarse {
         self.max = self.max.max(value);
     }
 
-    /// Adds all samples of another.
-    pub fn merge(&mut self, other: &Self) {
-        self.counts
-            .add(&other.counts)
-            .expect("all of them have the same bounds");
-        self.sum = self.sum.saturating_add(other.sum);
-        self.max = self.max.max(other.max);
-    }
-
     /// What was recorded so far.
     #[must_use]
     pub fn summary(&self) -> Summary {
@@ -170,18 +161,16 @@ mod tests {
     fn a_coarse_one_agrees_with_a_sorted_list_to_a_sixteenth() {
         for seed in 0..20 {
             let mut rng = Rng::new(seed);
-            let mut coarse = [Coarse::new(), Coarse::new()];
+            let mut coarse = Coarse::new();
             let mut sorted = Vec::new();
             for _ in 0..2000 {
                 let bits = rng.below(36);
                 let value = rng.below((1 << bits) + 1);
-                coarse[rng.index(2)].record(value);
+                coarse.record(value);
                 sorted.push(value);
             }
             sorted.sort_unstable();
-            let [mut all, other] = coarse;
-            all.merge(&other);
-            let summary = all.summary();
+            let summary = coarse.summary();
             assert_eq!(summary.count, 2000);
             assert_eq!(summary.sum, sorted.iter().sum::<u64>());
             assert_eq!(Some(&summary.max), sorted.last());
