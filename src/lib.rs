@@ -23,7 +23,7 @@
 //! Arrows point one way, and `tests/tidy.rs` checks them:
 //!
 //! ```text
-//! ids time rng buffer metrics events config ◀─ hash ◀─ codec ◀─ engine ◀─ actor ◀─ worker ◀─ gateway host sim ◀─ runtime cli main
+//! ids time rng buffer metrics events config ◀─ hash ◀─ codec ◀─ engine ◀─ actor ◀─ worker ◀─ gateway host sim ◀─ runtime ◀─ stress ◀─ cli main
 //! ```
 //!
 //! | layer | what it owns |
@@ -36,6 +36,7 @@
 //! | [`gateway`] | whatever speaks HTTP, and names |
 //! | [`host`] | sockets and files under the operating system |
 //! | [`sim`] | the same under one virtual clock, from one seed |
+//! | [`stress`] | loads, and the lock-based twin that the actor is measured against |
 //!
 //! `codec` and `engine` know no clock, socket, file, thread, lock or random source: time, chance, bytes and finished jobs are
 //! arguments.
@@ -62,5 +63,6 @@ pub mod metrics;
 pub mod rng;
 pub mod runtime;
 pub mod sim;
+pub mod stress;
 pub mod time;
 pub mod worker;

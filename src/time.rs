@@ -2,6 +2,7 @@
 //!
 //! The engine never asks what time it is, it is told. Only `main`, `gateway`, `host` and a caller's `Handle` name [`Clock`].
 
+use std::cell::Cell;
 use std::ops::{Add, AddAssign, Sub};
 pub use std::time::Duration;
 
@@ -64,10 +65,21 @@ impl Sub<Duration> for Instant {
     }
 }
 
-/// The operating system's monotonic clock, seen from one origin. Copies agree.
+/// The operating system's monotonic clock, seen from one origin, or that of a simulated world. Copies agree.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    origin: std::time::Instant,
+    source: Source,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    System(std::time::Instant),
+    Simulated,
+}
+
+thread_local! {
+    /// The time of the world that this thread simulates.
+    static SIMULATED: Cell<Instant> = const { Cell::new(Instant::ZERO) };
 }
 
 impl Clock {
@@ -79,8 +91,21 @@ impl Clock {
     )]
     pub fn start() -> Self {
         Self {
-            origin: std::time::Instant::now(),
+            source: Source::System(std::time::Instant::now()),
         }
+    }
+
+    /// The clock of the world that the calling thread simulates, one at a time: it stands where it was set last.
+    #[must_use]
+    pub const fn simulated() -> Self {
+        Self {
+            source: Source::Simulated,
+        }
+    }
+
+    /// Sets the clock of the world that this thread simulates.
+    pub fn set_simulated(now: Instant) {
+        SIMULATED.set(now);
     }
 
     /// Reads the clock.
@@ -90,8 +115,13 @@ impl Clock {
         reason = "the one place where the clock is read"
     )]
     pub fn now(&self) -> Instant {
-        let elapsed = self.origin.elapsed();
-        Instant(elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros()))
+        match self.source {
+            Source::System(origin) => {
+                let elapsed = origin.elapsed();
+                Instant(elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros()))
+            }
+            Source::Simulated => SIMULATED.get(),
+        }
     }
 
     /// Nanoseconds since the same origin; one more reading of the clock.
@@ -101,8 +131,13 @@ impl Clock {
         reason = "the one place where the clock is read"
     )]
     pub fn nanos(&self) -> u64 {
-        let elapsed = self.origin.elapsed();
-        elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos())
+        match self.source {
+            Source::System(origin) => {
+                let elapsed = origin.elapsed();
+                elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos())
+            }
+            Source::Simulated => SIMULATED.get().as_micros().saturating_mul(1000),
+        }
     }
 }
 

@@ -21,8 +21,9 @@ const LAYERS: &[&[&str]] = &[
     &["worker"],
     &["gateway"],
     // The host hands fetches to the gateway, as it hands jobs to the workers.
-    &["host", "sim", "stress"],
+    &["host", "sim"],
     &["runtime"],
+    &["stress"],
     &["cli"],
     &["main"],
 ];
@@ -86,11 +87,14 @@ const HOMES: &[(&str, &[&str])] = &[
     ("priority_queue", &["engine/timers"]),
     ("reqwest", &["gateway/"]),
     ("rusqlite", &["worker/store"]),
-    ("rustix", &["host/", "worker/", "sim/", "runtime", "cli/"]),
+    (
+        "rustix",
+        &["host/", "worker/", "sim/", "runtime", "stress/", "cli/"],
+    ),
     ("rustls", &["gateway/"]),
     ("sha1", &["hash/"]),
     ("signal_hook", &["cli/", "main.rs"]),
-    ("slab", &["engine/", "actor/", "sim/"]),
+    ("slab", &["engine/", "actor/", "sim/", "stress/"]),
     ("socket2", &["host/"]),
     ("tokio", &["gateway/"]),
     ("toml", &["config"]),

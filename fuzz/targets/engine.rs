@@ -1,8 +1,13 @@
-//! A stranger's bytes against a whole engine: after an honest handshake, each case is a list of moves of one peer.
+//! A stranger's bytes against a whole engine: after an honest handshake, each case is a list of moves of one peer, and of a
+//! caller who says anything about links, streams and swarms in between.
 //!
-//! Shape: `<whole: u8> (<kind: u8> <length: u8> <payload: length>)*`. The moves are framed, so that they reach the handlers.
-//! Whatever happens, the engine gives every buffer back and ends in order when it is told to.
+//! Shape: `<whole: u8> (<kind: u8> <length: u8> <payload: length>)*`. The moves are framed, so that they reach the handlers:
+//! 0 bytes, 1 time, 2 another stream, 3 a block, 198 and 199 the end of a dial, from 200 a message, else a wire message.
+//! Whatever happens, the tables stay what their docs say, every message is answered once, every buffer comes back, and the
+//! engine ends in order when it is told to.
 
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,11 +19,14 @@ use linnet::codec::wire::{Features, Handshake, Message as Wire};
 use linnet::config::Config;
 use linnet::engine::Engine;
 use linnet::engine::message::{
-    Checked, Committed, Done, FileStamp, Frame, Input, Job, LostReason, Message, Outcome, Output,
-    Prepared, SessionAdd, StoreOutcome, StoreTask, Stored, Verdict,
+    Accounting, Carrier, Checked, Committed, Direction, Done, FileStamp, Frame, Input, Job, Limits,
+    LostReason, Message, Outcome, Output, Prepared, SessionAdd, StoreOutcome, StoreTask, Stored,
+    StreamName, Verdict,
 };
 use linnet::engine::settings::Settings;
-use linnet::ids::{InfoHash, PeerId, SocketId, StreamId};
+use linnet::ids::{
+    ConnectionId, InfoHash, PeerId, ReplyId, SessionId, SocketId, StreamId, SwarmId,
+};
 use linnet::rng::Rng;
 use linnet::time::{Duration, Instant};
 
@@ -31,6 +39,10 @@ struct World {
     now: Instant,
     whole: bool,
     stream: Option<StreamId>,
+    dialled: Option<StreamId>,
+    /// Answers still to come, and how many were asked for.
+    owed: BTreeSet<u64>,
+    asked: u64,
     stopped: bool,
 }
 
@@ -62,6 +74,9 @@ impl World {
             now: Instant::ZERO,
             whole,
             stream: None,
+            dialled: None,
+            owed: BTreeSet::new(),
+            asked: 0,
             stopped: false,
         };
         let geometry = Geometry::new(TOTAL, PIECE_LENGTH).expect("valid");
@@ -148,6 +163,19 @@ impl World {
                 .encode(&mut bytes);
                 self.receive(&mut bytes);
             }
+            198 => {
+                if let Some(stream) = self.dialled.take() {
+                    self.stream = Some(stream);
+                    self.input(Input::Connected { stream });
+                }
+            }
+            199 => {
+                if let Some(stream) = self.dialled.take() {
+                    let why = LostReason::Refused;
+                    self.input(Input::Lost { stream, why });
+                }
+            }
+            200.. => self.ask(message(kind - 200, payload)),
             _ => {
                 let length = u32::try_from(payload.len() + 1).expect("at most 256");
                 let mut bytes = length.to_be_bytes().to_vec();
@@ -156,6 +184,14 @@ impl World {
                 self.receive(&mut bytes);
             }
         }
+    }
+
+    fn ask(&mut self, message: Message) {
+        self.asked += 1;
+        self.owed.insert(self.asked);
+        let reply = Some(ReplyId(self.asked));
+        self.input(Input::Message { message, reply });
+        self.engine.check();
     }
 
     fn receive(&mut self, bytes: &mut [u8]) {
@@ -174,6 +210,7 @@ impl World {
         self.now += Duration::from_secs(3);
         self.input(Input::Tick);
         assert!(self.stopped, "an engine that is told to end ends");
+        assert!(self.owed.is_empty(), "every message is answered");
         assert_eq!(
             self.engine.counters().blocks_taken,
             0,
@@ -191,7 +228,14 @@ impl World {
     fn obey(&mut self, output: Output) {
         match output {
             Output::Accept { stream, .. } => self.stream = Some(stream),
-            Output::Close { stream } if self.stream == Some(stream) => self.stream = None,
+            Output::Dial { stream, .. } => self.dialled = Some(stream),
+            Output::Close { stream } => {
+                self.stream = self.stream.filter(|&open| open != stream);
+                self.dialled = self.dialled.filter(|&dialled| dialled != stream);
+            }
+            Output::Reply { reply, .. } => {
+                assert!(self.owed.remove(&reply.0), "and once");
+            }
             Output::Send { stream, frame } => {
                 let bytes = frame.len();
                 let mut blocks: Vec<Block> = Vec::new();
@@ -287,5 +331,96 @@ impl World {
             Job::Sync { .. } => Outcome::Synced(Ok(Vec::new())),
             Job::Close => Outcome::Closed,
         }
+    }
+}
+
+/// A caller's message: `kind` says which, `payload` what it names, of few things so that they meet.
+fn message(kind: u8, payload: &[u8]) -> Message {
+    let field = |at: usize| payload.get(at).copied().unwrap_or(0);
+    let flag = |at: usize| field(at) & 1 == 1;
+    let address = |at: usize| {
+        let host = Ipv4Addr::new(192, 0, 2, field(at) % 6);
+        let port = 6881 * u16::from(field(at) % 16 != 15);
+        SocketAddr::new(IpAddr::V4(host), port)
+    };
+    let swarm = SwarmId::new(u32::from(field(1) % 4), u32::from(field(1) / 4 % 2));
+    let session = SessionId::new(0, u32::from(field(1) % 2));
+    let connection = ConnectionId(u64::from(field(2) % 8));
+    let stream = |at: usize| match field(at) {
+        outside @ 0..8 => StreamName::Outside(ConnectionId(u64::from(outside))),
+        other => StreamName::Stream(StreamId::new(
+            u32::from(other % 8),
+            u32::from(other / 8 % 4),
+        )),
+    };
+    let info_hash = match field(1) % 4 {
+        0 => INFO_HASH,
+        other => InfoHash([other; 20]),
+    };
+    let (address, other) = (address(0), address(2));
+    let direction = Direction::of(flag(3));
+    match kind % 24 {
+        0 => Message::LinkCreate { address, swarm },
+        1 => Message::LinkUpdate {
+            address,
+            ip: other.ip(),
+            port: other.port(),
+        },
+        2 => Message::LinkDelete {
+            address,
+            force: flag(1),
+            preserve: flag(2),
+        },
+        3 => Message::LinkFind { address, swarm },
+        4 | 5 => Message::StreamAdd {
+            address,
+            direction,
+            swarm: flag(4).then_some(swarm),
+            carrier: match kind % 24 {
+                4 => Carrier::Outside(connection),
+                _ => Carrier::Socket(SocketId(2 + u64::from(field(2)))),
+            },
+        },
+        6 => Message::StreamDelete { stream: stream(2) },
+        7 => Message::StreamReplace {
+            old: stream(1),
+            new: stream(2),
+            direction,
+        },
+        8 => Message::SwarmAdd {
+            info_hash,
+            links_min: u32::from(field(2)),
+        },
+        9 => Message::SwarmRemove { swarm },
+        10 => Message::SwarmSwitch { swarm, on: flag(2) },
+        11 => Message::SwarmFind { info_hash },
+        12 => Message::LinksCount { swarm },
+        13 => Message::LinksShow {
+            swarm,
+            established_only: flag(2),
+        },
+        14 => Message::SwarmCondition { swarm },
+        15 => Message::IgnoredShow { swarm },
+        16 => Message::Account {
+            address,
+            swarm,
+            verdict: match field(2) % 3 {
+                0 => Accounting::Member,
+                1 => Accounting::Leaves,
+                _ => Accounting::Failed,
+            },
+        },
+        17 => Message::Pin { address, swarm },
+        18 => Message::Unpin { address, swarm },
+        19 => Message::LimitsSet(Limits {
+            links_max: flag(0).then_some(u32::from(field(3))),
+            swarm_links_max: flag(1).then_some(u32::from(field(4))),
+            upload_slots: flag(2).then_some(u32::from(field(5))),
+        }),
+        20 => Message::SessionPause { session },
+        21 => Message::SessionResume { session },
+        22 if flag(2) => Message::SessionRemove { session },
+        22 => Message::SessionShow { session },
+        _ => Message::EngineShow,
     }
 }

@@ -120,11 +120,9 @@ impl Figures {
         self.counts[kind.index()] += 1;
     }
 
-    /// As many operations wait at the beginning of a turn, of as many that may.
-    pub(super) fn note_queue(&mut self, queued: usize, capacity: usize, now: Instant) {
-        if queued > capacity - capacity / 4 {
-            self.logs.full(queued, capacity, now);
-        }
+    /// At the beginning of a turn nearly as many operations wait as may.
+    pub(super) fn note_full(&mut self, queued: usize, now: Instant) {
+        self.logs.full(queued, now);
     }
 
     /// Messages were found dead when they were taken.

@@ -20,9 +20,10 @@ const BUDGETS: [(Lane, i64); 3] = [(Lane::High, 512), (Lane::Normal, 256), (Lane
 
 impl<H: Host, C: Core> Loop<H, C> {
     pub(super) fn take_messages(&mut self) {
-        let queued = self.inbox.note_peak();
-        let (_, capacity) = self.inbox.fill();
-        self.figures.note_queue(queued, capacity, self.now);
+        self.inbox.note_peak();
+        if let Some(queued) = self.inbox.nearly_full() {
+            self.figures.note_full(queued, self.now);
+        }
         while let Some(subscribe) = self.inbox.next_subscribe() {
             self.bus.add(subscribe);
         }
@@ -89,7 +90,7 @@ impl<H: Host, C: Core> Loop<H, C> {
                 if let Some(reply) = reply {
                     self.answer(Type::METRICS, reply, Ok(Response::Metrics(metrics)));
                 }
-                self.end(sample);
+                self.end_if(sample);
             }
         }
         operations
@@ -124,7 +125,7 @@ impl<H: Host, C: Core> Loop<H, C> {
     fn pass_on(&mut self, kind: Type, message: Message, reply: Option<ReplyId>, stamp: Stamp) {
         let sample = self.begin(kind, reply, stamp);
         self.give(Input::Message { message, reply });
-        self.end(sample);
+        self.end_if(sample);
     }
 
     /// Counts a message that is executed, and begins to time it if it is a sample.
@@ -135,7 +136,7 @@ impl<H: Host, C: Core> Loop<H, C> {
     }
 
     #[inline]
-    fn end(&mut self, sample: Option<Sample>) {
+    fn end_if(&mut self, sample: Option<Sample>) {
         if let Some(sample) = sample {
             self.end_sample(&sample);
         }
@@ -152,8 +153,8 @@ impl<H: Host, C: Core> Loop<H, C> {
     #[cold]
     fn end_sample(&mut self, sample: &Sample) {
         let nanos = self.host.nanos();
-        let (queue, _) = self.inbox.fill();
-        self.figures.end_sample(sample, nanos, queue);
+        let inbox = &self.inbox;
+        (self.figures).end_sample(sample, nanos, || inbox.fill().0);
     }
 
     /// Gives a caller's socket to the host, and offers it to the core.
@@ -181,7 +182,7 @@ impl<H: Host, C: Core> Loop<H, C> {
                 if let Some(reply) = reply {
                     self.answer(Type::STREAM_ADD, reply, Ok(Response::NotAdopted(error)));
                 }
-                self.end(sample);
+                self.end_if(sample);
             }
         }
     }
@@ -193,7 +194,8 @@ impl<H: Host, C: Core> Loop<H, C> {
         }
     }
 
-    pub(super) fn metrics(&mut self) -> Metrics {
+    /// All figures, as they stand.
+    pub fn metrics(&mut self) -> Metrics {
         let (events, missed, subscribers) = self.bus.figures();
         self.figures.turns.events = events;
         self.figures.turns.events_missed = missed;

@@ -49,7 +49,7 @@ use crate::buffer::Block;
 use crate::engine::Engine;
 use crate::engine::message::{Input, LostReason, Output, ShutdownReport, Work};
 use crate::ids::StreamId;
-use crate::metrics::EngineCounters;
+use crate::metrics::{EngineCounters, Metrics};
 use crate::time::{Duration, Instant};
 
 /// Finished jobs that one turn takes.
@@ -200,6 +200,14 @@ impl<H: Host, C: Core> Loop<H, C> {
         }
     }
 
+    /// Refuses what comes from now on, answers whoever still waits, and says how everything was counted: the end of a loop that
+    /// was turned by hand.
+    #[must_use]
+    pub fn end(mut self) -> Metrics {
+        self.inbox.close();
+        self.metrics()
+    }
+
     /// One turn.
     pub fn turn(&mut self) {
         let mut found = mem::take(&mut self.found);
@@ -252,6 +260,18 @@ impl<H: Host, C: Core> Loop<H, C> {
     #[must_use]
     pub fn stopped(&self) -> Option<&ShutdownReport> {
         self.stopped.as_ref()
+    }
+
+    /// Refuses what comes from now on and answers whoever waits. For those who turn the loop themselves and want its figures
+    /// after the end; [`Self::run`] does it by itself.
+    pub fn close_inbox(&mut self) {
+        self.inbox.close();
+    }
+
+    /// Ends the loop; the host comes back, for its threads to be joined.
+    #[must_use]
+    pub fn into_host(self) -> H {
+        self.host
     }
 
     /// What is driven, for checks between turns.

@@ -1,4 +1,4 @@
-//! The three places where threads meet: the flag of a doorbell, a count of room, and the gate of a reply.
+//! The places where threads meet: the flag of a doorbell, a count of room, a caller's purse of it, and the gate of a reply.
 //!
 //! Each is one thought with one proof: `tests/loom` compiles this very file over loom's atomics and tries every order in
 //! which two or three threads can pass through it. What surrounds them (queues, tokens, time) is elsewhere.
@@ -17,7 +17,8 @@ pub(super) struct Padded<T>(pub(super) T);
 
 // ------------------------------------------------------------------------------------------------------ the doorbell
 
-/// Whether the actor sleeps, or is about to.
+/// Whether the actor sleeps, or is about to. It is only ever changed by exchanges, never by plain writes, so that its changes
+/// are one chain: who rang last stands before or after the next arming, and no one can take it for both.
 #[derive(Debug)]
 pub(super) struct Armed(Padded<AtomicBool>);
 
@@ -36,18 +37,21 @@ impl Armed {
     /// The same for a caller that has passed a fence since it queued.
     pub(super) fn ring_after_fence(&self) -> bool {
         let flag = &self.0.0;
-        flag.load(Ordering::Relaxed) && flag.swap(false, Ordering::AcqRel)
+        flag.load(Ordering::Relaxed)
+            && flag
+                .compare_exchange(true, false, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// From now on somebody who rings is heard. Look at the queues once more before sleeping.
     pub(super) fn arm(&self) {
-        self.0.0.store(true, Ordering::Relaxed);
+        self.0.0.swap(true, Ordering::AcqRel);
         fence(Ordering::SeqCst);
     }
 
     /// The actor is awake: ringing costs nothing.
     pub(super) fn disarm(&self) {
-        self.0.0.store(false, Ordering::Relaxed);
+        self.0.0.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -155,6 +159,95 @@ impl Count {
             .taken
             .load(Ordering::Relaxed)
             .saturating_sub(given)
+    }
+}
+
+// ------------------------------------------------------------------------------------------------- a caller's purse
+
+/// Room that a caller has taken in advance, and how much it has sent in each of three lanes since somebody last wrote that
+/// down: all in one word, on a cache line of its own, so that a message costs its sender one exchange there.
+///
+/// ```text
+/// <sent: u16> <sent: u16> <sent: u16> <held: u16>
+/// ```
+#[derive(Debug)]
+pub(super) struct Purse(Padded<AtomicU64>);
+
+impl Purse {
+    const BITS: u32 = 16;
+    const MASK: u64 = (1 << Self::BITS) - 1;
+
+    pub(super) fn new() -> Self {
+        Self(Padded(AtomicU64::new(0)))
+    }
+
+    /// Spends `count` of what is held on lane `lane` (0 to 2): how much was sent there since it was last written down, or
+    /// `None` when not enough is held, or the sum is to be written down first.
+    pub(super) fn spend(&self, lane: u32, count: u64) -> Option<u64> {
+        let shift = Self::BITS * (1 + lane);
+        let mut word = self.0.0.load(Ordering::Relaxed);
+        loop {
+            let sent = (word >> shift & Self::MASK) + count;
+            if word & Self::MASK < count || sent > Self::MASK {
+                return None;
+            }
+            let next = word - count + (count << shift);
+            match self.exchange(word, next) {
+                Ok(()) => return Some(sent),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Holds `count` more; `false` when that is more than a purse can hold. Then look for waiters: one of them may have
+    /// looked into the purse before.
+    pub(super) fn fill(&self, count: u64) -> bool {
+        let mut word = self.0.0.load(Ordering::Relaxed);
+        loop {
+            if (word & Self::MASK) + count > Self::MASK {
+                return false;
+            }
+            match self.exchange(word, word + count) {
+                Ok(()) => break,
+                Err(now) => word = now,
+            }
+        }
+        // Its twin is in `Count::begin_wait`: the waiter is seen here, or it sees what is held.
+        fence(Ordering::SeqCst);
+        true
+    }
+
+    /// Takes out all that is held.
+    pub(super) fn empty(&self) -> u64 {
+        if self.held() == 0 {
+            return 0;
+        }
+        self.0.0.fetch_and(!Self::MASK, Ordering::AcqRel) & Self::MASK
+    }
+
+    /// What was sent in each lane since the last time, for somebody to write down.
+    pub(super) fn collect(&self) -> [u64; 3] {
+        Self::sent_of(self.0.0.fetch_and(Self::MASK, Ordering::AcqRel))
+    }
+
+    /// The same, without taking it away.
+    pub(super) fn sent(&self) -> [u64; 3] {
+        Self::sent_of(self.0.0.load(Ordering::Acquire))
+    }
+
+    pub(super) fn held(&self) -> u64 {
+        self.0.0.load(Ordering::Acquire) & Self::MASK
+    }
+
+    fn sent_of(word: u64) -> [u64; 3] {
+        [1, 2, 3].map(|at| word >> (Self::BITS * at) & Self::MASK)
+    }
+
+    fn exchange(&self, word: u64, next: u64) -> Result<(), u64> {
+        self.0
+            .0
+            .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed)
+            .map(|_| ())
     }
 }
 

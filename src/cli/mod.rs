@@ -23,6 +23,7 @@ mod show;
 pub mod signals;
 mod sim;
 mod source;
+mod stress;
 pub mod transfer;
 mod units;
 mod verify;
@@ -120,6 +121,8 @@ enum Command {
     Verify(verify::Verify),
     /// Run one deterministic simulated swarm
     Sim(sim::Sim),
+    /// Load an actor with messages from many threads, and compare it with locks
+    Stress(stress::Stress),
     /// Print the configuration in effect, with the origin of each value
     Config(config::ConfigCommand),
     /// Print shell completions
@@ -171,6 +174,7 @@ pub fn run(
         Command::Show(command) => command.run(context),
         Command::Verify(command) => command.run(context),
         Command::Sim(command) => command.run(context),
+        Command::Stress(command) => command.run(context),
         Command::Config(command) => command.run(context),
         Command::Completions(command) => command.run(context),
         Command::Man => man::run(context),

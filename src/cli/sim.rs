@@ -18,7 +18,8 @@ pub(super) struct Sim {
     /// Machines with an engine, the seeder among them
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=200))]
     nodes: u64,
-    /// What goes wrong: none, net, cuts, disk, flushes, kills, power, restarts, deletions, poison, stall or all
+    /// What goes wrong: none, net, cuts, disk, flushes, kills, power, restarts, deletions, poison, stall, all; callers,
+    /// remove-during-handshake, overload, freezes, shutdowns or manager
     #[arg(long, value_name = "NAME", default_value = "all", value_parser = faults)]
     faults: &'static str,
     /// Print JSON

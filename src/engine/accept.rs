@@ -12,7 +12,7 @@ use super::message::{Frame, Output};
 use super::session::receive::send;
 use super::settings::{CLIENT_NAME, HANDSHAKE_TIMEOUT, REQUESTS_IN_MAX, SNUB};
 use super::shared::TimerKey;
-use super::table::peer::Peer;
+use super::table::peer::{Legacy, Peer};
 use super::table::stream::{CloseReason, Stage, Stream};
 
 /// What we speak, beyond BEP 3.
@@ -21,6 +21,11 @@ const FEATURES: Features = Features {
     extended: true,
     dht: false,
 };
+
+/// Of all streams, at most one in so many may be accepted and not yet have said whose peer it is. Beyond it the oldest of
+/// them goes: an honest peer says it within a round trip, so those that wait longest are the least likely to be one, whereas
+/// refusing newcomers would let a few silent ones keep everybody out until they time out.
+const NEWCOMERS_SHARE: usize = 4;
 
 impl Engine {
     pub(super) fn on_incoming(&mut self, socket: SocketId, remote: SocketAddr) {
@@ -31,6 +36,7 @@ impl Engine {
             self.shared.push(Output::Refuse { socket });
             return;
         }
+        self.make_way();
         let now = self.shared.now;
         let link = self.table.link_incoming(remote);
         let stage = Stage::Handshaking {
@@ -41,7 +47,27 @@ impl Engine {
         self.shared
             .timers
             .set(TimerKey::Stream(stream), now + HANDSHAKE_TIMEOUT);
+        self.newcomers.push_back(stream);
         self.shared.push(Output::Accept { socket, stream });
+    }
+
+    /// Makes sure that one more may be accepted without having said anything.
+    fn make_way(&mut self) {
+        let most = (self.shared.settings.streams_max / NEWCOMERS_SHARE).max(1);
+        if self.newcomers.len() < most {
+            return;
+        }
+        // Most have said it long ago, or are gone.
+        let streams = &self.table.streams;
+        self.newcomers.retain(|id| {
+            let stream = streams.get(*id);
+            stream.is_some_and(|stream| matches!(stream.stage, Stage::Handshaking { .. }))
+        });
+        if self.newcomers.len() >= most
+            && let Some(oldest) = self.newcomers.pop_front()
+        {
+            self.close(oldest, CloseReason::Full);
+        }
     }
 
     pub(super) fn on_connected(&mut self, id: StreamId) {
@@ -173,11 +199,12 @@ impl Engine {
             return Some(CloseReason::Duplicate);
         }
         // The rival leaves before the other enters, since both may be of one link; it is closed when nobody misses it.
-        let mut legacy = rival.and_then(|rival| {
+        let legacy = rival.and_then(|rival| {
             self.table.unaccount(rival);
             let peer = self.table.streams.get_mut(rival)?.peer_mut()?;
             Some(peer.bequeath())
         });
+        let mut legacy = legacy.or_else(|| self.met_again(swarm, id, handshake.peer_id));
         let accounted = self.table.account(id, swarm);
         debug_assert!(accounted, "the place was looked at");
         let stream = self.table.streams.get_mut(id)?;
@@ -213,6 +240,19 @@ impl Engine {
             self.close(rival, CloseReason::Duplicate);
         }
         None
+    }
+
+    /// What is left of a peer that was lost and was to be met again on a dial of ours: it has come by itself first.
+    fn met_again(&mut self, swarm: SwarmId, id: StreamId, peer_id: PeerId) -> Option<Legacy> {
+        let opening = &self.table.swarms.get(swarm)?.opening;
+        let waits = |other: &&StreamId| {
+            let stream = self.table.streams.get(**other).filter(|_| **other != id);
+            let farewell = stream.and_then(|stream| stream.farewell.as_ref());
+            farewell.is_some_and(|farewell| farewell.legacy.id == peer_id)
+        };
+        let other = opening.iter().find(waits).copied()?;
+        let farewell = self.table.streams.get_mut(other)?.farewell.take()?;
+        Some(farewell.legacy)
     }
 
     /// Says what we have and who we are: after the other side's handshake, since some clients take bytes right behind ours

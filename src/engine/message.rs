@@ -233,7 +233,8 @@ pub enum LostReason {
 #[derive(Debug)]
 pub enum Message {
     /// `address` may be dialled for `swarm` (L1). [`Answer::Link`]. Refused: [`Refusal::OwnAddress`], [`Refusal::UnknownSwarm`],
-    /// [`Refusal::AlreadyAssociated`], [`Refusal::BadAddress`], [`Refusal::Full`].
+    /// [`Refusal::AlreadyAssociated`], [`Refusal::BadAddress`], [`Refusal::Full`]. A swarm that is off takes it, and dials it when it
+    /// is on.
     LinkCreate {
         /// Where it listens.
         address: SocketAddr,
@@ -241,8 +242,8 @@ pub enum Message {
         swarm: SwarmId,
     },
     /// The peer recorded under `address` is to be dialled at `ip` and `port` from now on (L5). [`Answer::Done`]. Refused unless
-    /// the link is an uplink without a stream ([`Refusal::WrongState`]), when nobody can be dialled there, it is ourselves, or
-    /// another link's.
+    /// the link is disconnected and can be dialled ([`Refusal::WrongState`]), when nobody can be dialled there, it is ourselves, or
+    /// another link's ([`Refusal::AlreadyAssociated`]).
     LinkUpdate {
         /// Which link.
         address: SocketAddr,
@@ -251,7 +252,7 @@ pub enum Message {
         /// Its port there.
         port: u16,
     },
-    /// Forget a link and close its streams (L15). [`Answer::Done`], also when there is none.
+    /// Forget a link and close its streams (L15). [`Answer::Done`], also when there is none. A pinned one is kept unless forced.
     LinkDelete {
         /// Which link.
         address: SocketAddr,
@@ -269,7 +270,9 @@ pub enum Message {
     },
     /// A byte stream is up (L3, L7). [`Answer::Stream`]. Outgoing needs a link, incoming makes one. Refused:
     /// [`Refusal::UnknownLink`], [`Refusal::UnknownSwarm`], [`Refusal::AlreadyConnected`] when `swarm` is named and has one
-    /// accounted at that address, or the connection is known; [`Refusal::Full`].
+    /// accounted at that address, or the connection is known; [`Refusal::WrongState`] when the swarm is off, or the address banned;
+    /// [`Refusal::Full`]. A socket also when it is outgoing and names no swarm ([`Refusal::UnknownSwarm`]: who dialled speaks first),
+    /// or names one that no session has ([`Refusal::WrongState`]: nobody would answer).
     StreamAdd {
         /// The other end.
         address: SocketAddr,
@@ -285,7 +288,10 @@ pub enum Message {
         /// Which.
         stream: StreamName,
     },
-    /// `old` is gone and `new`, to the same peer, takes its place (L13): the link goes on without being lost. [`Answer::Done`].
+    /// `old` is gone and `new`, to the same peer, takes its place (L13): the link goes on without being lost. [`Answer::Done`], also
+    /// when `old` is unknown; when `new` is, `old` is over all the same. Refused as [`Refusal::WrongState`] when `new` is in another
+    /// swarm, or the loop carries either: those replace each other by their handshakes. A survivor from another address takes the
+    /// membership; only that the old address is not connected any more is told.
     StreamReplace {
         /// The one that ends.
         old: StreamName,
@@ -295,7 +301,7 @@ pub enum Message {
         direction: Direction,
     },
     /// A swarm without a torrent of ours: its streams come from outside, until a session takes it over. [`Answer::Swarm`].
-    /// Refused as [`Refusal::SwarmExists`].
+    /// Refused: [`Refusal::SwarmExists`], [`Refusal::Full`].
     SwarmAdd {
         /// Which.
         info_hash: InfoHash,
@@ -307,7 +313,9 @@ pub enum Message {
         /// Which.
         swarm: SwarmId,
     },
-    /// Switch a swarm on or off (L14). [`Answer::Condition`] says what it was; the same again changes nothing and tells nobody.
+    /// Switch a swarm on or off (L14), beside what its session says: it is on when both say so. Off, its links go, but for pinned
+    /// ones, and its streams are closed. [`Answer::Condition`] says how the switch was; the same again changes nothing and tells
+    /// nobody.
     SwarmSwitch {
         /// Which.
         swarm: SwarmId,
@@ -342,7 +350,9 @@ pub enum Message {
         swarm: SwarmId,
     },
     /// The verdict of a handshake: whether the link at `address` is a member of `swarm` (L9, L10). [`Answer::Done`]. For streams
-    /// that a caller carries; those of ours are accounted by their own handshakes. What is gone meanwhile is no error.
+    /// that a caller carries; those of ours are accounted by their own handshakes. A member is the link's oldest stream that is in
+    /// no swarm and named none, or this one; a bad verdict ends that stream, since one carries one swarm (X5). What is gone
+    /// meanwhile is no error.
     Account {
         /// Which link.
         address: SocketAddr,
@@ -482,9 +492,9 @@ pub enum Accounting {
 /// Limits to change; `None` leaves one as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Streams of the process, as `peer.max_links`.
+    /// Streams of the process that the loop carries, as `peer.max_links`.
     pub links_max: Option<u32>,
-    /// Streams of one swarm, as `peer.max_links_per_swarm`.
+    /// Streams of one swarm that the loop carries, as `peer.max_links_per_swarm`.
     pub swarm_links_max: Option<u32>,
     /// Peers of one torrent that may ask at a time, as `seeding.upload_slots`; 0 means no limit.
     pub upload_slots: Option<u32>,

@@ -29,8 +29,11 @@ pub mod timers;
 mod trade;
 mod work;
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
 use crate::buffer::Share;
-use crate::ids::SessionId;
+use crate::ids::{InfoHash, PeerId, SessionId, StreamId};
 use crate::metrics::EngineCounters;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -43,6 +46,7 @@ use settings::Settings;
 use shared::{Shared, TimerKey};
 use slots::Slots;
 use table::Table;
+use table::link::LinkState;
 
 /// A BitTorrent engine without a world.
 #[derive(Debug)]
@@ -52,6 +56,8 @@ pub struct Engine {
     sessions: Slots<SessionId, Session>,
     ending: Option<Ending>,
     transactions: Transactions,
+    /// Accepted streams, oldest first: all that have not said whose peers they are, and some that have.
+    newcomers: VecDeque<StreamId>,
 }
 
 impl Engine {
@@ -65,6 +71,7 @@ impl Engine {
             sessions: Slots::default(),
             ending: None,
             transactions: Transactions::default(),
+            newcomers: VecDeque::new(),
         }
     }
 
@@ -177,6 +184,25 @@ impl Engine {
                 "swarm {id}'s session is gone"
             );
         }
+    }
+
+    /// Every link and where it stands: for checks between inputs.
+    pub fn links(&self) -> impl Iterator<Item = (SocketAddr, LinkState)> {
+        let links = self.table.links.iter();
+        links.map(|(_, link)| (link.address(), link.state()))
+    }
+
+    /// Every peer that subscribers were told of and not of its end, by torrent: those on open streams, and those that were lost
+    /// and are about to be met again on another stream. For checks between inputs.
+    pub fn peers(&self) -> impl Iterator<Item = (InfoHash, PeerId)> {
+        self.table.streams.iter().flat_map(|(_, stream)| {
+            let session = stream.session().and_then(|id| self.sessions.get(id));
+            let open = stream.peer().zip(session);
+            let open = open.map(|(peer, session)| (session.info_hash(), peer.id));
+            let missed = stream.farewell.as_ref();
+            let missed = missed.map(|farewell| (farewell.event.info_hash, farewell.event.peer_id));
+            open.into_iter().chain(missed)
+        })
     }
 
     fn on_timer(&mut self, key: TimerKey) {

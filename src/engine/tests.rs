@@ -39,6 +39,7 @@ mod ignore_list;
 mod life;
 mod model;
 mod refusals;
+mod shared_links;
 mod strangers;
 
 /// The other end of a stream that no node of the world holds: a test speaks for it.
@@ -102,6 +103,46 @@ struct Node {
     datagrams: Vec<(SocketAddr, Vec<u8>)>,
     /// What the file system says of itself.
     space: Option<Space>,
+    /// What a subscriber who only hears link events thinks of each link: `established` or `ignored`; down where nothing stands.
+    heard: BTreeMap<SocketAddr, &'static str>,
+}
+
+impl Node {
+    /// Takes in an event. A link that is up does not come up again, and one that is down is not lost (requirement D31).
+    fn hear(&mut self, event: &Event) {
+        match event {
+            Event::LinkEstablished(link) => {
+                let before = self.heard.insert(link.address, "established");
+                assert_ne!(before, Some("established"), "{}", link.address);
+            }
+            Event::LinkIgnored(link) => {
+                self.heard.insert(link.address, "ignored");
+            }
+            Event::LinkLost(link) => {
+                let before = self.heard.remove(&link.address);
+                assert_ne!(before, None, "{} was not up", link.address);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whoever heard all events knows how every link stands (requirement E7).
+    fn compare(&self) {
+        let links = &self.engine.table.links;
+        for (_, link) in links.iter() {
+            let heard = self.heard.get(&link.address()).copied();
+            let state = link.state().name();
+            match state {
+                "disconnected" => assert_eq!(heard, None, "{}", link.address()),
+                // A dial is told when it comes to something.
+                "connecting" => assert_ne!(heard, Some("established"), "{}", link.address()),
+                _ => assert_eq!(heard, Some(state), "{}", link.address()),
+            }
+        }
+        for address in self.heard.keys() {
+            assert!(self.engine.table.link_at(*address).is_some(), "{address}");
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -192,6 +233,7 @@ impl World {
             dialled: Vec::new(),
             datagrams: Vec::new(),
             space: None,
+            heard: BTreeMap::new(),
         });
         let add = SessionAdd {
             metainfo: Arc::clone(&self.metainfo),
@@ -341,6 +383,7 @@ impl World {
         self.nodes[node].engine.handle(self.now, input);
         self.nodes[node].engine.check();
         self.drain(node);
+        self.nodes[node].compare();
     }
 
     fn drain(&mut self, at: usize) {
@@ -497,7 +540,10 @@ impl World {
                     self.queue.push_back((at, Pending::Stored(stored)));
                 }
                 Output::Reply { reply, answer } => node.replies.push((reply, answer)),
-                Output::Event(event) => node.events.push(event),
+                Output::Event(event) => {
+                    node.hear(&event);
+                    node.events.push(event);
+                }
                 Output::Stopped(_) => node.stopped = true,
                 Output::Datagram { to, bytes } => node.datagrams.push((to, bytes)),
                 Output::Fetch(_) => {}
@@ -871,7 +917,7 @@ fn one_liar_among_honest_peers_is_banned_alone() {
 
 #[test]
 fn both_ends_agree_on_one_of_two_simultaneous_streams() {
-    for seed in 0..200 {
+    for seed in 0..1000 {
         let mut world = World::new(100_000, 16_384);
         let a = world.node_with(true, 2 * seed, &Config::default());
         let b = world.node_with(false, 2 * seed + 1, &Config::default());
@@ -893,6 +939,21 @@ fn both_ends_agree_on_one_of_two_simultaneous_streams() {
             world.step();
             let open = |at: usize| world.nodes[at].streams.len();
             assert!(open(a) <= 2 && open(b) <= 2);
+            // Whichever goes, each end is connected to the other all the time (requirement L13).
+            if !world.has_all(b) {
+                for at in [a, b] {
+                    let count = |is: fn(&Event) -> bool| {
+                        let events = world.nodes[at].events.iter();
+                        events.filter(|event| is(event)).count()
+                    };
+                    assert_eq!(
+                        count(|event| matches!(event, Event::PeerDisconnected(_))),
+                        0,
+                        "seed {seed}"
+                    );
+                    assert!(count(|event| matches!(event, Event::PeerConnected(_))) <= 1);
+                }
+            }
         }
         if world.has_all(b) {
             continue; // done already, and two seeds part

@@ -290,8 +290,9 @@ impl Host for OsHost {
             Job::Read(run) => {
                 let (handles, session) = (&mut self.handles, work.session);
                 let layout = &work.storage.layout;
-                let now = read_now(layout, |file| handles.get((session, file)), run);
-                if now == Now::Done
+                let now = self.clock.now();
+                let read = read_now(layout, |file| handles.get((session, file)), run, now);
+                if read == Now::Done
                     && let Job::Read(run) = work.job
                 {
                     return Some(Done {

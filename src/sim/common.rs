@@ -44,6 +44,8 @@ pub struct Node {
     pub answers: BTreeMap<u64, Answer>,
     /// Jobs given out and not yet answered.
     pub outstanding: BTreeSet<JobId>,
+    /// Those among them that look up a name somebody typed: the end does not wait for them.
+    pub names: BTreeSet<JobId>,
     next_ask: u64,
     workers: [Instant; WORKERS],
     scratch: Scratch,
@@ -61,6 +63,7 @@ impl Node {
             asks: VecDeque::new(),
             answers: BTreeMap::new(),
             outstanding: BTreeSet::new(),
+            names: BTreeSet::new(),
             next_ask: 0,
             workers: [Instant::ZERO; WORKERS],
             scratch: Scratch::default(),
@@ -81,6 +84,7 @@ impl Node {
         self.asks.clear();
         self.answers.clear();
         self.outstanding.clear();
+        self.names.clear();
         self.store.let_go_of_all();
         self.workers = [Instant::ZERO; WORKERS];
     }

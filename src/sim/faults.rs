@@ -59,6 +59,23 @@ pub struct NodeFaults {
     pub tracker_error_per_mille: u64,
 }
 
+/// What the program around an engine does to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallerFaults {
+    /// Mean time between two bursts of random messages to one machine, in milliseconds; 0 is never.
+    pub every_ms: u64,
+    /// Calls of one burst at most.
+    pub burst_max: u64,
+    /// How often something is taken away between two turns while a handshake is under way, in a thousand such turns.
+    pub remove_per_mille: u64,
+    /// Whether the queue has room for four operations only, and what is beyond is rejected or shed.
+    pub overload: bool,
+    /// Mean time between two standstills of a machine's actor, each of up to 20 s, in milliseconds; 0 is never.
+    pub freeze_every_ms: u64,
+    /// Shutdowns right after a turn, with any budget, in a hundred thousand turns.
+    pub stop_per_100k: u64,
+}
+
 /// Everything that goes wrong in one world, until the faults stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
@@ -68,6 +85,8 @@ pub struct Faults {
     pub disk: DiskFaults,
     /// The machines'.
     pub node: NodeFaults,
+    /// The callers'.
+    pub caller: CallerFaults,
 }
 
 /// The names `linnet sim --faults` takes, and what each means.
@@ -92,7 +111,25 @@ pub const NAMES: &[(&str, &str)] = &[
     ),
     ("poison", "one peer sends wrong blocks"),
     ("stall", "one peer never answers, one is slow"),
-    ("all", "all of it"),
+    ("all", "all of the above"),
+    ("callers", "callers say anything at any time, in every way"),
+    (
+        "remove-during-handshake",
+        "callers take away sessions, swarms and links while handshakes are under way",
+    ),
+    (
+        "overload",
+        "callers overfill a queue of four, which rejects or sheds",
+    ),
+    ("freezes", "actors stand still for up to 20 s"),
+    (
+        "shutdowns",
+        "actors are told to end after any turn, with any budget",
+    ),
+    (
+        "manager",
+        "all that callers do, on a bad network, with kills",
+    ),
 ];
 
 impl Faults {
@@ -111,6 +148,12 @@ impl Faults {
             net: calm,
             disk,
             node: NodeFaults::default(),
+            caller: CallerFaults::default(),
+        };
+        let talk = CallerFaults {
+            every_ms: 400,
+            burst_max: 12,
+            ..CallerFaults::default()
         };
         let net = NetFaults {
             latency_micros_max: 150_000,
@@ -189,6 +232,59 @@ impl Faults {
                 slow_peer: true,
                 ..quiet
             }),
+            "callers" => Self {
+                caller: talk,
+                ..base
+            },
+            "remove-during-handshake" => Self {
+                net: NetFaults {
+                    latency_micros_max: 150_000,
+                    ..calm
+                },
+                caller: CallerFaults {
+                    every_ms: 1000,
+                    burst_max: 3,
+                    remove_per_mille: 200,
+                    ..talk
+                },
+                ..base
+            },
+            "overload" => Self {
+                caller: CallerFaults {
+                    burst_max: 24,
+                    overload: true,
+                    ..talk
+                },
+                ..base
+            },
+            "freezes" => Self {
+                caller: CallerFaults {
+                    freeze_every_ms: 5000,
+                    ..talk
+                },
+                ..base
+            },
+            "shutdowns" => Self {
+                caller: CallerFaults {
+                    stop_per_100k: 300,
+                    ..talk
+                },
+                ..base
+            },
+            "manager" => Self {
+                net,
+                node: NodeFaults {
+                    kill_every_ms: 20_000,
+                    ..quiet
+                },
+                caller: CallerFaults {
+                    remove_per_mille: 50,
+                    freeze_every_ms: 15_000,
+                    stop_per_100k: 100,
+                    ..talk
+                },
+                ..base
+            },
             "all" => Self {
                 net,
                 disk: bad_disk,
@@ -204,6 +300,7 @@ impl Faults {
                     slow_peer: true,
                     tracker_error_per_mille: 300,
                 },
+                ..base
             },
             _ => return None,
         })
@@ -228,6 +325,10 @@ impl Faults {
                 cut_every_ms: 0,
                 tracker_error_per_mille: 0,
                 ..self.node
+            },
+            caller: CallerFaults {
+                overload: self.caller.overload,
+                ..CallerFaults::default()
             },
         }
     }

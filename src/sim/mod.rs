@@ -7,23 +7,32 @@
 //! ```text
 //!            ┌──────────── world: one clock, one seed, trouble, checks ─────────────┐
 //!  machine 0 │ Loop ─ Probe ─ Engine          machine n │ Loop ─ Probe ─ Engine     │  scripted peers
-//!            │   └ SimHost                              │   └ SimHost               │   └ SimHost
+//!    Watch,  │   └ SimHost                 Watch, Caller│   └ SimHost               │   └ SimHost
+//!    Caller  │                                          │                           │
 //!            └────── common: net · tracker · each machine's disk, store, workers ───┘
 //! ```
 //!
 //! The engine, the loop, the codec and the workers' jobs are the real ones. Threads, sockets and files are not there at all.
 
+pub mod caller;
+pub mod cast;
 pub mod common;
 pub mod disk;
 pub mod faults;
 pub mod host;
 pub mod net;
 pub mod probe;
+pub mod process;
 pub mod script;
+pub mod snapshots;
+pub mod stage;
 pub mod store;
+#[cfg(test)]
+mod tests;
 pub mod torrent;
 pub mod trace;
 pub mod tracker;
+pub mod watch;
 pub mod world;
 
 use crate::time::Duration;
@@ -50,11 +59,17 @@ impl Options {
     /// The world of `seed` with these faults and everything else as usual.
     #[must_use]
     pub const fn new(seed: u64, faults: Faults) -> Self {
+        // Where callers are what is looked at, the torrent is there to keep the links busy.
+        let bytes = if faults.caller.every_ms > 0 {
+            300_000
+        } else {
+            1_500_000
+        };
         Self {
             seed,
             nodes: 5,
             faults,
-            bytes: 1_500_000,
+            bytes,
         }
     }
 }

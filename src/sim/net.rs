@@ -192,6 +192,20 @@ impl Net {
         self.forget(node);
     }
 
+    /// Nobody can dial `node` from now on; it can dial others.
+    pub fn deafen(&mut self, node: NodeIndex) {
+        self.machines[node].listening = false;
+    }
+
+    /// Breaks off one of the streams of `node` by chance, if it has any.
+    pub fn break_one(&mut self, now: Instant, node: NodeIndex) {
+        let ends = self.ends_of(node);
+        if !ends.is_empty() {
+            let end = ends[self.rng.index(ends.len())];
+            self.break_off(now, end);
+        }
+    }
+
     /// Nothing reaches `node` or leaves it until `until`; what is under way waits.
     pub fn cut_off(&mut self, node: NodeIndex, until: Instant) {
         let machine = &mut self.machines[node];

@@ -2,10 +2,11 @@
 //! messages of the world, and checks after each output that nothing was promised which is not so.
 //!
 //! Checked here: no piece is announced, served, counted or remembered before it is right where it has to be (the page cache
-//! for peers, the device for the store); every job is answered once, and no number is used twice; a stopped engine has
-//! nothing in flight.
+//! for peers, the device for the store); every job is answered once, and no number is used twice; every caller is answered once;
+//! a stopped engine has nothing in flight and owes no answer.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -14,7 +15,7 @@ use crate::codec::bitfield::Bitfield;
 use crate::codec::geometry::PieceIndex;
 use crate::codec::wire::{self, Message as WireMessage};
 use crate::engine::message::{
-    Answer, Done, Frame, Input, Outcome, Output, Progress, StoreTask, Verdict, Work,
+    Answer, Done, FetchTask, Frame, Input, Outcome, Output, Progress, StoreTask, Verdict, Work,
 };
 use crate::events::Event;
 use crate::ids::{JobId, ReplyId};
@@ -32,18 +33,47 @@ const OWN_REPLIES: u64 = 1 << 63;
 pub struct Probe<C> {
     core: C,
     node: NodeIndex,
+    /// Answers that are owed to callers.
+    owed: BTreeSet<ReplyId>,
     common: Rc<RefCell<Common>>,
 }
 
 impl<C: Core> Probe<C> {
     /// Watches `core`, the engine of machine `node`.
     pub const fn new(core: C, node: NodeIndex, common: Rc<RefCell<Common>>) -> Self {
-        Self { core, node, common }
+        Self {
+            core,
+            node,
+            owed: BTreeSet::new(),
+            common,
+        }
+    }
+
+    /// What is watched, for checks between turns.
+    pub const fn engine(&self) -> &C {
+        &self.core
+    }
+
+    /// An answer goes to who waits for it, once; when all is over nobody waits any more.
+    fn note_answers(&mut self, common: &mut Common, output: &Output) {
+        match output {
+            Output::Reply { reply, .. } if reply.0 < OWN_REPLIES && !self.owed.remove(reply) => {
+                common.fail(self.node, &format!("answer {reply} is owed to nobody"));
+            }
+            Output::Stopped(_) if !self.owed.is_empty() => {
+                let owed = self.owed.len();
+                common.fail(self.node, &format!("it stopped and owes {owed} answers"));
+            }
+            _ => {}
+        }
     }
 }
 
 impl<C: Core> Core for Probe<C> {
     fn handle(&mut self, now: Instant, input: Input<'_>) {
+        if let Input::Message { reply, .. } = &input {
+            self.owed.extend(*reply);
+        }
         let ask = {
             let mut common = self.common.borrow_mut();
             note_input(&mut common, self.node, &input);
@@ -66,8 +96,11 @@ impl<C: Core> Core for Probe<C> {
     fn poll_output(&mut self) -> Option<Output> {
         loop {
             let output = self.core.poll_output()?;
-            let mut common = self.common.borrow_mut();
+            let common = Rc::clone(&self.common);
+            let mut common = common.borrow_mut();
             note_output(&mut common, self.node, &output);
+            let common = &mut *common;
+            self.note_answers(common, &output);
             match output {
                 Output::Reply { reply, answer } if reply.0 >= OWN_REPLIES => {
                     let answers = &mut common.nodes[self.node].answers;
@@ -175,6 +208,11 @@ fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
         Output::Fetch(fetch) => {
             trace.note("fetch", &[at, who, fetch.id.0]);
             given_out(common, node, fetch.id);
+            if let FetchTask::Resolve { host, .. } = &fetch.task
+                && host.starts_with("node-")
+            {
+                common.nodes[node].names.insert(fetch.id);
+            }
         }
         Output::Reply { reply, answer } => {
             let kind = match answer {
@@ -200,7 +238,8 @@ fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
         }
         Output::Stopped(report) => {
             trace.note("stopped", &[at, who]);
-            let left = common.nodes[node].outstanding.len();
+            let machine = &common.nodes[node];
+            let left = machine.outstanding.difference(&machine.names).count();
             if left > 0 && report.abandoned.is_empty() && report.trackers_unanswered == 0 {
                 common.fail(node, &format!("it stopped with {left} jobs unanswered"));
             }

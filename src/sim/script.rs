@@ -12,8 +12,8 @@ use crate::ids::{PeerId, StreamId};
 use crate::rng::Rng;
 
 use super::host::SimHost;
+use super::process::Process;
 use super::torrent::Torrent;
-use super::world::Process;
 
 /// What a scripted peer does with a request. Both say that they have everything and unchoke everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,6 +34,13 @@ impl Trace {
         }
     }
 
+    /// The same for what stands beside what happens: it is part of the hash, and no entry of its own.
+    pub fn note_quietly(&mut self, words: &[u64]) {
+        for word in words {
+            self.step(*word);
+        }
+    }
+
     /// Bytes that passed.
     pub fn bytes(&mut self, bytes: &[u8]) {
         for part in bytes.chunks(8) {

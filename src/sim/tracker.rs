@@ -8,11 +8,23 @@ use crate::rng::Rng;
 const PEERS_MAX: usize = 50;
 
 /// The swarm it knows: one torrent is enough here.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tracker {
     peers: Vec<SocketAddr>,
+    /// Seconds until it wants to hear again.
+    pub interval: u32,
     /// Answers so far.
     pub announces: u64,
+}
+
+impl Default for Tracker {
+    fn default() -> Self {
+        Self {
+            peers: Vec::new(),
+            interval: 30,
+            announces: 0,
+        }
+    }
 }
 
 impl Tracker {
@@ -34,7 +46,8 @@ impl Tracker {
         let port = value("port")?.parse().ok()?;
         let stopped = value("event") == Some("stopped");
         let peers = self.announce(SocketAddr::new(ip, port), stopped, rng);
-        let mut body = format!("d8:intervali30e5:peers{}:", peers.len()).into_bytes();
+        let mut body =
+            format!("d8:intervali{}e5:peers{}:", self.interval, peers.len()).into_bytes();
         body.extend(peers);
         body.push(b'e');
         Some(body)
@@ -58,7 +71,7 @@ impl Tracker {
                 let peers = self.announce(peer, word(80)? == 3, rng);
                 let mut answer = 1_u32.to_be_bytes().to_vec();
                 answer.extend(&bytes[12..16]);
-                for number in [30_u32, 1, 1] {
+                for number in [self.interval, 1, 1] {
                     answer.extend(number.to_be_bytes());
                 }
                 answer.extend(peers);

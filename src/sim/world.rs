@@ -13,18 +13,21 @@ use crate::actor::{Loop, Wanted};
 use crate::codec::geometry::PieceIndex;
 use crate::config::{Backpressure, Config};
 use crate::engine::Engine;
-use crate::engine::message::{Answer, Message, Progress, SessionAdd, SessionState};
+use crate::engine::message::{Answer, Limits, Message, Progress, Refusal, SessionState};
 use crate::engine::settings::Settings;
 use crate::ids::SessionId;
 use crate::rng::Rng;
 use crate::time::{Clock, Duration, Instant};
 
+use super::caller::Caller;
+use super::cast::Cast;
 use super::common::{Common, Node, TRACKER};
 use super::disk::Disk;
 use super::faults::{Faults, NodeFaults};
 use super::host::SimHost;
 use super::net::{Net, NodeIndex};
 use super::probe::Probe;
+use super::process::{EngineProcess, Process};
 use super::script::{Script, ScriptedPeer};
 use super::torrent::Torrent;
 use super::{Options, Report};
@@ -43,29 +46,12 @@ const STOP_BUDGET: Duration = Duration::from_secs(2);
 const STOP_GRACE: Duration = Duration::from_millis(200);
 /// Turns in a row of one machine in which nothing happened, before it counts as a busy loop.
 const IDLE_TURNS_MAX: u32 = 1000;
+/// Kinds of trouble.
+const TROUBLES: usize = 5;
+/// How long an actor stands still at most.
+const FREEZE_MAX_MICROS: u64 = 20_000_000;
 /// Turns of one world: a bound on how long a run can take.
 const TURNS_MAX: u64 = 20_000_000;
-
-/// Something that runs on a machine.
-pub trait Process {
-    /// One turn; when the next is wanted. `None`: it has ended.
-    fn turn(&mut self) -> Option<Wanted>;
-}
-
-/// A loop with its engine.
-struct EngineProcess {
-    turns: Loop<SimHost, Probe<Engine>>,
-}
-
-impl Process for EngineProcess {
-    fn turn(&mut self) -> Option<Wanted> {
-        self.turns.turn();
-        match self.turns.stopped() {
-            Some(_) => None,
-            None => Some(self.turns.wanted()),
-        }
-    }
-}
 
 /// A process and when it runs.
 struct Running {
@@ -84,6 +70,8 @@ struct Peer {
     adding: Option<u64>,
     showing: Option<u64>,
     stopping: Option<Instant>,
+    /// Until when its actor stood, or stands, still.
+    frozen_until: Instant,
     /// When it is started again.
     start_at: Option<Instant>,
     /// Trouble of its own, soon after its start: when, and of which kind.
@@ -110,8 +98,10 @@ pub struct World {
     turns: u64,
     happened: u64,
     next_look: Instant,
-    /// When each kind of trouble comes next: kill, power, restart, cut.
-    next_trouble: [Instant; 4],
+    /// When each kind of trouble comes next: kill, power, restart, cut, freeze.
+    next_trouble: [Instant; TROUBLES],
+    /// Whether the faults are over.
+    calmed: bool,
 }
 
 impl World {
@@ -137,7 +127,8 @@ impl World {
             turns: 0,
             happened: 0,
             next_look: Instant::ZERO,
-            next_trouble: [Instant::FAR; 4],
+            next_trouble: [Instant::FAR; TROUBLES],
+            calmed: false,
             rng,
             options,
         };
@@ -284,50 +275,79 @@ impl World {
         let engine = Engine::new(settings, rng.fork());
         let core = Probe::new(engine, node, Rc::clone(&self.common));
         let host = SimHost::new(node, Rc::clone(&self.common));
+        let callers = self.options.faults.caller;
+        let sheds = callers.overload && self.rng.chance(1, 2);
         let mailbox = MailboxOptions {
-            capacity: 64,
-            policy: Backpressure::Reject,
+            capacity: if callers.overload { 4 } else { 64 },
+            policy: if sheds {
+                Backpressure::Shed
+            } else {
+                Backpressure::Reject
+            },
             patience: Duration::ZERO,
-            clock: Clock::start(),
+            clock: Clock::simulated(),
             stamped: false,
         };
+        let cast = self.cast(node, &config);
         let mut common = self.common.borrow_mut();
         common.net.power_on(node);
         let address = common.net.address(node);
         let doorbell = Arc::new(Doorbell::new(Box::new(|| {})));
-        let (turns, _) = Loop::new(host, core, vec![address], mailbox, doorbell);
+        let (turns, handle) = Loop::new(host, core, vec![address], mailbox, doorbell);
         let peer = &mut self.peers[node];
         peer.start_at = None;
-        peer.adding = Some(
-            common.nodes[node].ask(Message::SessionAdd(Box::new(SessionAdd {
-                metainfo: Arc::clone(&self.torrent.metainfo),
-                root: self.torrent.layout.root.clone(),
-                download: !peer.seeder,
-                seed: true,
-                recheck: false,
-                wanted: Vec::new(),
-            }))),
-        );
+        let add = Message::SessionAdd(Box::new(cast.session_add()));
+        peer.adding = Some(common.nodes[node].ask(add));
+        let now = common.now;
+        let callers = common.faults.caller;
         drop(common);
-        self.run_process(node, Box::new(EngineProcess { turns }));
+        let caller =
+            (self.has_callers()).then(|| Caller::new(&handle, cast, callers, now, self.rng.fork()));
+        let common = Rc::clone(&self.common);
+        let process = EngineProcess::new(turns, handle, caller, node, common);
+        self.run_process(node, Box::new(process));
         self.plan_early_trouble(node);
+    }
+
+    /// Whether programs talk to the engines besides the world.
+    const fn has_callers(&self) -> bool {
+        self.options.faults.caller.every_ms > 0
+    }
+
+    /// Whom and what the caller of a machine may name.
+    fn cast(&self, node: NodeIndex, config: &Config) -> Cast {
+        let common = self.common.borrow();
+        let machines = (0..common.nodes.len()).map(|node| common.net.address(node));
+        let limits = Limits {
+            links_max: Some(config.peer.max_links),
+            swarm_links_max: Some(config.peer.max_links_per_swarm),
+            upload_slots: Some(config.seeding.upload_slots),
+        };
+        Cast::new(
+            Arc::clone(&self.torrent.metainfo),
+            self.torrent.layout.root.clone(),
+            self.peers[node].seeder,
+            machines.collect(),
+            limits,
+        )
     }
 
     // Trouble.
 
     fn plan_troubles(&mut self) {
-        for kind in 0..4 {
+        for kind in 0..TROUBLES {
             self.plan_trouble(kind);
         }
     }
 
     fn plan_trouble(&mut self, kind: usize) {
-        let node = &self.common.borrow().faults.node;
+        let faults = self.common.borrow().faults;
         let every = [
-            node.kill_every_ms,
-            node.power_every_ms,
-            node.restart_every_ms,
-            node.cut_every_ms,
+            faults.node.kill_every_ms,
+            faults.node.power_every_ms,
+            faults.node.restart_every_ms,
+            faults.node.cut_every_ms,
+            faults.caller.freeze_every_ms,
         ][kind];
         self.next_trouble[kind] = match every {
             0 => Instant::FAR,
@@ -353,7 +373,7 @@ impl World {
 
     fn make_trouble(&mut self) {
         let now = self.now();
-        for kind in 0..4 {
+        for kind in 0..TROUBLES {
             if self.next_trouble[kind] <= now {
                 self.plan_trouble(kind);
                 let node = self.rng.index(self.peers.len());
@@ -391,10 +411,20 @@ impl World {
                 self.start_later(node, 20_000);
             }
             2 => self.stop(node),
+            4 => self.freeze(node),
             _ => {
                 let until = now + Duration::from_millis(1000 + self.rng.below(39_000));
                 self.common.borrow_mut().net.cut_off(node, until);
             }
+        }
+    }
+
+    /// Its actor does nothing for a while, as on a machine that swaps, or in a debugger; its kernel takes what comes.
+    fn freeze(&mut self, node: NodeIndex) {
+        let until = self.now() + Duration::from_micros(self.rng.below(FREEZE_MAX_MICROS));
+        self.peers[node].frozen_until = until;
+        if let Some(running) = &mut self.processes[node] {
+            running.busy_until = until;
         }
     }
 
@@ -412,7 +442,9 @@ impl World {
 
     /// The process is gone, with its power or without.
     fn end_process(&mut self, node: NodeIndex, power: bool) {
-        self.processes[node] = None;
+        if let Some(mut running) = self.processes[node].take() {
+            running.process.end();
+        }
         let common = &mut *self.common.borrow_mut();
         if power {
             common.net.power_off(node);
@@ -425,6 +457,7 @@ impl World {
         (peer.session, peer.adding, peer.showing, peer.stopping) = (None, None, None, None);
         peer.early = None;
         peer.complete = false;
+        peer.frozen_until = Instant::ZERO;
     }
 
     /// Asks a process to end in order.
@@ -440,9 +473,12 @@ impl World {
 
     /// The faults stop. What is down starts; whoever is stopping is left to it.
     fn calm(&mut self) {
-        self.next_trouble = [Instant::FAR; 4];
+        self.next_trouble = [Instant::FAR; TROUBLES];
+        self.calmed = true;
         for peer in &mut self.peers {
             peer.early = None;
+            // Whatever was seen so far, a caller may undo with its last words.
+            peer.complete = false;
         }
         {
             let common = &mut *self.common.borrow_mut();
@@ -456,6 +492,9 @@ impl World {
         for node in 0..self.peers.len() {
             if self.peers[node].start_at.is_some() {
                 self.start(node);
+            } else if let Some(running) = &mut self.processes[node] {
+                running.process.calm();
+                running.wanted = Wanted::Now;
             }
         }
     }
@@ -556,9 +595,32 @@ impl World {
             }
             drop(common);
             match wanted {
-                Some(wanted) => running.wanted = wanted,
+                Some(wanted) => {
+                    running.wanted = wanted;
+                    self.stop_sometimes(node);
+                }
                 None => self.on_stopped(node),
             }
+        }
+    }
+
+    /// Tells a process to end, after any turn of it.
+    fn stop_sometimes(&mut self, node: NodeIndex) {
+        let chance = self.common.borrow().faults.caller.stop_per_100k;
+        let is_peer = self
+            .peers
+            .get(node)
+            .is_some_and(|peer| peer.stopping.is_none());
+        if chance == 0 || !is_peer || self.rng.below(100_000) >= chance {
+            return;
+        }
+        self.happened += 1;
+        self.peers[node].stopping = Some(self.now());
+        let scale = 1 << self.rng.below(21);
+        let budget = Duration::from_micros(self.rng.below(scale)).min(STOP_BUDGET);
+        if let Some(running) = &mut self.processes[node] {
+            running.process.stop(budget);
+            running.wanted = Wanted::Now;
         }
     }
 
@@ -567,7 +629,7 @@ impl World {
             self.common.borrow_mut().fail(node, "it stopped unasked");
             return;
         };
-        let took = self.now().since(asked);
+        let took = self.now().since(asked.max(self.peers[node].frozen_until));
         if took > STOP_BUDGET + STOP_GRACE {
             self.common
                 .borrow_mut()
@@ -595,6 +657,7 @@ impl World {
             self.take_answers(node)?;
             let stopping = self.peers[node].stopping;
             if let Some(since) = stopping {
+                let since = since.max(self.peers[node].frozen_until);
                 if now.since(since) > STOP_BUDGET + STOP_GRACE {
                     return Err(format!("node {node} does not stop"));
                 }
@@ -608,6 +671,7 @@ impl World {
     fn take_answers(&mut self, node: NodeIndex) -> Result<(), String> {
         let mut common = self.common.borrow_mut();
         let answers = std::mem::take(&mut common.nodes[node].answers);
+        let callers = self.options.faults.caller.every_ms > 0;
         let peer = &mut self.peers[node];
         for (number, answer) in answers {
             match answer {
@@ -624,10 +688,16 @@ impl World {
                     );
                     peer.complete = snapshot.state == SessionState::Seeding
                         && snapshot.pieces_have == snapshot.pieces_total;
-                    let calm = self.next_trouble == [Instant::FAR; 4];
-                    if calm && snapshot.state == SessionState::Error {
+                    let calm = self.calmed;
+                    let state = snapshot.state;
+                    let rests = [SessionState::Error, SessionState::Paused].contains(&state);
+                    if calm && rests {
                         let session = snapshot.session;
                         common.nodes[node].ask(Message::SessionResume { session });
+                    }
+                    if calm && callers {
+                        let info_hash = snapshot.info_hash;
+                        common.nodes[node].ask(Message::SwarmFind { info_hash });
                     }
                 }
                 Answer::Engine(engine) => {
@@ -635,6 +705,18 @@ impl World {
                 }
                 Answer::Done => {}
                 Answer::Refused(_) if peer.stopping.is_some() => {}
+                // A caller switched it off, or took the torrent away, or was quicker in adding it.
+                Answer::Swarm(swarm) if callers => {
+                    common.nodes[node].ask(Message::SwarmSwitch { swarm, on: true });
+                }
+                Answer::Condition(_) if callers => {}
+                Answer::Refused(Refusal::UnknownSession) if peer.showing == Some(number) => {
+                    (peer.showing, peer.session, peer.complete) = (None, None, false);
+                }
+                Answer::Refused(Refusal::Duplicate(session)) if peer.adding == Some(number) => {
+                    (peer.adding, peer.session) = (None, Some(session));
+                }
+                Answer::Refused(Refusal::UnknownSession | Refusal::UnknownSwarm) if callers => {}
                 other => return Err(format!("node {node} answers {other:?}")),
             }
         }
@@ -644,8 +726,20 @@ impl World {
     fn ask_how_it_stands(&mut self, node: NodeIndex) -> Result<(), String> {
         let peer = &mut self.peers[node];
         if peer.showing.is_some() {
+            let now = self.common.borrow().now;
+            if now.since(peer.frozen_until) < 2 * LOOK_EVERY {
+                return Ok(());
+            }
             return Err(format!("node {node} did not answer within {LOOK_EVERY:?}"));
         }
+        if peer.session.is_none() && peer.adding.is_none() {
+            let config = Config::default();
+            let add = Message::SessionAdd(Box::new(self.cast(node, &config).session_add()));
+            let number = self.common.borrow_mut().nodes[node].ask(add);
+            self.peers[node].adding = Some(number);
+            return Ok(());
+        }
+        let peer = &mut self.peers[node];
         if let Some(session) = peer.session {
             let mut common = self.common.borrow_mut();
             peer.showing = Some(common.nodes[node].ask(Message::SessionShow { session }));

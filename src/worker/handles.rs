@@ -17,7 +17,7 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{
@@ -28,6 +28,7 @@ use rustix::io::{Errno, preadv, pwritev, retry_on_intr};
 use crate::codec::layout::{FileIndex, Layout};
 use crate::engine::message::FileStamp;
 use crate::ids::SessionId;
+use crate::time::{Duration, Instant};
 
 use super::beneath::{Resolver, open_root};
 use super::files::{Access, Files, Place};
@@ -52,6 +53,8 @@ pub type Handle = Arc<OpenFile>;
 pub struct OpenFile {
     file: File,
     at_once: AtomicU8,
+    /// When a read on the spot last found that the file is as it should be, in microseconds; never is far in the future.
+    looked: AtomicU64,
 }
 
 /// How bytes at hand can be read from a file without ever waiting for a device.
@@ -64,6 +67,11 @@ pub(super) enum AtOnce {
     /// There is no way to know, so only a worker may read.
     Never = 2,
 }
+
+/// For how long a look at a file is good. Each costs half a microsecond, which is a twentieth of what a lone block costs; so
+/// many streams that ask for a block each share one. A block that another program overwrites in that very millisecond may
+/// reach a peer, and no later one does.
+const LOOK_LIFE: Duration = Duration::from_millis(1);
 
 /// `f_type` of file systems that live in memory alone: tmpfs and ramfs. Others that refuse `RWF_NOWAIT` (FUSE, some network
 /// file systems) may wait for ever.
@@ -83,7 +91,20 @@ impl OpenFile {
         Self {
             file,
             at_once: AtomicU8::new(at_once as u8),
+            looked: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// Whether the file is as it should be, by a look that is at most [`LOOK_LIFE`] old.
+    pub(super) fn is_as(&self, stamp: FileStamp, now: Instant) -> bool {
+        let looked = Instant::from_micros(self.looked.load(Ordering::Relaxed));
+        if looked <= now && now.since(looked) < LOOK_LIFE {
+            return true;
+        }
+        let is_as = stamp_of(self).is_ok_and(|found| found == stamp);
+        let micros = if is_as { now.as_micros() } else { u64::MAX };
+        self.looked.store(micros, Ordering::Relaxed);
+        is_as
     }
 
     pub(super) fn at_once(&self) -> AtOnce {

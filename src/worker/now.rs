@@ -6,8 +6,9 @@ use rustix::io::{Errno, ReadWriteFlags, preadv, preadv2, retry_on_intr};
 
 use crate::codec::layout::{FileIndex, FileKind, Layout};
 use crate::engine::message::{ReadPart, ReadRun};
+use crate::time::Instant;
 
-use super::handles::{AtOnce, Handle, OpenFile, stamp_of};
+use super::handles::{AtOnce, Handle, OpenFile};
 
 /// What came of a read that may not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +22,14 @@ pub enum Now {
 /// Parts of one call of the system; they live on the stack.
 const PARTS_AT_ONCE: usize = 64;
 
-/// Fills a run from open handles without waiting for any device; nothing is allocated.
+/// Fills a run from open handles without waiting for any device, at `now`; nothing is allocated.
 ///
 /// `handle` gives the open handle of a file, `None` when it has none. The parts of a miss hold anything.
 pub fn read_now(
     layout: &Layout,
     mut handle: impl FnMut(FileIndex) -> Option<Handle>,
     run: &mut ReadRun,
+    now: Instant,
 ) -> Now {
     let length: usize = run.parts.iter().map(|part| part.length as usize).sum();
     let mut done = 0;
@@ -56,7 +58,7 @@ pub fn read_now(
         // After the read, as a worker does it; its own look will say what is wrong.
         let mut expected = run.expected.iter();
         if let Some(expected) = expected.find(|expected| expected.file == range.file)
-            && !stamp_of(&file).is_ok_and(|found| found == expected.stamp)
+            && !file.is_as(expected.stamp, now)
         {
             return Now::Miss;
         }

@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `linnet::perf` | debug | `op=link_create wait_us=31 ns=640 result=done queue=12` | each sampled message |
 //! | `linnet::perf` | warn | `slow op=commit us=63120 left_out=4` | a step of more than 50 ms, at most one a minute |
-//! | `linnet::perf` | warn | `saturated queue=4000 of=4096 left_out=0` | a queue more than three quarters full, or a sample that waited for more than a second, at most one a minute |
+//! | `linnet::perf` | warn | `saturated queue=4000 left_out=0` | a queue more than three quarters full, or a sample that waited for more than a second, at most one a minute |
 //! | `linnet::error` | debug | `op=link_create code=OwnAddress` | each message refused, expired or answered too late, each job that failed |
 //! | `linnet::trace` | trace | `op=link_create lane=normal created_us=812345 asked=true` | each message taken |
 //!
@@ -123,9 +123,10 @@ impl Logs {
         wait_us: u64,
         nanos: u64,
         verdict: Verdict,
-        queue: usize,
+        queue: impl FnOnce() -> usize,
     ) {
         if self.perf {
+            let queue = queue();
             log::debug!(
                 target: PERF,
                 "op={op} wait_us={wait_us} ns={nanos} result={} queue={queue}",
@@ -150,12 +151,9 @@ impl Logs {
     }
 
     /// The queue is nearly full.
-    pub(super) fn full(&mut self, queued: usize, capacity: usize, now: Instant) {
+    pub(super) fn full(&mut self, queued: usize, now: Instant) {
         if let Some(left_out) = self.saturated.pass(now) {
-            log::warn!(
-                target: PERF,
-                "saturated queue={queued} of={capacity} left_out={left_out}"
-            );
+            log::warn!(target: PERF, "saturated queue={queued} left_out={left_out}");
         }
     }
 

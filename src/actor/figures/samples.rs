@@ -103,8 +103,13 @@ impl Figures {
         }
     }
 
-    /// The message is executed, and `queue` others wait.
-    pub(in super::super) fn end_sample(&mut self, sample: &Sample, nanos: u64, queue: usize) {
+    /// The message is executed; `queue` says how many others wait, and is asked when somebody wants to know.
+    pub(in super::super) fn end_sample(
+        &mut self,
+        sample: &Sample,
+        nanos: u64,
+        queue: impl FnOnce() -> usize,
+    ) {
         let took = nanos.saturating_sub(sample.began_nanos);
         self.types[sample.kind.index()].spans.services.record(took);
         self.lanes[sample.lane as usize].services.record(took);

@@ -1,6 +1,7 @@
 //! Room that can be waited for: a [`Count`], and tokens that wake those who wait.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -13,11 +14,17 @@ const TOKENS_MAX: usize = 256;
 
 /// A count of room with its waiters.
 ///
-/// Room that is given back sends as many tokens as it has units, or as there are waiters. A waiter that got a token tries
-/// to take; one that leaves without room passes its token on, as somebody who wants less may be waiting behind it.
+/// Waiters are woken when half of the room is free, all at once: woken for each message that was taken, every one of them
+/// would fill the room again at once and sleep, and both sides would do little else. Nobody is passed over for ever by those
+/// who need not wait: after so much was given back as there is room, waiters are woken whatever is free. A waiter that got a
+/// token tries to take; one that leaves without room passes its token on, as somebody who wants less may be waiting behind it.
 #[derive(Debug)]
 pub(super) struct Credits {
     count: Count,
+    /// Room of whoever waited last.
+    limit: AtomicU64,
+    /// Given back since waiters were last woken.
+    withheld: AtomicU64,
     /// Made when somebody waits for the first time.
     tokens: OnceLock<(Sender<()>, Receiver<()>)>,
 }
@@ -37,6 +44,8 @@ impl Credits {
     pub(super) fn new() -> Self {
         Self {
             count: Count::new(),
+            limit: AtomicU64::new(0),
+            withheld: AtomicU64::new(0),
             tokens: OnceLock::new(),
         }
     }
@@ -48,9 +57,18 @@ impl Credits {
 
     /// Gives room back.
     pub(super) fn give(&self, count: u64) {
-        if count > 0 {
-            self.wake(self.count.give(count));
+        if count == 0 || self.count.give(count) == 0 {
+            return;
         }
+        // What is out is given back some time, and with the last of it at the latest everybody is woken.
+        let limit = self.limit.load(Ordering::Relaxed);
+        let withheld = self.withheld.load(Ordering::Relaxed) + count;
+        if self.count.out() > limit / 2 && withheld < limit {
+            self.withheld.store(withheld, Ordering::Relaxed);
+            return;
+        }
+        self.withheld.store(0, Ordering::Relaxed);
+        self.wake_all();
     }
 
     /// How much is out.
@@ -58,12 +76,18 @@ impl Credits {
         self.count.out()
     }
 
+    /// Whether somebody waits.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.count.waiters() > 0
+    }
+
     /// Whoever waits looks again.
     pub(super) fn wake_all(&self) {
         self.wake(self.count.waiters());
     }
 
-    /// Waits for all of `want.most` until `deadline` or until `over`, then takes what there is within `want`.
+    /// Waits for all of `want.most` until `deadline` or until `over`, then takes what there is within `want`. `gather` brings
+    /// home what callers hold and do not use.
     #[cold]
     pub(super) fn wait(
         &self,
@@ -71,11 +95,15 @@ impl Credits {
         clock: Clock,
         deadline: Instant,
         over: impl Fn() -> bool,
+        gather: impl Fn(),
     ) -> u64 {
         // Made before anybody can know that we wait: who sees a waiter sees the tokens.
         let (_, tokens) = self.tokens.get_or_init(|| bounded(TOKENS_MAX));
+        self.limit.store(want.limit, Ordering::Relaxed);
         self.count.begin_wait();
         let taken = loop {
+            // After we are known to wait: what a caller puts aside from now on, it brings home by itself.
+            gather();
             let all = self.count.take(want.limit, want.most, want.most);
             if all > 0 {
                 break all;
@@ -97,8 +125,9 @@ impl Credits {
         if waiters == 0 {
             return;
         }
-        if let Some((tokens, _)) = self.tokens.get() {
-            for _ in 0..waiters {
+        if let Some((tokens, waiting)) = self.tokens.get() {
+            // Those that are on their way already wake somebody too.
+            for _ in waiting.len()..waiters {
                 if tokens.try_send(()).is_err() {
                     break;
                 }

@@ -57,11 +57,25 @@ impl Inbox {
         let _ = self.mailbox.actor.set(thread::current().id());
     }
 
-    /// Notes how full the lanes are, and tells it. At the beginning of a turn they are at their fullest.
-    pub(in crate::actor) fn note_peak(&mut self) -> usize {
-        let queued = self.mailbox.queued();
-        self.peak = self.peak.max(queued);
-        queued
+    /// Notes how full the lanes are. At the beginning of a turn they are at their fullest.
+    pub(in crate::actor) fn note_peak(&mut self) {
+        // What is out bounds what is queued: as a rule that is enough to know.
+        let out = usize::try_from(self.mailbox.room.out()).unwrap_or(usize::MAX);
+        if out > self.peak {
+            self.peak = self.peak.max(self.mailbox.queued());
+        }
+    }
+
+    /// How many operations wait, when that is more than three quarters of what may.
+    pub(in crate::actor) fn nearly_full(&self) -> Option<usize> {
+        let much = self.mailbox.options.capacity - self.mailbox.options.capacity / 4;
+        // As in `note_peak`.
+        let out = usize::try_from(self.mailbox.room.out()).unwrap_or(usize::MAX);
+        let queued = |_| self.mailbox.queued();
+        (out > much)
+            .then_some(())
+            .map(queued)
+            .filter(|&queued| queued > much)
     }
 
     /// The pending shutdown that nobody waits for, with the shortest budget asked for.

@@ -11,8 +11,9 @@
 //!   queues first and looks at the doorbell afterwards.
 //! - Nobody is left waiting: a message that the end of the actor leaves behind answers its caller.
 //!
-//! What a single message costs its sender: two sums on cache lines of its own (what it sent, its quota), one that is shared
-//! with the other senders (the room), and the lane's queue.
+//! What a single message costs its sender: an exchange on a cache line of its own (its purse), and the lane's queue. While there
+//! is plenty of room a handle takes some in advance; what it holds and does not use is brought home as soon as anybody is
+//! short of room.
 
 mod accounts;
 mod credits;
@@ -236,6 +237,8 @@ pub(super) struct Mailbox {
     /// Room in the lanes but the critical one.
     room: Credits,
     accounts: Accounts,
+    /// Room that a handle takes in advance.
+    advance: u64,
     /// The shortest budget of a fire-and-forget shutdown not yet taken, in microseconds; `u64::MAX` when there is none.
     /// The one critical kind coalesces here to one pending entry: it needs no room, so it is never refused.
     shutdown: AtomicU64,
@@ -264,6 +267,7 @@ pub(super) fn open(mut options: Options, doorbell: Arc<Doorbell>) -> (Arc<Mailbo
         lanes: [CRITICAL_ASKS_MAX, capacity, capacity, capacity].map(Channel::new),
         room: Credits::new(),
         accounts: Accounts::new(),
+        advance: accounts::advance_of(capacity),
         shutdown: AtomicU64::new(u64::MAX),
         shutdowns: AtomicU64::new(0),
         subscribes: bounded(SUBSCRIBES_WAITING_MAX),

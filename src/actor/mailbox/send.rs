@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::atomic::{Ordering, fence};
 use std::thread;
 
-use super::accounts::Seat;
+use super::accounts::{Account, Seat};
 use super::credits::{Credits, Want};
 use super::{BATCH_MAX, Body, Envelope, Lane, Mailbox, Refused, lane_of};
 use crate::actor::bus::Subscribe;
@@ -22,7 +22,25 @@ impl Mailbox {
 
     /// Operations that wait in the lanes with a common bound, or are on their way there.
     pub(in crate::actor) fn queued(&self) -> usize {
-        usize::try_from(self.room.out()).unwrap_or(usize::MAX)
+        let queued = self.room.out().saturating_sub(self.accounts.held());
+        usize::try_from(queued).unwrap_or(usize::MAX)
+    }
+
+    /// Brings home what one caller holds and has not used.
+    pub(super) fn gather(&self, account: &Account) {
+        let held = account.purse.empty();
+        account.quota.give(held);
+        self.room.give(held);
+    }
+
+    /// The same of all callers.
+    #[cold]
+    fn gather_all(&self) {
+        if self.advance > 0 {
+            for account in self.accounts.all() {
+                self.gather(account);
+            }
+        }
     }
 
     /// Enters a subscription; `false` when too many wait or the actor has ended.
@@ -97,6 +115,14 @@ impl Mailbox {
         why
     }
 
+    /// Counts what is not taken, and gives it back.
+    #[cold]
+    fn refuse(&self, lane: Lane, body: Body, reply: Option<Reply>) -> Refused {
+        let note = |tally: &Tally, fate| tally.note_body(&body, fate);
+        let why = self.count_refused(lane, body.operations(), note);
+        Refused { body, reply, why }
+    }
+
     /// When a message or batch with this number among its caller's is sent, if it is a sample.
     fn stamp(&self, sequence: u64) -> Instant {
         if self.options.stamped && is_sample(sequence) {
@@ -147,23 +173,23 @@ impl Mailbox {
         self.pushed();
     }
 
-    /// Takes room in `credits`, or waits for it.
-    fn take(&self, credits: &Credits, want: Want, patience: Patience) -> u64 {
+    /// Takes room in `credits`, or waits for it. `gather` brings home what is held and not used.
+    fn take(&self, credits: &Credits, want: Want, patience: Patience, gather: impl Fn()) -> u64 {
         let least = want.most;
         let all = credits.take(Want { least, ..want });
         if all > 0 {
             return all;
         }
-        // The actor would wait for itself.
-        if matches!(patience, Patience::None) || self.is_own_thread() {
-            return credits.take(want);
-        }
+        gather();
         let deadline = match patience {
+            Patience::None => return credits.take(want),
+            // The actor would wait for itself.
+            _ if self.is_own_thread() => return credits.take(want),
+            Patience::Usual => self.options.clock.now() + self.options.patience,
             Patience::Until(deadline) => deadline,
-            Patience::Usual | Patience::None => self.options.clock.now() + self.options.patience,
         };
         let over = || self.closed.load(Ordering::SeqCst);
-        credits.wait(want, self.options.clock, deadline, over)
+        credits.wait(want, self.options.clock, deadline, over, gather)
     }
 
     /// Evicts messages below `lane`, lowest lane and oldest message first, until `count` operations have gone; how many have,
@@ -230,23 +256,20 @@ impl Seat {
         let mailbox = &*self.mailbox;
         let lane = body.lane();
         let count = body.operations();
-        let sequence = self.account().note_sent(lane, count);
-        let refuse = |body, reply| {
-            let why =
-                mailbox.count_refused(lane, count, |tally, fate| tally.note_body(&body, fate));
-            Err(Refused { body, reply, why })
+        if lane == Lane::Critical || mailbox.closed.load(Ordering::Relaxed) {
+            return self.send_without_room(lane, body, reply);
+        }
+        let sequence = match self.account().spend(lane, count) {
+            Some(sequence) => sequence,
+            None => {
+                let until = reply.as_ref().map(Reply::deadline);
+                let sequence = self.account().note_sent(lane, count);
+                if !self.advance(count) && self.reserve(lane, count, count, until, policy) == 0 {
+                    return Err(mailbox.refuse(lane, body, reply));
+                }
+                sequence
+            }
         };
-        if mailbox.closed.load(Ordering::Relaxed) {
-            return refuse(body, reply);
-        }
-        if lane == Lane::Critical {
-            mailbox.send_critical(body, reply, self.account);
-            return Ok(());
-        }
-        let until = reply.as_ref().map(Reply::deadline);
-        if self.reserve(lane, count, count, until, policy) == 0 {
-            return refuse(body, reply);
-        }
         let sent = mailbox.stamp(sequence);
         let account = self.account;
         mailbox.push(
@@ -259,6 +282,53 @@ impl Seat {
             },
         );
         Ok(())
+    }
+
+    #[cold]
+    fn send_without_room(
+        &self,
+        lane: Lane,
+        body: Body,
+        reply: Option<Reply>,
+    ) -> Result<(), Refused> {
+        let count = body.operations();
+        self.account().note_sent(lane, count);
+        if self.mailbox.closed.load(Ordering::SeqCst) {
+            return Err(self.mailbox.refuse(lane, body, reply));
+        }
+        self.mailbox.send_critical(body, reply, self.account);
+        Ok(())
+    }
+
+    /// While there is room in plenty, takes it for `count` operations and for some to come; whether it did.
+    fn advance(&self, count: u64) -> bool {
+        let mailbox = &*self.mailbox;
+        let (capacity, advance) = (mailbox.options.capacity as u64, mailbox.advance);
+        if advance == 0 || count > advance || mailbox.room.out() > capacity / 2 {
+            return false;
+        }
+        let account = self.account();
+        account.collect_sent();
+        let all = |limit| Want {
+            limit,
+            least: count + advance,
+            most: count + advance,
+        };
+        if account.quota.take(all(self.quota)) == 0 {
+            return false;
+        }
+        if mailbox.room.take(all(capacity)) == 0 {
+            account.quota.give(count + advance);
+            return false;
+        }
+        if !account.purse.fill(advance) {
+            account.quota.give(advance);
+            mailbox.room.give(advance);
+        } else if mailbox.room.is_waited_for() || account.quota.is_waited_for() {
+            // Whoever waits may have looked into the purse just before.
+            mailbox.gather(account);
+        }
+        true
     }
 
     /// Whether `messages` can be one batch of this caller's.
@@ -342,7 +412,8 @@ impl Seat {
         };
         let own = &self.account().quota;
         let limit = self.quota;
-        let quota = mailbox.take(own, Want { limit, least, most }, patience);
+        let own_purse = || mailbox.gather(self.account());
+        let quota = mailbox.take(own, Want { limit, least, most }, patience, own_purse);
         if quota == 0 {
             return 0;
         }
@@ -354,7 +425,7 @@ impl Seat {
         let room = match policy {
             Backpressure::Shed => self.take_or_shed(lane, want),
             Backpressure::Block | Backpressure::Reject => {
-                mailbox.take(&mailbox.room, want, patience)
+                mailbox.take(&mailbox.room, want, patience, || mailbox.gather_all())
             }
         };
         own.give(quota - room);
@@ -363,6 +434,12 @@ impl Seat {
 
     fn take_or_shed(&self, lane: Lane, want: Want) -> u64 {
         let mailbox = &*self.mailbox;
+        let least = want.most;
+        let all = mailbox.room.take(Want { least, ..want });
+        if all > 0 {
+            return all;
+        }
+        mailbox.gather_all();
         let mut room = mailbox.room.take(Want { least: 1, ..want });
         // Nothing is shed in vain: what waits below must be enough.
         if room < want.most && room + mailbox.waiting_below(lane) >= want.least {

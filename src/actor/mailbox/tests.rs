@@ -201,6 +201,11 @@ fn eight_producers_are_all_accounted_for_under_every_policy() {
     assert_eq!(sum.processed, sum.sent, "who waits long enough is served");
     flood(Backpressure::Block, 1, Duration::ZERO);
     flood(Backpressure::Block, 8, Duration::from_micros(50));
+    // With purses.
+    let sum = flood(Backpressure::Block, 256, Duration::from_secs(60));
+    assert_eq!(sum.processed, sum.sent, "who waits long enough is served");
+    flood(Backpressure::Reject, 300, Duration::ZERO);
+    flood(Backpressure::Shed, 1000, Duration::ZERO);
     let sum = flood(Backpressure::Reject, 8, Duration::ZERO);
     assert_eq!(sum.shed, 0);
     let sum = flood(Backpressure::Shed, 8, Duration::ZERO);
@@ -277,6 +282,55 @@ fn a_caller_beyond_its_quota_waits_for_its_own_messages() {
     }
     senders.into_iter().for_each(|s| s.join().unwrap());
     assert_eq!(accounted(&inbox).rejected, 0);
+}
+
+#[test]
+fn what_a_caller_holds_is_there_for_whoever_is_short_of_room() {
+    for policy in [
+        Backpressure::Block,
+        Backpressure::Reject,
+        Backpressure::Shed,
+    ] {
+        let (mailbox, mut inbox) = mailbox(512, policy);
+        let advance = mailbox.advance;
+        assert_eq!(advance, 4);
+        let holders: Vec<_> = (0..9).map(|_| caller(&mailbox)).collect();
+        for holder in &holders {
+            assert!(send(holder, low()).is_ok());
+            assert_eq!(holder.account().purse.held(), advance);
+        }
+        assert_eq!(mailbox.queued(), 9, "what is held is not queued");
+        assert_eq!(mailbox.room.out(), 9 * (1 + advance));
+        // Enough for all that is left, however it is asked for.
+        let greedy = caller(&mailbox);
+        let mut batch: Vec<_> = (0..200).map(|_| Message::EngineShow).collect();
+        assert_eq!(greedy.send_batch(&mut batch, policy), Ok(200));
+        batch.extend((0..200).map(|_| Message::EngineShow));
+        assert_eq!(greedy.send_batch(&mut batch, policy), Ok(200));
+        (409..512).for_each(|_| assert!(send(&greedy, low()).is_ok()));
+        assert_eq!(mailbox.queued(), 512);
+        assert!(holders.iter().all(|seat| seat.account().purse.held() == 0));
+        assert_eq!(send(&holders[0], low()), Err(AskError::Full));
+        take_all(&mut inbox);
+        assert_eq!(mailbox.room.out(), 0);
+
+        // Its own quota too: what it holds is its own to use.
+        let own = greedy.another(8);
+        (0..8).for_each(|_| assert!(send(&own, low()).is_ok()));
+        assert_eq!(send(&own, low()), Err(AskError::Full));
+        take_all(&mut inbox);
+        assert!(send(&own, low()).is_ok());
+        assert!(own.account().purse.held() > 0);
+        let mut batch: Vec<_> = (0..7).map(|_| Message::EngineShow).collect();
+        assert_eq!(own.send_batch(&mut batch, policy), Ok(7));
+        take_all(&mut inbox);
+        // And whoever goes leaves nothing behind.
+        assert!(send(&own, low()).is_ok());
+        drop((own, greedy, holders));
+        assert_eq!(mailbox.room.out(), 1);
+        take_all(&mut inbox);
+        accounted(&inbox);
+    }
 }
 
 #[test]

@@ -341,3 +341,28 @@ fn a_swarm_that_waits_for_room_in_the_process_dials_when_there_is_some() {
     world.pass(0, Duration::from_secs(5));
     assert!(!world.nodes[0].dialled.is_empty());
 }
+
+/// Connections that say nothing took every place for half a minute each.
+#[test]
+fn silent_strangers_keep_nobody_out() {
+    let mut config = Config::default();
+    config.peer.max_links = 40;
+    let mut world = World::new(100_000, 16_384);
+    let seeder = world.node_with(true, 1, &config);
+    world.pass(seeder, MINUTE);
+    let friend = world.guest(seeder, 1, &[Wire::HaveNone, Wire::Interested]);
+    for n in 0..500_u16 {
+        let socket = SocketId(1 << 40 | u64::from(n));
+        world
+            .sockets
+            .insert(socket, (OUTSIDE, StreamId::new(u32::MAX, 0)));
+        let remote = SocketAddr::from(([91, 0, 0, 1], 1000 + n));
+        world.input(seeder, Input::Incoming { socket, remote });
+        let silent = world.nodes[seeder].engine.table.streams.len() - 1;
+        assert_eq!(silent, usize::from(n + 1).min(10));
+    }
+    let late = world.guest(seeder, 2, &[Wire::HaveNone, Wire::Interested]);
+    let streams = &world.nodes[seeder].engine.table.streams;
+    let is_open = |id| streams.get(id).is_some_and(|one| one.session().is_some());
+    assert!(is_open(friend) && is_open(late));
+}

@@ -13,6 +13,7 @@ use crate::codec::geometry::{BlockRef, PieceIndex};
 use crate::engine::message::{CommitPiece, Verdict};
 use crate::hash::{self, Digest};
 use crate::rng::Rng;
+use crate::time::Instant;
 use crate::worker::fixture::{Fixture, PLAIN, block, bytes_of};
 use crate::worker::{DiskFiles, MemoryFiles, Now, read_now};
 
@@ -697,7 +698,7 @@ fn bytes_at_hand_are_read_at_once() {
         ] {
             let mut run = fixture.run(offset, length, part);
             assert_eq!(
-                read_now(fixture.layout(), handle, &mut run),
+                read_now(fixture.layout(), handle, &mut run, Instant::ZERO),
                 Now::Done,
                 "{offset}"
             );
@@ -705,20 +706,20 @@ fn bytes_at_hand_are_read_at_once() {
         }
         let mut run = fixture.run(99_990, 40_000, 16_384);
         assert_eq!(
-            read_now(fixture.layout(), |_| None, &mut run),
+            read_now(fixture.layout(), |_| None, &mut run, Instant::ZERO),
             Now::Miss,
             "not open"
         );
         let mut run = fixture.run(281_000, 1000, 1000);
         assert_eq!(
-            read_now(fixture.layout(), handle, &mut run),
+            read_now(fixture.layout(), handle, &mut run, Instant::ZERO),
             Now::Miss,
             "beyond the end"
         );
         handle(3).unwrap().set_len(100_000).unwrap();
         let mut run = fixture.run(281_000, 72, 72);
         assert_eq!(
-            read_now(fixture.layout(), handle, &mut run),
+            read_now(fixture.layout(), handle, &mut run, Instant::ZERO),
             Now::Miss,
             "too short"
         );

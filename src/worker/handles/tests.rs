@@ -152,11 +152,14 @@ fn a_read_of_a_changed_file_fails() {
         }
     };
     // What is found when that is not what it should be, and whether a read on the spot says the same.
+    let mut time = Instant::ZERO;
     let mut read = || -> Result<(), (FaultKind, Vec<bool>)> {
+        time += LOOK_LIFE;
         let now = read_now(
             fixture.layout(),
             |file| Some(Arc::clone(&handles[file])),
             &mut run(),
+            time,
         );
         let done = fixture.do_job(&mut files, Job::Read(run()));
         let Outcome::Read(run, result) = done.outcome else {
@@ -177,7 +180,7 @@ fn a_read_of_a_changed_file_fails() {
     other
         .set_modified(
             std::time::UNIX_EPOCH
-                + std::time::Duration::from_nanos(stamps[1].modified_nanos.try_into().unwrap()),
+                + Duration::from_nanos(stamps[1].modified_nanos.try_into().unwrap()),
         )
         .unwrap();
     assert_eq!(read(), Ok(()), "with its time, as a backup does it");
@@ -185,4 +188,24 @@ fn a_read_of_a_changed_file_fails() {
     fs::remove_file(&path).unwrap();
     fs::write(&path, b"something else").unwrap();
     assert_eq!(read(), Ok(()));
+}
+
+/// Streams that ask for a block each share one look.
+#[test]
+fn a_look_at_a_file_is_good_for_a_millisecond() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a");
+    fs::write(&path, b"right").unwrap();
+    let file = OpenFile::new(File::open(&path).unwrap());
+    let stamp = stamp_of(&file).unwrap();
+    let at = |micros: u64| Instant::from_micros(5_000_000 + micros);
+    assert!(file.is_as(stamp, at(0)));
+    fs::write(&path, b"wrong!").unwrap();
+    assert!(file.is_as(stamp, at(999)));
+    assert!(!file.is_as(stamp, at(1000)));
+    assert!(
+        !file.is_as(stamp, at(1001)),
+        "what is wrong is looked at each time"
+    );
+    assert!(file.is_as(stamp_of(&file).unwrap(), at(1002)));
 }
