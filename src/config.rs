@@ -179,8 +179,31 @@ pub struct Shutdown {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// error, warn, info, debug or trace.
+    /// error, warn, info, debug or trace; or several, most of them for one part: `warn,linnet::perf=debug`.
     pub level: String,
+}
+
+impl Log {
+    /// The parts of `level`: a target, none for everything that is ours, and how much of it is logged. A later part
+    /// overrides an earlier one of the same target, and one of a longer target overrides those of its beginning.
+    #[must_use]
+    pub fn filters(&self) -> Vec<(Option<&str>, &str)> {
+        self.level.split(',').filter_map(log_filter).collect()
+    }
+}
+
+/// `LEVEL` or `TARGET=LEVEL`; `None` for anything else.
+fn log_filter(part: &str) -> Option<(Option<&str>, &str)> {
+    let (target, level) = match part.split_once('=') {
+        Some((target, level)) => (Some(target.trim()), level.trim()),
+        None => (None, part.trim()),
+    };
+    let is_target = |target: &str| {
+        let word = |c: char| c.is_ascii_alphanumeric() || "_:-".contains(c);
+        !target.is_empty() && target.chars().all(word)
+    };
+    let is_known = ["off", "error", "warn", "info", "debug", "trace"].contains(&level);
+    (is_known && target.is_none_or(is_target)).then_some((target, level))
 }
 
 impl Default for Paths {

@@ -1,12 +1,16 @@
 //! Every counter, gauge and histogram, declared once: name, kind, unit and help.
 //!
-//! The declarations make the structs, the JSON, the table for people and (later) the Prometheus text. Counters are plain
-//! numbers: each belongs to one thread, or is copied from an atomic of the mailbox when a snapshot is taken.
+//! The declarations make the structs, the JSON, the table for people ([`Metrics::table`]) and the Prometheus text
+//! ([`Metrics::prometheus`]). Counters are plain numbers: each belongs to one thread, or is copied from an atomic of the
+//! mailbox when a snapshot is taken. Names of other engines for the same thing are in the help.
 
-use std::fmt::Write as _;
+mod histogram;
+mod prometheus;
+mod table;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
+
+pub use histogram::{Coarse, Micros, Summary};
 
 /// Whether a figure only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +65,12 @@ figures! {
         messages_queued_current: Gauge, "count", "Messages in all lanes now.";
         avg_processing_time_ns: Gauge, "nanoseconds", "Mean time of executing one message.";
         avg_queue_wait_time_ns: Gauge, "nanoseconds", "Mean time between sending and taking a message (sampled).";
-        stream_operations: Counter, "count", "Messages about peers and their streams.";
-        net_operations: Counter, "count", "Messages about sessions and their swarms.";
-        sync_operations: Counter, "count", "Messages whose caller waits for the answer.";
-        async_operations: Counter, "count", "Messages sent without waiting.";
+        stream_operations: Counter, "count", "Messages executed about one link or stream: link_*, stream_*, account, pin, unpin, peer_add*.";
+        net_operations: Counter, "count", "Messages executed about a swarm or session: swarm_*, links_*, ignored_show, session_*.";
+        sync_operations: Counter, "count", "Messages executed whose caller waits for the answer.";
+        async_operations: Counter, "count", "Messages executed that nobody waits for.";
         timeout_count: Counter, "count", "Messages not executed because their deadline had passed.";
-        error_count: Counter, "count", "Messages that the engine refused.";
+        error_count: Counter, "count", "Messages that the engine refused, of callers that wait.";
         backpressure_drops: Counter, "count", "Messages rejected or shed because the queue was full.";
         memory_usage_bytes: Gauge, "bytes", "Resident memory of the process.";
         peak_queue_size: Gauge, "count", "Most messages ever found waiting.";
@@ -84,6 +88,20 @@ figures! {
         shed: Counter, "count", "Messages evicted by a newer one of a higher lane.";
         expired: Counter, "count", "Messages whose deadline passed before they were taken.";
         cancelled: Counter, "count", "Messages left over at the end.";
+    }
+}
+
+figures! {
+    /// One type of message. Operations of batches count by their own types, but a batch queues in the lane of its least urgent
+    /// message: the sums over all types are those over all lanes, and without such batches those of each lane too.
+    TypeFigures {
+        count: Counter, "count", "Messages executed.";
+        rejected: Counter, "count", "Messages given back because the queue was full.";
+        shed: Counter, "count", "Messages evicted by a newer one of a higher lane.";
+        expired: Counter, "count", "Messages whose deadline passed before they were taken.";
+        cancelled: Counter, "count", "Messages left over at the end.";
+        late: Counter, "count", "Answers whose caller had given up.";
+        refused: Counter, "count", "Messages that the engine refused, of callers that wait.";
     }
 }
 
@@ -106,6 +124,8 @@ figures! {
         udp_sent_bytes: Counter, "bytes", "Bytes of datagrams sent.";
         streams_open: Gauge, "count", "Streams that are up or being dialled.";
         streams_dialled: Counter, "count", "Dials begun.";
+        streams_connected: Counter, "count", "Dials that came up.";
+        streams_connected_us: Counter, "microseconds", "Time those took; divided by their number, avg_connection_time.";
         streams_accepted: Counter, "count", "Incoming sockets kept.";
         streams_refused: Counter, "count", "Incoming sockets closed at once.";
         streams_lost: Counter, "count", "Streams that failed or were closed by the other side.";
@@ -117,22 +137,47 @@ figures! {
 }
 
 figures! {
-    /// Jobs of one kind: `submitted = completed + failed + cancelled + running`.
+    /// Jobs of one kind: `submitted = completed + failed + cancelled + queued + running`, always.
     JobFigures {
         submitted: Counter, "count", "Jobs given out.";
         completed: Counter, "count", "Jobs that went well.";
         failed: Counter, "count", "Jobs that met a fault.";
         cancelled: Counter, "count", "Jobs dropped before they were done, because nobody wanted them any more.";
+        queued: Gauge, "count", "Jobs that no worker has begun, or whose end the loop has not yet seen.";
+        running: Gauge, "count", "Jobs at a worker, the store or the gateway now.";
+    }
+}
+
+figures! {
+    /// One host of trackers, whatever torrents announce to it.
+    TrackerFigures {
+        announces: Counter, "count", "Announces that were answered or failed.";
+        failures: Counter, "count", "Announces that failed.";
+        last_ms: Gauge, "milliseconds", "How long the last fetch over HTTP took; 0 when there was none.";
+        last_time: Gauge, "milliseconds", "When an announce last ended, in milliseconds since 1970.";
+    }
+}
+
+figures! {
+    /// One storage device, as the workers use it. Blocks that were at hand in the page cache are not among them.
+    DeviceFigures {
+        reads: Counter, "count", "Jobs that read: checks, and runs for peers.";
+        writes: Counter, "count", "Jobs that wrote: commits, and blocks in place.";
+        read_bytes: Counter, "bytes", "Bytes those read.";
+        written_bytes: Counter, "bytes", "Bytes those wrote.";
+        faults: Counter, "count", "Jobs of any kind that met a fault.";
+        busy_us: Counter, "microseconds", "Time workers spent on it, hashing included.";
     }
 }
 
 figures! {
     /// What the engine counts.
     EngineCounters {
+        links_total: Gauge, "count", "Links known (total_links).";
         links_disconnected: Gauge, "count", "Links without a stream.";
         links_connecting: Gauge, "count", "Links being dialled.";
-        links_established: Gauge, "count", "Links with a stream.";
-        links_ignored: Gauge, "count", "Links left alone for a while.";
+        links_established: Gauge, "count", "Links with a stream (active_links).";
+        links_ignored: Gauge, "count", "Links left alone for a while (hot_list_size).";
         peers: Gauge, "count", "Handshakes that stand.";
         sessions_checking: Gauge, "count", "Sessions looking at their files.";
         sessions_downloading: Gauge, "count", "Sessions fetching.";
@@ -152,7 +197,8 @@ figures! {
         violations: Counter, "count", "Streams closed for breaking the protocol.";
         duplicates: Counter, "count", "Streams closed as second ones to the same peer.";
         dials: Counter, "count", "Addresses dialled.";
-        dials_failed: Counter, "count", "Dials that failed.";
+        dials_failed: Counter, "count", "Dials that failed (failed_connections).";
+        dials_saved: Counter, "count", "Addresses offered while they were ignored, so not dialled again (hot list hits).";
         bans: Counter, "count", "Links banned for proven bad data.";
         incoming: Counter, "count", "Streams others opened.";
         incoming_refused: Counter, "count", "Streams others opened that were refused at once.";
@@ -165,6 +211,41 @@ figures! {
         announces: Counter, "count", "Announces sent.";
         announces_failed: Counter, "count", "Announces that failed.";
         messages_refused: Counter, "count", "Callers' messages refused.";
+        received_keep_alive: Counter, "count", "Messages `keep alive` received from peers.";
+        received_choke: Counter, "count", "Messages `choke` received from peers.";
+        received_unchoke: Counter, "count", "Messages `unchoke` received from peers.";
+        received_interested: Counter, "count", "Messages `interested` received from peers.";
+        received_not_interested: Counter, "count", "Messages `not interested` received from peers.";
+        received_have: Counter, "count", "Messages `have` received from peers.";
+        received_bitfield: Counter, "count", "Messages `bitfield` received from peers.";
+        received_request: Counter, "count", "Messages `request` received from peers.";
+        received_piece: Counter, "count", "Messages `piece` received from peers.";
+        received_cancel: Counter, "count", "Messages `cancel` received from peers.";
+        received_port: Counter, "count", "Messages `port` received from peers.";
+        received_suggest: Counter, "count", "Messages `suggest` received from peers.";
+        received_have_all: Counter, "count", "Messages `have all` received from peers.";
+        received_have_none: Counter, "count", "Messages `have none` received from peers.";
+        received_reject: Counter, "count", "Messages `reject` received from peers.";
+        received_allowed_fast: Counter, "count", "Messages `allowed fast` received from peers.";
+        received_extended: Counter, "count", "Messages `extended` received from peers.";
+        received_unknown: Counter, "count", "Messages `unknown` received from peers.";
+        sent_keep_alive: Counter, "count", "Messages `keep alive` queued for peers.";
+        sent_choke: Counter, "count", "Messages `choke` queued for peers.";
+        sent_unchoke: Counter, "count", "Messages `unchoke` queued for peers.";
+        sent_interested: Counter, "count", "Messages `interested` queued for peers.";
+        sent_not_interested: Counter, "count", "Messages `not interested` queued for peers.";
+        sent_have: Counter, "count", "Messages `have` queued for peers.";
+        sent_bitfield: Counter, "count", "Messages `bitfield` queued for peers.";
+        sent_request: Counter, "count", "Messages `request` queued for peers.";
+        sent_piece: Counter, "count", "Messages `piece` queued for peers.";
+        sent_cancel: Counter, "count", "Messages `cancel` queued for peers.";
+        sent_port: Counter, "count", "Messages `port` queued for peers.";
+        sent_suggest: Counter, "count", "Messages `suggest` queued for peers.";
+        sent_have_all: Counter, "count", "Messages `have all` queued for peers.";
+        sent_have_none: Counter, "count", "Messages `have none` queued for peers.";
+        sent_reject: Counter, "count", "Messages `reject` queued for peers.";
+        sent_allowed_fast: Counter, "count", "Messages `allowed fast` queued for peers.";
+        sent_extended: Counter, "count", "Messages `extended` queued for peers.";
     }
 }
 
@@ -179,61 +260,6 @@ figures! {
     }
 }
 
-/// A distribution in a few numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
-    /// Samples.
-    pub count: u64,
-    /// Half are at most this.
-    pub p50: u64,
-    /// 99 of 100 are at most this.
-    pub p99: u64,
-    /// 999 of 1000 are at most this.
-    pub p999: u64,
-    /// The largest.
-    pub max: u64,
-}
-
-/// A histogram of microseconds, of fixed size: from 1 µs to a minute within one part in a hundred, what is longer counts as a minute.
-#[derive(Clone, Debug)]
-pub struct Micros(Histogram<u64>);
-
-impl Micros {
-    const LONGEST: u64 = 60_000_000;
-
-    /// An empty one.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(
-            Histogram::new_with_bounds(1, Self::LONGEST, 2)
-                .expect("the bounds are in order and two digits are allowed"),
-        )
-    }
-
-    /// Adds one sample.
-    pub fn record(&mut self, micros: u64) {
-        self.0.saturating_record(micros.min(Self::LONGEST));
-    }
-
-    /// What was recorded so far.
-    #[must_use]
-    pub fn summary(&self) -> Summary {
-        Summary {
-            count: self.0.len(),
-            p50: self.0.value_at_quantile(0.5),
-            p99: self.0.value_at_quantile(0.99),
-            p999: self.0.value_at_quantile(0.999),
-            max: self.0.max(),
-        }
-    }
-}
-
-impl Default for Micros {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// A lane with its distributions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LaneMetrics {
@@ -242,18 +268,38 @@ pub struct LaneMetrics {
     /// Its counters.
     #[serde(flatten)]
     pub figures: LaneFigures,
+    /// Answers whose caller had given up.
+    pub late: u64,
     /// Between sending and taking, in microseconds (sampled).
     pub wait_us: Summary,
+    /// The actor's own time for one message, in nanoseconds (sampled).
+    pub service_ns: Summary,
 }
 
-/// How often one type of message was executed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// One type of message with its distributions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TypeMetrics {
     /// As in logs.
     #[serde(rename = "type")]
     pub name: &'static str,
-    /// Executed.
-    pub count: u64,
+    /// Where all of them queue.
+    pub lane: &'static str,
+    /// Its counters.
+    #[serde(flatten)]
+    pub figures: TypeFigures,
+    /// Between sending and taking, in microseconds (sampled).
+    pub wait_us: Summary,
+    /// The actor's own time for one, in nanoseconds (sampled).
+    pub service_ns: Summary,
+}
+
+/// What one part of the turns took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SourceMetrics {
+    /// `messages`, `jobs`, `sockets`, `timers` or `writes`.
+    pub source: &'static str,
+    /// How long it took in a turn that had any, in microseconds.
+    pub us: Summary,
 }
 
 /// Jobs of one kind.
@@ -264,8 +310,44 @@ pub struct JobMetrics {
     /// Their counters.
     #[serde(flatten)]
     pub figures: JobFigures,
-    /// Given out and not yet done.
+}
+
+/// One host of trackers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrackerMetrics {
+    /// Its name, or `other` for all that found no room.
+    pub host: String,
+    /// Its figures.
+    #[serde(flatten)]
+    pub figures: TrackerFigures,
+}
+
+/// One storage device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceMetrics {
+    /// `MAJOR:MINOR` as in `/proc/self/mountinfo`, `unknown`, or `other` for all that found no room.
+    pub device: String,
+    /// Its figures.
+    #[serde(flatten)]
+    pub figures: DeviceFigures,
+}
+
+/// Jobs of one kind, as the threads that do them see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobsAtWork {
+    /// As in logs.
+    pub kind: &'static str,
+    /// Begun and not yet done.
     pub running: u64,
+}
+
+/// What the world outside the loop counts by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostFigures {
+    /// By kind of job. Of kinds that are missing, all that are given out count as running.
+    pub jobs: Vec<JobsAtWork>,
+    /// By storage device; bounded by whoever counts.
+    pub devices: Vec<DeviceMetrics>,
 }
 
 /// All figures at one moment.
@@ -287,50 +369,18 @@ pub struct Metrics {
     pub turns: LoopFigures,
     /// Length of turns, in microseconds.
     pub turn_us: Summary,
+    /// The parts of turns, in their order.
+    pub sources: Vec<SourceMetrics>,
     /// Each kind of job.
     pub jobs: Vec<JobMetrics>,
+    /// Each host of trackers, up to a bound.
+    pub trackers: Vec<TrackerMetrics>,
+    /// Each storage device, up to a bound.
+    pub devices: Vec<DeviceMetrics>,
     /// The engine.
     pub engine: EngineCounters,
     /// The process.
     pub process: ProcessFigures,
-}
-
-impl Metrics {
-    /// A table for people: one figure a line, with its unit.
-    #[must_use]
-    pub fn table(&self) -> String {
-        let mut table = String::new();
-        let mut group = |title: &str, declared: &[Declaration], values: Vec<u64>| {
-            // Writing to a string cannot fail.
-            let _ = writeln!(table, "{title}");
-            for (figure, value) in declared.iter().zip(values) {
-                let _ = writeln!(table, "  {:<28} {value:>16} {}", figure.name, figure.unit);
-            }
-        };
-        group("messages", MessageFigures::DECLARED, self.messages.values());
-        for lane in &self.lanes {
-            let title = format!(
-                "lane {} (wait p50 {} p99 {} max {} us)",
-                lane.lane, lane.wait_us.p50, lane.wait_us.p99, lane.wait_us.max
-            );
-            group(&title, LaneFigures::DECLARED, lane.figures.values());
-        }
-        group("engine", EngineCounters::DECLARED, self.engine.values());
-        group("loop", LoopFigures::DECLARED, self.turns.values());
-        for job in &self.jobs {
-            let title = format!("job {} ({} running)", job.kind, job.running);
-            group(&title, JobFigures::DECLARED, job.figures.values());
-        }
-        group("process", ProcessFigures::DECLARED, self.process.values());
-        let turn = self.turn_us;
-        let _ = writeln!(
-            table,
-            "turn: {} turns, p50 {} p99 {} p999 {} max {} us",
-            turn.count, turn.p50, turn.p99, turn.p999, turn.max
-        );
-        let _ = writeln!(table, "pool_utilization: {:.3}", self.pool_utilization);
-        table
-    }
 }
 
 #[cfg(test)]
@@ -361,29 +411,19 @@ mod tests {
     }
 
     #[test]
-    fn the_table_names_every_figure() {
-        let table = Metrics::default().table();
-        for figure in MessageFigures::DECLARED
-            .iter()
-            .chain(EngineCounters::DECLARED)
-        {
-            assert!(table.contains(figure.name), "{}", figure.name);
+    fn other_engines_names_are_found_in_the_help() {
+        for name in [
+            "total_links",
+            "active_links",
+            "failed_connections",
+            "hot_list_size",
+            "hot list hits",
+            "avg_connection_time",
+        ] {
+            let found = (EngineCounters::DECLARED.iter())
+                .chain(LoopFigures::DECLARED)
+                .filter(|figure| figure.help.contains(name));
+            assert_eq!(found.count(), 1, "{name}");
         }
-    }
-
-    #[test]
-    fn a_histogram_keeps_a_hundredth_and_caps_at_a_minute() {
-        let mut micros = Micros::new();
-        for sample in 1..=1000 {
-            micros.record(sample);
-        }
-        micros.record(u64::MAX);
-        let summary = micros.summary();
-        assert_eq!(summary.count, 1001);
-        assert!((495..=510).contains(&summary.p50), "{summary:?}");
-        assert!(
-            summary.max >= 60_000_000 && summary.max < 61_000_000,
-            "{summary:?}"
-        );
     }
 }

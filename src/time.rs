@@ -123,6 +123,22 @@ impl Clock {
             Source::Simulated => SIMULATED.get(),
         }
     }
+
+    /// Nanoseconds since the same origin; one more reading of the clock.
+    #[must_use]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one place where the clock is read"
+    )]
+    pub fn nanos(&self) -> u64 {
+        match self.source {
+            Source::System(origin) => {
+                let elapsed = origin.elapsed();
+                elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos())
+            }
+            Source::Simulated => SIMULATED.get().as_micros().saturating_mul(1000),
+        }
+    }
 }
 
 /// Milliseconds since 1970, for what people and other programs read.

@@ -7,11 +7,18 @@
     reason = "tests write files, serve HTTP from a thread, and end by panicking"
 )]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use linnet::metrics::{
+    Declaration, DeviceFigures, EngineCounters, JobFigures, Kind, LaneFigures, LoopFigures,
+    MessageFigures, ProcessFigures, TypeFigures,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -174,6 +181,169 @@ fn a_download_that_is_interrupted_is_130_and_metrics_are_told() {
     assert!(ran.err.contains("messages_processed_total"), "{}", ran.err);
     let want = "linnet: interrupted at 0 %: run the same command again to go on\n";
     assert!(ran.err.ends_with(want), "{}", ran.err);
+}
+
+/// The metrics in a file, when it is there. Whenever it is read, it is whole.
+fn metrics_in(file: &Path) -> Option<Value> {
+    let text = std::fs::read_to_string(file).ok()?;
+    Some(serde_json::from_str(&text).unwrap_or_else(|fault| panic!("{fault}: {text:?}")))
+}
+
+/// Every counter of the metrics, by its place.
+fn counters_of(metrics: &Value) -> BTreeMap<String, u64> {
+    let mut all = BTreeMap::new();
+    let mut add = |place: String, row: &Value, declared: &[Declaration]| {
+        for figure in declared
+            .iter()
+            .filter(|figure| figure.kind == Kind::Counter)
+        {
+            let value = row[figure.name].as_u64();
+            all.insert(
+                format!("{place}.{}", figure.name),
+                value.expect(figure.name),
+            );
+        }
+        for distribution in ["wait_us", "service_ns"] {
+            if let Some(count) = row[distribution]["count"].as_u64() {
+                all.insert(format!("{place}.{distribution}"), count);
+            }
+        }
+    };
+    add(String::new(), metrics, MessageFigures::DECLARED);
+    add(
+        "engine".to_owned(),
+        &metrics["engine"],
+        EngineCounters::DECLARED,
+    );
+    add("loop".to_owned(), &metrics["loop"], LoopFigures::DECLARED);
+    add(
+        "process".to_owned(),
+        &metrics["process"],
+        ProcessFigures::DECLARED,
+    );
+    for (list, name, declared) in [
+        ("lanes", "lane", LaneFigures::DECLARED),
+        ("types", "type", TypeFigures::DECLARED),
+        ("jobs", "kind", JobFigures::DECLARED),
+        ("devices", "device", DeviceFigures::DECLARED),
+    ] {
+        for row in metrics[list].as_array().unwrap() {
+            add(format!("{list} {}", row[name]), row, declared);
+        }
+    }
+    all
+}
+
+/// Requirement E15. The signals come in bursts, so that there is load between them; those of a burst merge.
+#[test]
+fn a_thousand_signals_under_load_leave_whole_metrics_that_never_go_back() {
+    const BURSTS: usize = 20;
+    const PER_BURST: usize = 50;
+    let directory = data();
+    assert_eq!(run(&directory, &["create", "data"]).code, 0);
+    let (mut seeding, address, mut notes) = seed(&directory);
+    let state = directory.path().join(".local/state/linnet");
+    let file = state.join(format!("metrics-{}.json", seeding.id()));
+    let is_over = AtomicBool::new(false);
+    let mut dumps = 0;
+    let table = std::thread::scope(|scope| {
+        let drained = scope.spawn(move || {
+            let mut text = String::new();
+            notes.read_to_string(&mut text).unwrap();
+            text
+        });
+        let loaded = scope.spawn(|| {
+            let mut downloads = 0;
+            while !is_over.load(Ordering::SeqCst) {
+                let into = format!("new/{downloads}");
+                let listen = "peer.listen=127.0.0.1:0";
+                let arguments = ["get", "data.torrent", "-o", &into, "--peer", &address];
+                let got = run(&directory, &[&arguments[..], &["--set", listen]].concat());
+                assert_eq!(got.code, 0, "{}", got.err);
+                downloads += 1;
+            }
+            downloads
+        });
+        let mut last = BTreeMap::new();
+        let mut last_time = 0;
+        for burst in 0..BURSTS {
+            for _ in 0..PER_BURST {
+                signal(&seeding, rustix::process::Signal::USR1);
+            }
+            let deadline = std::time::Instant::now() + Duration::from_secs(20);
+            loop {
+                assert!(seeding.try_wait().unwrap().is_none(), "it ended");
+                assert!(std::time::Instant::now() < deadline, "no dump of {burst}");
+                let Some(metrics) = metrics_in(&file) else {
+                    continue;
+                };
+                let time = metrics["time"].as_u64().unwrap();
+                if time == last_time {
+                    std::thread::sleep(Duration::from_millis(1));
+                    continue;
+                }
+                last_time = time;
+                dumps += 1;
+                let now = counters_of(&metrics);
+                for (place, before) in &last {
+                    let after = now.get(place).unwrap_or_else(|| panic!("{place} is gone"));
+                    assert!(before <= after, "{place}: {before}, then {after}");
+                }
+                last = now;
+                break;
+            }
+        }
+        is_over.store(true, Ordering::SeqCst);
+        assert!(loaded.join().unwrap() > 0);
+        assert!(last["engine.payload_sent_bytes"] > 0, "there was no load");
+        signal(&seeding, rustix::process::Signal::TERM);
+        drained.join().unwrap()
+    });
+    assert!(dumps >= BURSTS);
+    assert_eq!(seeding.wait().unwrap().code(), Some(0));
+    assert!(
+        table.matches("\nmessages\n").count() >= BURSTS - 1,
+        "{table}"
+    );
+    for line in table.lines() {
+        assert!(line.chars().count() <= 100, "{line:?} is too wide");
+    }
+    let left: Vec<_> = std::fs::read_dir(&state)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with(".metrics"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Requirement T29.
+#[test]
+fn parts_of_the_log_are_switched_on_by_their_target() {
+    let directory = data();
+    assert_eq!(run(&directory, &["create", "data"]).code, 0);
+    let logged = |level: &str| {
+        let arguments = ["seed", "data.torrent", "-o", "data/sub", "--set"];
+        let level = format!("log.level={level}");
+        let ran = run(
+            &directory,
+            &[
+                &arguments[..],
+                &[&level, "--set", "peer.listen=127.0.0.1:0"],
+            ]
+            .concat(),
+        );
+        assert_eq!(ran.code, 1, "{}", ran.err);
+        ran.err
+    };
+    let perf = " linnet::perf] op=session_add wait_us=";
+    let trace = " linnet::trace] op=session_add lane=high created_us=";
+    let all = logged("error,linnet::perf=debug,linnet::trace=trace");
+    assert!(all.contains(perf) && all.contains(trace), "{all}");
+    let line = all.lines().find(|line| line.contains(perf)).unwrap();
+    assert!(line.contains(" result=done queue="), "{line}");
+    let some = logged("error,linnet::trace=trace");
+    assert!(!some.contains(perf) && some.contains(trace), "{some}");
+    assert!(!logged("error").contains("] op="));
 }
 
 #[test]

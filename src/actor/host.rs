@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use crate::engine::message::{Done, Fetch, Fetched, LostReason, StoreJob, Stored, Work};
 use crate::ids::{SessionId, SocketId, StreamId};
+use crate::metrics::HostFigures;
 use crate::time::{Duration, Instant};
 
 /// The outside, as one thread sees it. Nothing here ever blocks but [`Host::poll`].
@@ -14,6 +15,10 @@ use crate::time::{Duration, Instant};
 pub trait Host {
     /// The time. Read once a turn.
     fn now(&mut self) -> Instant;
+    /// The same time in nanoseconds, for the few messages that are timed.
+    fn nanos(&mut self) -> u64 {
+        self.now().as_micros().saturating_mul(1000)
+    }
     /// Milliseconds since 1970, for what people read. A simulation counts from its own beginning.
     fn unix_millis(&mut self) -> u64 {
         self.now().as_micros() / 1000
@@ -81,6 +86,10 @@ pub trait Host {
     fn fetch(&mut self, fetch: Fetch);
     /// The next finished job.
     fn finished(&mut self) -> Option<Finished>;
+    /// What it counts by itself.
+    fn figures(&mut self) -> HostFigures {
+        HostFigures::default()
+    }
 }
 
 /// What [`Host::poll`] found.

@@ -1,5 +1,6 @@
 //! Messages: a budget of each lane a turn, and whom the answers go to.
 
+use super::figures::{Sample, Stamp, Type};
 use super::host::Host;
 use super::mailbox::{Adoption, Body, Envelope, Lane};
 use super::reply::{AskError, Reply, Response};
@@ -20,11 +21,14 @@ const BUDGETS: [(Lane, i64); 3] = [(Lane::High, 512), (Lane::Normal, 256), (Lane
 impl<H: Host, C: Core> Loop<H, C> {
     pub(super) fn take_messages(&mut self) {
         self.inbox.note_peak();
+        if let Some(queued) = self.inbox.nearly_full() {
+            self.figures.note_full(queued, self.now);
+        }
         while let Some(subscribe) = self.inbox.next_subscribe() {
             self.bus.add(subscribe);
         }
         if let Some(budget) = self.inbox.take_shutdown() {
-            self.execute(Message::Shutdown { budget }, None);
+            self.execute(Message::Shutdown { budget }, None, Stamp::OWN);
         }
         while let Some(envelope) = self.inbox.pop(Lane::Critical) {
             self.deliver(Lane::Critical, envelope);
@@ -46,11 +50,7 @@ impl<H: Host, C: Core> Loop<H, C> {
             }
         }
         self.inbox.release();
-        if taken > 0 {
-            // Microseconds are coarse for one message, but over many the rounding evens out.
-            let spent = self.host.now().since(self.now);
-            self.figures.note_batch(taken, spent);
-        }
+        self.figures.mark_messages(taken, &mut self.host);
     }
 
     /// Executes one message, unless its caller waits no longer; how many operations it was.
@@ -72,61 +72,93 @@ impl<H: Host, C: Core> Loop<H, C> {
             };
             if dead {
                 self.inbox.count(lane, operations, false);
+                self.figures.note_expired(&body);
                 return operations;
             }
         }
         self.inbox.count(lane, operations, true);
-        if sent != Instant::FAR {
-            self.figures.note_wait(lane, self.now.since(sent));
-        }
-        for _ in 0..operations {
-            self.figures.note_call(reply.is_some());
-        }
+        let asked = reply.is_some();
+        self.figures.note_taken(operations, asked);
+        let stamp = Stamp { lane, sent, asked };
         match body {
-            Body::Message(message) => self.execute(message, reply),
-            Body::Batch(messages) => self.execute_batch(messages, reply),
-            Body::Adopt(adoption) => self.adopt(*adoption, reply),
+            Body::Message(message) => self.execute(message, reply, stamp),
+            Body::Batch(messages) => self.execute_batch(messages, reply, stamp),
+            Body::Adopt(adoption) => self.adopt(*adoption, reply, stamp),
             Body::Metrics => {
+                let sample = self.begin(Type::METRICS, None, stamp);
                 let metrics = Box::new(self.metrics());
                 if let Some(reply) = reply {
-                    self.answer(reply, Ok(Response::Metrics(metrics)));
+                    self.answer(Type::METRICS, reply, Ok(Response::Metrics(metrics)));
                 }
+                self.end_if(sample);
             }
         }
         operations
     }
 
-    fn execute(&mut self, message: Message, reply: Option<Reply>) {
-        let reply = reply.map(|reply| self.askers.insert(reply));
-        self.pass_on(message, reply);
+    fn execute(&mut self, message: Message, reply: Option<Reply>, stamp: Stamp) {
+        let kind = Type::of_message(&message);
+        let reply = reply.map(|reply| self.askers.insert(kind, reply));
+        self.pass_on(kind, message, reply, stamp);
     }
 
-    fn execute_batch(&mut self, mut messages: Vec<Message>, reply: Option<Reply>) {
+    fn execute_batch(&mut self, mut messages: Vec<Message>, reply: Option<Reply>, stamp: Stamp) {
         match reply {
             None => {
                 for message in messages.drain(..) {
-                    self.pass_on(message, None);
+                    self.pass_on(Type::of_message(&message), message, None, stamp);
                 }
             }
             Some(reply) => {
                 let answers = self.inbox.answers_buffer();
                 let batch = self.askers.begin_batch(reply, answers, messages.len());
                 for (index, message) in messages.drain(..).enumerate() {
-                    let reply = self.askers.insert_item(batch, index);
-                    self.pass_on(message, Some(reply));
+                    let kind = Type::of_message(&message);
+                    let reply = self.askers.insert_item(kind, batch, index);
+                    self.pass_on(kind, message, Some(reply), stamp);
                 }
             }
         }
         self.inbox.keep_buffer(messages);
     }
 
-    fn pass_on(&mut self, message: Message, reply: Option<ReplyId>) {
-        self.figures.note_message(&message);
+    fn pass_on(&mut self, kind: Type, message: Message, reply: Option<ReplyId>, stamp: Stamp) {
+        let sample = self.begin(kind, reply, stamp);
         self.give(Input::Message { message, reply });
+        self.end_if(sample);
+    }
+
+    /// Counts a message that is executed, and begins to time it if it is a sample.
+    #[inline]
+    fn begin(&mut self, kind: Type, reply: Option<ReplyId>, stamp: Stamp) -> Option<Sample> {
+        self.figures.note_message(kind);
+        (stamp.sent != Instant::FAR).then(|| self.begin_sample(kind, reply, stamp))
+    }
+
+    #[inline]
+    fn end_if(&mut self, sample: Option<Sample>) {
+        if let Some(sample) = sample {
+            self.end_sample(&sample);
+        }
+    }
+
+    // Apart and out of line, so that a message that is no sample does not carry them along.
+
+    #[cold]
+    fn begin_sample(&mut self, kind: Type, reply: Option<ReplyId>, stamp: Stamp) -> Sample {
+        let nanos = self.host.nanos();
+        self.figures.begin_sample(kind, stamp, reply, nanos)
+    }
+
+    #[cold]
+    fn end_sample(&mut self, sample: &Sample) {
+        let nanos = self.host.nanos();
+        let inbox = &self.inbox;
+        (self.figures).end_sample(sample, nanos, || inbox.fill().0);
     }
 
     /// Gives a caller's socket to the host, and offers it to the core.
-    fn adopt(&mut self, adoption: Adoption, reply: Option<Reply>) {
+    fn adopt(&mut self, adoption: Adoption, reply: Option<Reply>, stamp: Stamp) {
         let Adoption {
             socket,
             address,
@@ -141,20 +173,25 @@ impl<H: Host, C: Core> Loop<H, C> {
                     swarm,
                     carrier: Carrier::Socket(socket),
                 };
-                self.execute(message, reply);
+                self.execute(message, reply, stamp);
                 // By now it is accepted, or nobody wants it.
                 self.host.refuse(socket);
             }
             Err(error) => {
+                let sample = self.begin(Type::STREAM_ADD, None, stamp);
                 if let Some(reply) = reply {
-                    self.answer(reply, Ok(Response::NotAdopted(error)));
+                    self.answer(Type::STREAM_ADD, reply, Ok(Response::NotAdopted(error)));
                 }
+                self.end_if(sample);
             }
         }
     }
 
-    pub(super) fn answer(&mut self, reply: Reply, outcome: Result<Response, AskError>) {
-        self.figures.late += u64::from(!reply.answer(outcome));
+    /// Answers a message of type `kind`; a batch is one, of the type that was answered last.
+    pub(super) fn answer(&mut self, kind: Type, reply: Reply, outcome: Result<Response, AskError>) {
+        if !reply.answer(outcome) {
+            self.figures.note_late(kind);
+        }
     }
 
     /// All figures, as they stand.
@@ -166,6 +203,6 @@ impl<H: Host, C: Core> Loop<H, C> {
         self.figures.turns.streams_open = self.streams.open();
         let time = self.host.unix_millis();
         self.figures
-            .metrics(time, &self.inbox, self.core.counters())
+            .metrics(time, &self.inbox, self.core.counters(), self.host.figures())
     }
 }

@@ -36,7 +36,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::bus::Bus;
-use self::figures::Figures;
+use self::figures::{Figures, Source};
 use self::handle::Handle;
 use self::host::{Finished, Host, Ready, reason_of};
 use self::mailbox::{Doorbell, Inbox, Options};
@@ -213,6 +213,7 @@ impl<H: Host, C: Core> Loop<H, C> {
         let mut found = mem::take(&mut self.found);
         self.wait(&mut found);
         self.now = self.host.now();
+        self.figures.begin_turn(self.now);
         self.followups_left = FOLLOWUPS_MAX;
         self.immediate_left = IMMEDIATE_MAX;
         let inputs = self.figures.turns.inputs;
@@ -225,14 +226,20 @@ impl<H: Host, C: Core> Loop<H, C> {
             self.note(ready);
         }
         self.found = found;
+        self.figures.mark(Source::Sockets, &mut self.host);
         self.take_messages();
         self.take_finished();
+        self.figures.mark(Source::Jobs, &mut self.host);
         self.serve_sockets();
+        self.figures.mark(Source::Sockets, &mut self.host);
         self.fire_timers();
+        self.figures.mark(Source::Timers, &mut self.host);
         self.write_streams();
+        self.figures.mark(Source::Writes, &mut self.host);
         self.rested = self.host.now();
         let idle = self.figures.turns.inputs == inputs;
-        self.figures.note_turn(self.rested.since(self.now), idle);
+        let length = self.rested.since(self.now);
+        self.figures.end_turn(length, idle, self.rested);
     }
 
     /// When the next turn is wanted. A simulation asks this between turns; messages waiting in the lanes count as something to do.
@@ -305,6 +312,7 @@ impl<H: Host, C: Core> Loop<H, C> {
         match ready {
             Ready::Connected(stream) => {
                 if self.streams.connected(stream) {
+                    self.figures.note_connected(stream, self.now);
                     self.give(Input::Connected { stream });
                     self.readable(stream);
                 }
@@ -351,10 +359,11 @@ impl<H: Host, C: Core> Loop<H, C> {
                     self.give(Input::Stored(stored));
                 }
                 Finished::Fetched(fetched) => {
-                    self.figures.note_fetched(&fetched.outcome);
+                    (self.figures).note_fetched(fetched.id, &fetched.outcome, self.now);
                     self.give(Input::Fetched(fetched));
                 }
             }
+            self.figures.end_job(self.host.now());
         }
         self.finished_left = true;
     }

@@ -82,7 +82,7 @@ impl<H: Host, C: Core> Loop<H, C> {
                 }
             }
             Output::Dial { stream, to } => {
-                self.figures.turns.streams_dialled += 1;
+                self.figures.note_dial(stream, self.now);
                 match self.host.dial(stream, to) {
                     Ok(()) => self.streams.insert(stream, false),
                     Err(error) => self
@@ -121,17 +121,21 @@ impl<H: Host, C: Core> Loop<H, C> {
                 self.host.store(job);
             }
             Output::Fetch(fetch) => {
-                self.figures.note_fetch(&fetch.task);
+                self.figures.note_fetch(&fetch, self.now);
                 self.host.fetch(fetch);
             }
             Output::Reply { reply, answer } => {
-                self.figures.note_answer(&answer);
+                let Some(kind) = self.askers.kind(reply) else {
+                    return;
+                };
+                self.figures.note_answer(kind, reply, &answer);
                 if let Some((reply, response)) = self.askers.answer(reply, answer) {
-                    self.answer(reply, Ok(response));
+                    self.answer(kind, reply, Ok(response));
                 }
             }
             Output::Event(event) => {
                 let host = &mut self.host;
+                (self.figures).note_event(&event, || host.unix_millis());
                 self.bus.publish(event, || host.unix_millis());
             }
             Output::Stopped(report) => self.stopped = Some(report),

@@ -1,10 +1,10 @@
-#[allow(clippy::disallowed_methods, reason = "callers are threads")]
 mod callers;
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 
 use super::bus::{Filter, NoEvent};
+use super::figures::Type;
 use super::mailbox::Wake;
 use super::reply::AskError;
 use super::*;
@@ -748,7 +748,7 @@ fn callers_get_answers_late_ones_are_counted_and_the_end_strands_nobody() {
     loop {
         let metrics = handle.metrics(patience).unwrap();
         let removes = metrics.types.iter().find(|t| t.name == "session_remove");
-        if removes.unwrap().count == 2 {
+        if removes.unwrap().figures.count == 2 {
             assert_eq!(metrics.messages.error_count, 100);
             assert!(metrics.messages.sync_operations >= 103);
             break;
@@ -780,10 +780,10 @@ fn a_reply_id_is_good_for_one_answer() {
     let (mut turns, _handle) = build();
     let slots = reply::Slots::new();
     let (first, reply) = slots.open(Instant::FAR);
-    let id = turns.askers.insert(reply);
+    let id = turns.askers.insert(Type::METRICS, reply);
     assert!(turns.askers.answer(id, Answer::Done).is_some());
     let (second, reply) = slots.open(Instant::FAR);
-    let newer = turns.askers.insert(reply);
+    let newer = turns.askers.insert(Type::METRICS, reply);
     assert_ne!(id, newer);
     assert!(
         turns.askers.answer(id, Answer::Done).is_none(),

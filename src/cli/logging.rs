@@ -1,4 +1,9 @@
 //! The log of one-shot commands: on stderr, above the bars.
+//!
+//! `log.level` is one level for all that is ours, or a list in the manner of `RUST_LOG`: `warn,linnet::perf=debug`. Targets are
+//! the paths of modules (`linnet::engine`, `linnet::worker`), those of other crates, and the structured lines of the loop:
+//! `linnet::perf`, `linnet::error`, `linnet::trace` (see `actor/figures/logs.rs`). A level alone leaves other crates at
+//! `error`.
 
 use std::io::{self, Write};
 
@@ -13,11 +18,18 @@ use crate::config::{Loaded, Origin};
 pub(super) fn start(loaded: &Loaded, bars: Option<MultiProgress>) {
     let asked = (loaded.entries())
         .any(|(name, _, origin)| name == "log.level" && *origin != Origin::Default);
-    let level = loaded.config.log.level.parse().ok();
-    let level = level.filter(|_| asked).unwrap_or(LevelFilter::Error);
     let mut builder = Builder::new();
-    builder.filter_level(LevelFilter::Error.min(level));
-    builder.filter_module("linnet", level);
+    builder.filter_level(LevelFilter::Error);
+    builder.filter_module("linnet", LevelFilter::Error);
+    for (target, level) in loaded.config.log.filters() {
+        let Some(level) = level.parse::<LevelFilter>().ok().filter(|_| asked) else {
+            continue;
+        };
+        if target.is_none() {
+            builder.filter_level(LevelFilter::Error.min(level));
+        }
+        builder.filter_module(target.unwrap_or("linnet"), level);
+    }
     if let Some(bars) = bars {
         builder.target(Target::Pipe(Box::new(AboveBars(bars))));
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use toml::de::{DeInteger, DeValue};
 
-use super::{Backpressure, Config};
+use super::{Backpressure, Config, log_filter};
 
 /// Most addresses to listen on.
 const LISTEN_MAX: usize = 16;
@@ -170,10 +170,10 @@ pub(super) const KEYS: &[Key] = &[
     number!(shutdown.budget_ms, 0 to 600_000),
     Key {
         name: "log.level",
-        allowed: "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
+        allowed: "\"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or several such as \"warn,linnet::perf=debug\"",
         set: |config, value| {
             let level = value.as_str()?;
-            if !["error", "warn", "info", "debug", "trace"].contains(&level) {
+            if !level.split(',').all(|part| log_filter(part).is_some()) {
                 return None;
             }
             level.clone_into(&mut config.log.level);

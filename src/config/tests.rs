@@ -80,7 +80,7 @@ fn faults_name_file_line_key_found_and_allowed() {
         ("[peer]\nlisten = [\"1.2.3.4\"]", "c.toml:2: peer.listen: found [\"1.2.3.4\"], allowed: a list of at most 16 \"ADDRESS:PORT\", IPv6 as \"[ADDRESS]:PORT\""),
         ("[peer]\nlisten = [\"1.2.3.4:99999\"]", "c.toml:2: peer.listen: found [\"1.2.3.4:99999\"], allowed: a list of at most 16 \"ADDRESS:PORT\", IPv6 as \"[ADDRESS]:PORT\""),
         ("[workers]\ncache_mib = 15",      "c.toml:2: workers.cache_mib: found 15, allowed: a number from 16 to 65536"),
-        ("[log]\nlevel = \"loud\"",        "c.toml:2: log.level: found \"loud\", allowed: \"error\", \"warn\", \"info\", \"debug\" or \"trace\""),
+        ("[log]\nlevel = \"loud\"",        "c.toml:2: log.level: found \"loud\", allowed: \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or several such as \"warn,linnet::perf=debug\""),
         ("[actor]\nbackpressure = 1",      "c.toml:2: actor.backpressure: found 1, allowed: \"block\", \"reject\" or \"shed\""),
         ("[links]\nretry_max_s = 5",       "c.toml:2: links.retry_max_s: found 5, allowed: at least links.retry_first_s = 20"),
         ("[links]\nretry_first_s = 1000",  "c.toml:2: links.retry_first_s: found 1000, allowed: at most links.retry_max_s = 900"),
@@ -93,6 +93,34 @@ fn faults_name_file_line_key_found_and_allowed() {
     assert!(garbled.starts_with("c.toml:1: not TOML: "), "{garbled}");
     let both = load("[peer]\na = 1\n[log]\nlevel = 1", &["x"], &environment()).unwrap_err();
     assert_eq!(both.lines().count(), 3, "{both}");
+}
+
+#[test]
+fn a_log_level_may_be_a_list_by_target() {
+    let set = |level: &str| load("", &[&format!("log.level={level}")], &environment());
+    let config = set("warn, linnet::perf=debug,other-crate=off")
+        .unwrap()
+        .config;
+    assert_eq!(
+        config.log.filters(),
+        [
+            (None, "warn"),
+            (Some("linnet::perf"), "debug"),
+            (Some("other-crate"), "off")
+        ]
+    );
+    for wrong in [
+        "",
+        "loud",
+        "warn,",
+        "=debug",
+        "a b=debug",
+        "linnet=loud",
+        "warn=x=y",
+    ] {
+        let fault = set(wrong).unwrap_err();
+        assert!(fault.contains("log.level: found "), "{wrong:?}: {fault}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::codec::address;
 use crate::codec::announce::udp::transaction_of;
 use crate::events::{self, Event};
-use crate::ids::{SessionId, SwarmId};
+use crate::ids::{LinkId, SessionId, SwarmId};
 use crate::time::Duration;
 
 use super::Engine;
@@ -15,6 +15,7 @@ use super::session::Session;
 use super::session::trackers::{Facts, Report, Step};
 use super::shared::{FetchFor, TimerKey};
 use super::table::Source;
+use super::table::link::LinkState;
 
 /// Peers asked of a tracker at a time.
 const WANT: u32 = 100;
@@ -263,13 +264,14 @@ impl Engine {
                 for peer in peers {
                     // A tracker far away has no business naming hosts in our own network.
                     if tracker_is_local || address::is_global(peer.ip()) {
-                        let _ = self.table.link_create(
+                        let made = self.table.link_create(
                             peer,
                             swarm,
                             Source::Tracker,
                             &self.shared.listening,
                             self.shared.now,
                         );
+                        self.note_offer(peer, swarm, made.ok().map(|(link, _)| link));
                     }
                 }
                 self.shared.event(Event::TrackerSuccess(events::Tracker {
@@ -305,6 +307,19 @@ impl Engine {
                 }));
             }
         }
+    }
+
+    /// An address was offered for `swarm`, and has become `link` unless it was refused. Counts whether it is left alone now, for this swarm or altogether.
+    pub(super) fn note_offer(&mut self, address: SocketAddr, swarm: SwarmId, link: Option<LinkId>) {
+        let now = self.shared.now;
+        let address = address::canonical(address);
+        let link = link.and_then(|link| self.table.links.get(link));
+        let swarm = self.table.swarms.get(swarm);
+        let is_left_alone = link
+            .is_some_and(|link| matches!(link.state(), LinkState::Ignored { .. }))
+            || self.table.is_banned_ip(address.ip())
+            || swarm.is_some_and(|swarm| swarm.ignored_until(address, now).is_some());
+        self.shared.counters.dials_saved += u64::from(is_left_alone);
     }
 
     /// Resolves the name of a peer that a person gave.

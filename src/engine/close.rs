@@ -45,7 +45,10 @@ impl Engine {
         if !matches!(reason, CloseReason::Lost(_)) {
             self.shared.push(Output::Close { stream: id });
         }
-        log::debug!("stream {id} {}: closed, {}", stream.address, reason.name());
+        // Dials that fail are many, and told where they are counted.
+        if !matches!(stream.stage, Stage::Dialing { .. }) {
+            log::debug!("stream {id} {}: closed, {}", stream.address, reason.name());
+        }
         let mut freed = None;
         let mut legacy = None;
         let opened = match &mut stream.stage {
@@ -172,7 +175,13 @@ impl Engine {
             }
             _ if outgoing => {
                 self.shared.counters.dials_failed += 1;
-                self.table.link_failed(link, now, jitter, &settings);
+                if let Some(attempt) = self.table.link_failed(link, now, jitter, &settings) {
+                    let code = reason.name();
+                    log::debug!(
+                        target: "linnet::error",
+                        "op=dial address={address} attempt={attempt} code={code:?}"
+                    );
+                }
             }
             _ => self.table.link_idle(link),
         }

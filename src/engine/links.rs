@@ -134,6 +134,8 @@ impl Engine {
         let created =
             self.table
                 .link_create(address, swarm, Source::Caller, listening, self.shared.now);
+        let link = created.as_ref().ok().map(|&(link, _)| link);
+        self.note_offer(address, swarm, link);
         let (link, new) = created?;
         if !new {
             return Err(Refusal::AlreadyAssociated);

@@ -144,6 +144,7 @@ impl Engine {
                 .count() as u64
         };
         EngineCounters {
+            links_total: self.table.links.iter().count() as u64,
             links_disconnected,
             links_connecting,
             links_established,

@@ -115,6 +115,7 @@ impl Shared {
 
     /// Answers a caller that waits.
     pub fn reply(&mut self, reply: Option<ReplyId>, answer: Answer) {
+        self.counters.messages_refused += u64::from(matches!(answer, Answer::Refused(_)));
         if let Some(reply) = reply {
             self.push(Output::Reply { reply, answer });
         }

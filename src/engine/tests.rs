@@ -32,6 +32,7 @@ use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
 mod changed;
+mod counts;
 mod cycle;
 mod desk;
 mod ignore_list;

@@ -32,6 +32,7 @@ use crate::actor::mailbox::Doorbell;
 use crate::engine::message::{Done, Fetch, Job, Outcome, StoreJob, Work};
 use crate::gateway::{Gateway, Serve};
 use crate::ids::{SessionId, SocketId, StreamId};
+use crate::metrics::HostFigures;
 use crate::time::{Clock, Duration, Instant, unix_millis};
 use crate::worker::{Now, Owner, Pool, Store, WATCH_PERIOD, read_now};
 
@@ -193,6 +194,10 @@ impl Host for OsHost {
         self.clock.now()
     }
 
+    fn nanos(&mut self) -> u64 {
+        self.clock.nanos()
+    }
+
     fn unix_millis(&mut self) -> u64 {
         unix_millis()
     }
@@ -339,5 +344,9 @@ impl Host for OsHost {
 
     fn finished(&mut self) -> Option<Finished> {
         self.found.take().or_else(|| self.next_finished())
+    }
+
+    fn figures(&mut self) -> HostFigures {
+        self.pool.stats().figures()
     }
 }

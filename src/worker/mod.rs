@@ -13,6 +13,7 @@ mod beneath;
 mod check;
 mod commit;
 mod delete;
+mod devices;
 pub mod disk;
 pub mod files;
 #[cfg(test)]

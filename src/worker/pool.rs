@@ -24,8 +24,9 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, select};
 
 use crate::engine::message::{Done, Job, Outcome, Work};
 use crate::ids::SessionId;
-use crate::time::{Duration, Instant};
+use crate::time::{Clock, Duration, Instant};
 
+use super::devices::Load;
 use super::disk::{self, Scratch};
 use super::handles::{DiskFiles, Handle, HandleKey};
 use super::mail::{Inbox, Outbox, Waker, mail};
@@ -112,6 +113,7 @@ impl Pool {
         waker: Waker,
     ) -> io::Result<Self> {
         let (outbox, inbox) = mail(COMPLETIONS_MAX, waker);
+        let clock = Clock::start();
         let (end, ended) = bounded(threads);
         let stops: Vec<Stop> = (0..threads).map(|_| Stop::default()).collect();
         let runners: Vec<Runner> = stops.iter().map(|stop| make(Arc::clone(stop))).collect();
@@ -138,6 +140,7 @@ impl Pool {
                 shared: Arc::clone(&shared),
                 outbox: outbox.clone(),
                 device_of,
+                clock,
                 _end: End {
                     place,
                     sender: end.clone(),
@@ -271,6 +274,8 @@ struct Worker {
     shared: Arc<Shared>,
     outbox: Outbox<Completion>,
     device_of: fn(&Path) -> Device,
+    /// For the time a job takes.
+    clock: Clock,
     _end: End,
 }
 
@@ -280,6 +285,7 @@ impl Worker {
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
         while let Some((work, running)) = self.next() {
             let (id, what) = (work.id, running.describe());
+            let (load, began) = (Load::of(&work), self.clock.now());
             let completion = catch_unwind(AssertUnwindSafe(|| runner(work)));
             let Ok(completion) = completion else {
                 // Its blocks are lost and its file may be half written: nothing that follows could be trusted.
@@ -291,10 +297,12 @@ impl Worker {
             let outcome = &completion.done.outcome;
             let failed = disk::has_fault(outcome);
             {
+                let took = self.clock.now().since(began);
                 let mut state = self.shared.lock();
                 if matches!(outcome, Outcome::Cancelled(_)) {
                     state.queue.finish_cancelled(running);
                 } else {
+                    state.queue.note(&running, load, failed, took);
                     state.queue.finish(running, failed);
                 }
                 state.running[self.place] = None;

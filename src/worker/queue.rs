@@ -6,6 +6,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::engine::message::{Job, Work};
 use crate::ids::{InfoHash, SessionId};
+use crate::metrics::{HostFigures, JobsAtWork};
+use crate::time::Duration;
+
+use super::devices::{Devices, Load};
 
 /// Jobs that are given out and not yet taken back: waiting, running or finished. Beyond it [`Pool::submit`](super::Pool::submit)
 /// gives the job back; the engine bounds what it asks for by its blocks and sessions, so that is a bug or a huge cache.
@@ -59,11 +63,27 @@ pub struct Counts {
 pub struct Stats {
     /// One for each of [`KINDS`].
     pub kinds: [Counts; KINDS.len()],
+    devices: Devices,
     /// How often a person was warned that the workers have too much to do.
     pub saturated: u64,
 }
 
 impl Stats {
+    /// For the metrics.
+    #[must_use]
+    pub fn figures(&self) -> HostFigures {
+        let jobs = KINDS.into_iter().zip(self.kinds);
+        HostFigures {
+            jobs: jobs
+                .map(|(kind, counts)| JobsAtWork {
+                    kind,
+                    running: counts.running,
+                })
+                .collect(),
+            devices: self.devices.metrics(),
+        }
+    }
+
     /// All kinds together.
     #[must_use]
     pub fn total(&self) -> Counts {
@@ -198,6 +218,11 @@ impl Queue {
             self.devices.clear();
         }
         self.devices.insert(session, device);
+    }
+
+    /// What a finished job did on its device.
+    pub(super) fn note(&mut self, running: &Running, load: Load, failed: bool, took: Duration) {
+        self.stats.devices.note(running.device, load, failed, took);
     }
 
     /// A job is over.

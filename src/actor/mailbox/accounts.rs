@@ -39,12 +39,15 @@ pub(super) struct Account {
 
 impl Account {
     /// Pays for `count` operations with what is held, and counts them as offered; `None` when not enough is held. What comes
-    /// back goes up by `count` each time, but begins anew at times.
+    /// back is how many there were before, as long as nobody writes down at the same time what the purse knows.
     pub(super) fn spend(&self, lane: Lane, count: u64) -> Option<u64> {
-        self.purse.spend(lane as u32 - 1, count)
+        let spent = self.purse.spend(lane as u32 - 1, count)?;
+        // Written when room is taken, so this line is at hand as a rule.
+        let written_down = self.sent.0[lane as usize].load(Ordering::Relaxed);
+        Some(written_down + spent - count)
     }
 
-    /// Counts `count` operations as offered; how many there were before.
+    /// Counts `count` operations as offered; how many there were before, but for those that the purse has not told yet.
     pub(super) fn note_sent(&self, lane: Lane, count: u64) -> u64 {
         self.sent.0[lane as usize].fetch_add(count, Ordering::Relaxed)
     }

@@ -8,6 +8,7 @@ use std::thread;
 use super::accounts::ACCOUNTS_MAX;
 use super::{Envelope, Lane, Mailbox};
 use crate::actor::bus::Subscribe;
+use crate::actor::figures::Tally;
 use crate::engine::message::{Answer, Message};
 use crate::metrics::LaneFigures;
 use crate::time::Duration;
@@ -62,6 +63,18 @@ impl Inbox {
         if self.mailbox.room.out() > self.peak as u64 {
             self.peak = self.peak.max(self.mailbox.queued());
         }
+    }
+
+    /// How many operations wait, when that is more than three quarters of what may.
+    pub(in crate::actor) fn nearly_full(&self) -> Option<usize> {
+        let much = self.mailbox.options.capacity - self.mailbox.options.capacity / 4;
+        // As in `note_peak`.
+        let out = usize::try_from(self.mailbox.room.out()).unwrap_or(usize::MAX);
+        let queued = |_| self.mailbox.queued();
+        (out > much)
+            .then_some(())
+            .map(queued)
+            .filter(|&queued| queued > much)
     }
 
     /// The pending shutdown that nobody waits for, with the shortest budget asked for.
@@ -181,6 +194,11 @@ impl Inbox {
             expired: self.expired[at] + channel.expired.load(Ordering::Relaxed),
             cancelled: channel.cancelled.load(Ordering::Relaxed),
         }
+    }
+
+    /// What was not executed, by type.
+    pub(in crate::actor) fn tally(&self) -> &Tally {
+        &self.mailbox.tally
     }
 
     /// Most messages ever found waiting.

@@ -38,6 +38,7 @@ pub(super) use self::inbox::Inbox;
 pub(super) use self::pool::Pool;
 use super::bus::Subscribe;
 pub use super::doorbell::{Doorbell, Wake};
+use super::figures::Tally;
 use super::reply::{AskError, Reply, Slots};
 use crate::config::Backpressure;
 use crate::engine::message::{Answer, Direction, Message};
@@ -59,9 +60,6 @@ const BUFFERS_KEPT: usize = 256;
 
 /// The longest of them. A vector that was pushed to may have room for twice as much as it holds.
 const BUFFER_LENGTH_MAX: usize = 2 * BATCH_MAX;
-
-/// One message in this many of a handle carries the time it was sent: reading the clock costs as much as sending.
-const STAMP_EVERY: u64 = 16;
 
 /// Where a message queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -178,7 +176,7 @@ impl Body {
 pub(super) struct Envelope {
     pub(super) body: Body,
     pub(super) reply: Option<Reply>,
-    /// When it was sent; [`Instant::FAR`] for most, which do not say.
+    /// When it was sent; [`Instant::FAR`] for most, which are no samples.
     pub(super) sent: Instant,
     /// Whose quota it is on.
     account: u16,
@@ -256,6 +254,8 @@ pub(super) struct Mailbox {
     /// How many subscriptions were ever asked for: a cheap look before each message.
     subscribes_sent: AtomicU64,
     closed: AtomicBool,
+    /// What was not executed, by type: the same as the lanes' own counters, told apart further.
+    tally: Tally,
     pub(super) doorbell: Arc<Doorbell>,
     pub(super) slots: Slots,
     /// Empty buffers for the messages, and for the answers, of batches.
@@ -279,6 +279,7 @@ pub(super) fn open(mut options: Options, doorbell: Arc<Doorbell>) -> (Arc<Mailbo
         subscribes: bounded(SUBSCRIBES_WAITING_MAX),
         subscribes_sent: AtomicU64::new(0),
         closed: AtomicBool::new(false),
+        tally: Tally::default(),
         doorbell,
         slots: Slots::new(),
         buffers: Pool::new(BUFFERS_KEPT),

@@ -6,8 +6,9 @@ use std::thread;
 
 use super::accounts::{Account, Seat};
 use super::credits::{Credits, Want};
-use super::{BATCH_MAX, Body, Envelope, Lane, Mailbox, Refused, STAMP_EVERY, lane_of};
+use super::{BATCH_MAX, Body, Envelope, Lane, Mailbox, Refused, lane_of};
 use crate::actor::bus::Subscribe;
+use crate::actor::figures::{Fate, Tally, Type, is_sample};
 use crate::actor::reply::{AskError, Reply};
 use crate::config::Backpressure;
 use crate::engine::message::Message;
@@ -70,12 +71,13 @@ impl Mailbox {
             while let Ok(envelope) = channel.take.try_recv() {
                 let count = envelope.body.operations();
                 let expired = envelope.reply.as_ref().is_some_and(|reply| !reply.take());
-                let counter = if expired {
-                    &channel.expired
+                let (counter, fate) = if expired {
+                    (&channel.expired, Fate::Expired)
                 } else {
-                    &channel.cancelled
+                    (&channel.cancelled, Fate::Cancelled)
                 };
                 counter.fetch_add(count, Ordering::Relaxed);
+                self.tally.note_body(&envelope.body, fate);
                 if lane != Lane::Critical {
                     self.accounts.get(envelope.account).quota.give(count);
                     self.room.give(count);
@@ -87,6 +89,7 @@ impl Mailbox {
         self.lanes[Lane::Critical as usize]
             .cancelled
             .fetch_add(coalesced, Ordering::Relaxed);
+        (self.tally).note(Type::SHUTDOWN, Fate::Cancelled, coalesced);
         while self.subscribes.1.try_recv().is_ok() {}
     }
 
@@ -98,16 +101,42 @@ impl Mailbox {
         self.pushed();
     }
 
-    fn count_refused(&self, lane: Lane, count: u64) -> AskError {
+    /// Counts `count` operations as not taken; `note` counts them by their types.
+    #[cold]
+    fn count_refused(&self, lane: Lane, count: u64, note: impl FnOnce(&Tally, Fate)) -> AskError {
         let channel = &self.lanes[lane as usize];
         // Who waited for room may have been woken by the end instead.
-        let (counter, why) = if self.closed.load(Ordering::SeqCst) {
-            (&channel.cancelled, AskError::Stopped)
+        let (counter, fate, why) = if self.closed.load(Ordering::SeqCst) {
+            (&channel.cancelled, Fate::Cancelled, AskError::Stopped)
         } else {
-            (&channel.rejected, AskError::Full)
+            (&channel.rejected, Fate::Rejected, AskError::Full)
         };
         counter.fetch_add(count, Ordering::Relaxed);
+        note(&self.tally, fate);
         why
+    }
+
+    /// Counts what is not taken, and gives it back.
+    #[cold]
+    fn refuse(&self, lane: Lane, body: Body, reply: Option<Reply>) -> Refused {
+        let note = |tally: &Tally, fate| tally.note_body(&body, fate);
+        let why = self.count_refused(lane, body.operations(), note);
+        Refused { body, reply, why }
+    }
+
+    /// When a message or batch with this number among its caller's is sent, if it is a sample.
+    fn stamp(&self, sequence: u64) -> Instant {
+        if self.options.stamped && is_sample(sequence) {
+            self.time()
+        } else {
+            Instant::FAR
+        }
+    }
+
+    /// Apart, so that the messages without a time do not carry the reading of the clock along.
+    #[cold]
+    fn time(&self) -> Instant {
+        self.options.clock.now()
     }
 
     fn send_critical(&self, body: Body, reply: Option<Reply>, account: u16) {
@@ -187,9 +216,11 @@ impl Mailbox {
                 match envelope.reply {
                     Some(reply) if !reply.take() => {
                         channel.expired.fetch_add(operations, Ordering::Relaxed);
+                        self.tally.note_body(&envelope.body, Fate::Expired);
                     }
                     reply => {
                         channel.shed.fetch_add(operations, Ordering::Relaxed);
+                        self.tally.note_body(&envelope.body, Fate::Shed);
                         if let Some(reply) = reply {
                             reply.answer(Err(AskError::Shed));
                         }
@@ -241,13 +272,12 @@ impl Seat {
                 let until = reply.as_ref().map(Reply::deadline);
                 let sequence = self.account().note_sent(lane, count);
                 if !self.advance(count) && self.reserve(lane, count, count, until, policy) == 0 {
-                    let why = mailbox.count_refused(lane, count);
-                    return Err(Refused { body, reply, why });
+                    return Err(mailbox.refuse(lane, body, reply));
                 }
                 sequence
             }
         };
-        let sent = self.stamp(sequence.is_multiple_of(STAMP_EVERY));
+        let sent = mailbox.stamp(sequence);
         let account = self.account;
         mailbox.push(
             lane,
@@ -271,21 +301,10 @@ impl Seat {
         let count = body.operations();
         self.account().note_sent(lane, count);
         if self.mailbox.closed.load(Ordering::SeqCst) {
-            let why = self.mailbox.count_refused(lane, count);
-            return Err(Refused { body, reply, why });
+            return Err(self.mailbox.refuse(lane, body, reply));
         }
         self.mailbox.send_critical(body, reply, self.account);
         Ok(())
-    }
-
-    /// When a message was sent, if it is to say so.
-    fn stamp(&self, wanted: bool) -> Instant {
-        let options = &self.mailbox.options;
-        if wanted && options.stamped {
-            options.clock.now()
-        } else {
-            Instant::FAR
-        }
     }
 
     /// While there is room in plenty, takes it for `count` operations and for some to come; whether it did.
@@ -344,13 +363,18 @@ impl Seat {
         let Some(lane) = messages.iter().map(lane_of).max() else {
             return Ok(0);
         };
-        self.account().note_sent(lane, count);
+        let sequence = self.account().note_sent(lane, count);
+        let refuse = |left: &[Message]| {
+            let count = left.len() as u64;
+            mailbox.count_refused(lane, count, |tally, fate| tally.note_messages(left, fate))
+        };
         if mailbox.closed.load(Ordering::Relaxed) {
-            return Err(mailbox.count_refused(lane, count));
+            return Err(refuse(messages));
         }
         let taken = self.reserve(lane, 1, count, None, policy);
+        let length = usize::try_from(taken).unwrap_or(usize::MAX);
         if taken < count {
-            let why = mailbox.count_refused(lane, count - taken);
+            let why = refuse(&messages[length..]);
             if taken == 0 {
                 return if why == AskError::Full {
                     Ok(0)
@@ -359,7 +383,6 @@ impl Seat {
                 };
             }
         }
-        let length = usize::try_from(taken).unwrap_or(usize::MAX);
         let mut buffer = mailbox.buffers.take().unwrap_or_default();
         if taken == count {
             mem::swap(&mut buffer, messages);
@@ -367,7 +390,7 @@ impl Seat {
             buffer.extend(messages.drain(..length));
         }
         let (body, account) = (Body::Batch(buffer), self.account);
-        let sent = self.stamp(true);
+        let sent = mailbox.stamp(sequence);
         let envelope = Envelope {
             body,
             reply: None,

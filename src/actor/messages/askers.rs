@@ -4,6 +4,7 @@ use std::mem;
 
 use slab::Slab;
 
+use crate::actor::figures::Type;
 use crate::actor::reply::{Reply, Response};
 use crate::engine::message::Answer;
 use crate::ids::ReplyId;
@@ -21,6 +22,8 @@ enum To {
 #[derive(Debug)]
 struct Asker {
     generation: u32,
+    /// What was asked.
+    kind: Type,
     to: Option<To>,
 }
 
@@ -43,9 +46,9 @@ pub(in crate::actor) struct Askers {
 }
 
 impl Askers {
-    /// A name for the answer that `reply` waits for.
-    pub(in crate::actor) fn insert(&mut self, reply: Reply) -> ReplyId {
-        self.enter(To::Caller(reply))
+    /// A name for the answer to a message of type `kind` that `reply` waits for.
+    pub(in crate::actor) fn insert(&mut self, kind: Type, reply: Reply) -> ReplyId {
+        self.enter(kind, To::Caller(reply))
     }
 
     /// Begins a batch of `count` answers, at least one, gathered in `answers`.
@@ -64,9 +67,17 @@ impl Askers {
         })
     }
 
-    /// A name for the answer to message `index` of `batch`.
-    pub(super) fn insert_item(&mut self, batch: usize, index: usize) -> ReplyId {
-        self.enter(To::Item { batch, index })
+    /// A name for the answer to message `index` of `batch`, which is of type `kind`.
+    pub(super) fn insert_item(&mut self, kind: Type, batch: usize, index: usize) -> ReplyId {
+        self.enter(kind, To::Item { batch, index })
+    }
+
+    /// The type of the message that `id` is to be the answer to, while somebody waits for it.
+    pub(in crate::actor) fn kind(&self, id: ReplyId) -> Option<Type> {
+        let slot = usize::try_from(id.0 & u64::from(u32::MAX)).ok()?;
+        let asker = self.slots.get(slot)?;
+        let current = u64::from(asker.generation) == id.0 >> 32 && asker.to.is_some();
+        current.then_some(asker.kind)
     }
 
     /// The answer to `id` is there: whom to tell what now, when somebody has all he waits for.
@@ -91,16 +102,18 @@ impl Askers {
         }
     }
 
-    fn enter(&mut self, to: To) -> ReplyId {
+    fn enter(&mut self, kind: Type, to: To) -> ReplyId {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Asker {
                 generation: 0,
+                kind,
                 to: None,
             });
             u32::try_from(self.slots.len() - 1).expect("fewer callers than 2^32")
         });
         let asker = &mut self.slots[slot as usize];
         asker.generation = asker.generation.wrapping_add(1);
+        asker.kind = kind;
         asker.to = Some(to);
         ReplyId(u64::from(asker.generation) << 32 | u64::from(slot))
     }

@@ -685,7 +685,7 @@ fn a_deadline_of_a_microsecond_is_met_or_its_passing_is_told_truly() {
     assert_eq!(high.rejected, full, "{sum:?} {high:?}");
     assert_eq!(metrics.messages.replies_late, unknown, "{sum:?}");
     let executed = metrics.types.iter().find(|t| t.name == "session_pause");
-    assert_eq!(executed.unwrap().count, high.processed);
+    assert_eq!(executed.unwrap().figures.count, high.processed);
     end(&handle, actor);
 }
 

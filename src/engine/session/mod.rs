@@ -11,6 +11,7 @@
 pub mod assembly;
 pub mod blame;
 pub mod choker;
+pub mod counts;
 pub mod download;
 pub mod picker;
 pub mod progress;

@@ -15,7 +15,7 @@ use crate::ids::StreamId;
 
 use super::assembly::{Sender, Stored};
 use super::picker;
-use super::{Session, download, upload};
+use super::{Session, counts, download, upload};
 
 /// What the engine has to do once the bytes are read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -119,6 +119,7 @@ fn parse(
 ) -> Result<usize, Breach> {
     let limit = MESSAGE_BYTES_MAX.max(1 + session.geometry().piece_count().div_ceil(8));
     if let Some(head) = wire::piece_head(bytes, limit)? {
+        shared.counters.received_piece += 1;
         block_begins(shared, session, stream, head);
         if head.length == 0 {
             block_arrived(shared, session, stream, heard);
@@ -249,7 +250,7 @@ fn on_message(
     let Stage::Open { peer, .. } = &mut stream.stage else {
         return Ok(());
     };
-    shared.counters.peer_messages += 1;
+    counts::received(&mut shared.counters, &message);
     let fast = peer.features.fast;
     match message {
         Message::KeepAlive | Message::Port(_) | Message::Suggest(_) | Message::Unknown(_) => {}
@@ -429,6 +430,7 @@ pub fn send(shared: &mut Shared, stream: &mut Stream, message: &Message<'_>) {
             Frame::Bytes(bytes)
         }
     };
+    counts::sent(&mut shared.counters, message);
     stream.queued(&frame, shared.now);
     shared.send(stream.id, frame);
 }

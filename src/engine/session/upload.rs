@@ -177,6 +177,7 @@ pub fn read_done(
             length: part.length,
         };
         stream.queued(&frame, shared.now);
+        shared.counters.sent_piece += 1;
         shared.send(run.stream, frame);
     }
     if let Some(peer) = stream.peer_mut() {

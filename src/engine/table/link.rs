@@ -412,6 +412,13 @@ impl Link {
         LinkState::Disconnected { not_before }
     }
 
+    /// Whether the failure just noted is told: the first in a row and the one that made it left alone, but not those between and
+    /// after (requirement D32).
+    pub(super) fn is_failure_told(&self, settings: &Settings) -> bool {
+        let last = self.attempts() == settings.failures_to_ignore && !self.is_pinned();
+        self.attempts() == 1 || last
+    }
+
     /// Its last stream, which had worked, is gone. What state that makes it.
     pub(super) fn lost(
         &mut self,
@@ -462,6 +469,8 @@ pub(super) fn ignored_until(now: Instant, why: IgnoreReason, settings: &Settings
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::rng::Rng;
 
     #[test]
     fn a_record_is_packed_and_gives_back_what_was_put_in() {
@@ -486,6 +495,26 @@ mod tests {
             assert_eq!((link.told(), link.short_lives()), (told, 2));
             link.set_short_lives(0);
         }
+    }
+
+    #[test]
+    fn of_a_row_of_failures_two_are_told() {
+        let rng = &mut Rng::new(1);
+        let settings = Settings::new(&Config::default(), 1, 1, rng);
+        assert!(settings.failures_to_ignore > 1, "the default");
+        let mut link = Link::new("1.2.3.4:5".parse().unwrap());
+        let mut row = || {
+            let told = (0..100).map(|_| {
+                let state = link.failed(Instant::ZERO, rng.draw(), &settings);
+                let ignored = matches!(state, LinkState::Ignored { .. });
+                link.is_failure_told(&settings).then_some(ignored)
+            });
+            let told: Vec<_> = told.flatten().collect();
+            link.worked();
+            told
+        };
+        assert_eq!(row(), [false, true], "the first, and the last of the cycle");
+        assert_eq!(row().len(), 2, "and again once it has worked");
     }
 
     #[test]

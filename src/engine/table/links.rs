@@ -165,16 +165,25 @@ impl Table {
         }
     }
 
-    /// An attempt failed (requirement L8, X14).
-    pub fn link_failed(&mut self, link: LinkId, now: Instant, jitter: u64, settings: &Settings) {
-        let Some(record) = self.links.get_mut(link) else {
-            return;
-        };
+    /// An attempt failed (requirement L8, X14). Which in a row it was, when that is worth telling.
+    pub fn link_failed(
+        &mut self,
+        link: LinkId,
+        now: Instant,
+        jitter: u64,
+        settings: &Settings,
+    ) -> Option<u32> {
+        let record = self.links.get_mut(link)?;
+        let mut told = None;
         if record.is_idle() && !matches!(record.state(), LinkState::Ignored { .. }) {
             let state = record.failed(now, jitter, settings);
+            told = record
+                .is_failure_told(settings)
+                .then_some(record.attempts());
             self.set_state(link.slot32(), state);
         }
         self.forget_if_unused(link.slot32());
+        told
     }
 
     /// The last stream of a link that worked is gone: it may be tried again after the first pause.

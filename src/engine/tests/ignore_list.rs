@@ -41,6 +41,8 @@ fn a_duplicate_renews() {
     assert_eq!(ignored.len(), 1);
     assert_eq!(ignored[0].until, desk.now + Duration::from_secs(900));
     assert_eq!(ignored[0].why, "failed");
+    let saved = desk.engine.counters().dials_saved;
+    assert_eq!(saved, 1, "it was offered once more meanwhile");
 }
 
 #[test]

@@ -12,7 +12,6 @@
 
 mod access;
 mod events;
-mod figures;
 mod routes;
 mod web;
 

@@ -22,7 +22,6 @@ use tokio::sync::Semaphore;
 
 use super::access::{Denied, Memory};
 use super::events::EventLog;
-use super::figures;
 use super::{Options, Remote};
 use crate::actor::handle::Handle;
 use crate::engine::message::Message;
@@ -343,7 +342,7 @@ async fn metrics(State(front): State<Arc<Front>>, headers: HeaderMap) -> Respons
         Ok(mut metrics) => {
             metrics.process = (front.options().process)();
             metrics.messages.memory_usage_bytes = metrics.process.resident_bytes;
-            let text = figures::prometheus(&metrics);
+            let text = metrics.prometheus();
             packed(
                 StatusCode::OK,
                 "text/plain; version=0.0.4",
