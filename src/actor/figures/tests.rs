@@ -14,6 +14,7 @@ use super::super::{Core, Loop};
 use super::kinds::About;
 use super::*;
 use crate::config::Backpressure;
+use crate::engine::library::{Change, Selection, TorrentAdd, TorrentsChange, TorrentsShow};
 use crate::engine::message::{
     Accounting, Carrier, Direction, Done, Fetch, Input, Job, Limits, Message, Outcome, Output,
     Refusal, SessionAdd, ShutdownReport, StoreJob, StreamName, Work,
@@ -208,7 +209,22 @@ fn message(kind: usize) -> Message {
         },
         25 => Message::Pin { address, swarm },
         26 => Message::Unpin { address, swarm },
-        _ => Message::LimitsSet(Limits::default()),
+        27 => Message::LimitsSet(Limits::default()),
+        28 => Message::LibraryLoad { epoch_millis: 0 },
+        29 => Message::TorrentAdd(Box::new(TorrentAdd {
+            session: session_add(),
+            bytes: Arc::new([]),
+            paused: false,
+            labels: Vec::new(),
+        })),
+        30 => Message::TorrentsChange(Box::new(TorrentsChange {
+            which: Selection::All,
+            change: Change::Stop,
+        })),
+        _ => Message::TorrentsShow(Box::new(TorrentsShow {
+            which: Selection::All,
+            detail: false,
+        })),
     }
 }
 
