@@ -145,6 +145,7 @@ impl Info {
                 for (title, field) in INFO {
                     let value = match &torrent[*field] {
                         Value::Array(list) => list.iter().map(text).collect::<Vec<_>>().join(", "),
+                        length if *field == "piece_size" => units::size(number(length)),
                         other => text(other),
                     };
                     if !value.is_empty() {
