@@ -25,7 +25,6 @@ use super::session::{Phase, Session, download, start};
 use super::settings::STATS_INTERVAL;
 use super::shared::TimerKey;
 use super::snapshot::EngineSnapshot;
-use super::table::stream::Stream;
 
 impl Engine {
     pub(super) fn on_message(&mut self, message: Message, reply: Option<ReplyId>) {
@@ -384,25 +383,8 @@ impl Engine {
         let (bytes_wanted, bytes_have) = session.bytes();
         let (download_rate, upload_rate) = session.rates(now);
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let peer = |id: &crate::ids::StreamId| {
-            let stream: &Stream = self.table.streams.get(*id)?;
-            let peer = stream.peer()?;
-            Some(PeerSnapshot {
-                address: stream.address,
-                client: peer.client.clone(),
-                outgoing: stream.outgoing,
-                pieces_have: peer.has.count(session.geometry().piece_count()),
-                download_rate: peer.down.per_second(now),
-                upload_rate: peer.up.per_second(now),
-                downloaded: peer.down.total(),
-                uploaded: peer.up.total(),
-                choking_us: peer.choking_us,
-                interested_in_us: peer.interested,
-                choked: peer.choked,
-                interesting: peer.interesting,
-                snubbed: peer.snubbed,
-            })
-        };
+        let pieces = session.geometry().piece_count();
+        let peer = |id: &crate::ids::StreamId| self.table.streams.get(*id)?.show(pieces, now);
         let peers: Vec<PeerSnapshot> = swarm.streams.iter().filter_map(peer).collect();
         Some(SessionSnapshot {
             time: now,

@@ -8,6 +8,7 @@
     reason = "the workers' own: files are opened here"
 )]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -96,20 +97,7 @@ impl Resolver {
         path: &Path,
         target: &Path,
     ) -> io::Result<()> {
-        check(path)?;
-        let name = path.file_name().ok_or_else(outside)?;
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        let result = match parent {
-            Some(parent) => {
-                let directory = OFlags::PATH | OFlags::DIRECTORY;
-                let parent = self.open(root, parent, directory, Mode::empty())?;
-                symlinkat(target, parent, name)
-            }
-            None => symlinkat(target, root, name),
-        };
-        result.map_err(io::Error::from)
+        self.in_parent(root, path, |parent, name| symlinkat(target, parent, name))
     }
 }
 
@@ -122,6 +110,16 @@ impl Resolver {
         path: &Path,
         flags: AtFlags,
     ) -> io::Result<()> {
+        self.in_parent(root, path, |parent, name| unlinkat(parent, name, flags))
+    }
+
+    /// Does something to the name at the end of `path`, in the directory before it.
+    fn in_parent(
+        self,
+        root: BorrowedFd<'_>,
+        path: &Path,
+        act: impl FnOnce(BorrowedFd<'_>, &OsStr) -> Result<(), Errno>,
+    ) -> io::Result<()> {
         check(path)?;
         let name = path.file_name().ok_or_else(outside)?;
         let parent = path
@@ -131,9 +129,9 @@ impl Resolver {
             Some(parent) => {
                 let directory = OFlags::PATH | OFlags::DIRECTORY;
                 let parent = self.open(root, parent, directory, Mode::empty())?;
-                unlinkat(parent, name, flags)
+                act(parent.as_fd(), name)
             }
-            None => unlinkat(root, name, flags),
+            None => act(root, name),
         };
         result.map_err(io::Error::from)
     }

@@ -234,22 +234,6 @@ impl Engine {
         }
         let detail = detail.then(|| {
             let pieces = session.geometry().piece_count();
-            let peer =
-                |(stream, peer): (&Stream, &crate::engine::table::peer::Peer)| PeerSnapshot {
-                    address: stream.address,
-                    client: peer.client.clone(),
-                    outgoing: stream.outgoing,
-                    pieces_have: peer.has.count(pieces),
-                    download_rate: peer.down.per_second(now),
-                    upload_rate: peer.up.per_second(now),
-                    downloaded: peer.down.total(),
-                    uploaded: peer.up.total(),
-                    choking_us: peer.choking_us,
-                    interested_in_us: peer.interested,
-                    choked: peer.choked,
-                    interesting: peer.interesting,
-                    snubbed: peer.snubbed,
-                };
             let holders: Vec<u32> = session
                 .geometry()
                 .pieces()
@@ -266,7 +250,9 @@ impl Engine {
                 .map(|piece| u64::from(session.geometry().piece_size(piece)))
                 .sum();
             Box::new(TorrentDetail {
-                peers: peers().map(peer).collect(),
+                peers: peers()
+                    .filter_map(|(stream, _)| stream.show(pieces, now))
+                    .collect(),
                 trackers: session
                     .trackers
                     .iter()

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::codec::wire::Violation;
-use crate::engine::message::{Frame, LostReason};
+use crate::engine::message::{Frame, LostReason, PeerSnapshot};
 use crate::events;
 use crate::ids::{LinkId, SessionId, StreamId, SwarmId};
 use crate::time::Instant;
@@ -123,6 +123,27 @@ impl Stream {
             Stage::Open { peer, .. } => Some(peer),
             Stage::Dialing { .. } | Stage::Handshaking { .. } => None,
         }
+    }
+
+    /// How the peer stands, of a torrent of so many pieces; nothing before both handshakes are there.
+    #[must_use]
+    pub fn show(&self, pieces: u32, now: Instant) -> Option<PeerSnapshot> {
+        let peer = self.peer()?;
+        Some(PeerSnapshot {
+            address: self.address,
+            client: peer.client.clone(),
+            outgoing: self.outgoing,
+            pieces_have: peer.has.count(pieces),
+            download_rate: peer.down.per_second(now),
+            upload_rate: peer.up.per_second(now),
+            downloaded: peer.down.total(),
+            uploaded: peer.up.total(),
+            choking_us: peer.choking_us,
+            interested_in_us: peer.interested,
+            choked: peer.choked,
+            interesting: peer.interesting,
+            snubbed: peer.snubbed,
+        })
     }
 
     /// The session it trades for.
