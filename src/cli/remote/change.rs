@@ -205,12 +205,12 @@ impl SetCommand {
 fn parse(setting: &str) -> Result<(&'static str, Value), String> {
     let (key, value) = setting
         .split_once('=')
-        .ok_or_else(|| format!("{setting}: KEY=VALUE, please"))?;
+        .ok_or_else(|| format!("{setting}: not a setting, which is KEY=VALUE"))?;
     let numbers = || -> Result<Value, String> {
         let numbers: Result<Vec<u64>, _> = value.split(',').map(str::parse).collect();
         numbers
             .map(|numbers| json!(numbers))
-            .map_err(|_| format!("{setting}: numbers from 0, please"))
+            .map_err(|_| format!("{setting}: a list of numbers from 0 was expected, such as 0,2"))
     };
     Ok(match key {
         "labels" => {
@@ -222,7 +222,7 @@ fn parse(setting: &str) -> Result<(&'static str, Value), String> {
         "files_unwanted" => ("files_unwanted", numbers()?),
         _ => {
             return Err(format!(
-                "{key}: labels, queue_position, files_wanted or files_unwanted, please"
+                "{key}: unknown; it can be labels, queue_position, files_wanted or files_unwanted"
             ));
         }
     })
