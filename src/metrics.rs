@@ -182,6 +182,7 @@ figures! {
         sessions_checking: Gauge, "count", "Sessions looking at their files.";
         sessions_downloading: Gauge, "count", "Sessions fetching.";
         sessions_seeding: Gauge, "count", "Sessions that have all they want.";
+        sessions_parked: Gauge, "count", "Torrents that rest until somebody asks for them, stopped ones among them.";
         sessions_paused: Gauge, "count", "Sessions paused by a person.";
         sessions_error: Gauge, "count", "Sessions that wait for the disk or a person.";
         blocks_taken: Gauge, "count", "Blocks of the pool in use.";

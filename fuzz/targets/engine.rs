@@ -268,7 +268,10 @@ impl World {
                     StoreTask::Save(_) => StoreOutcome::Saved(Ok(())),
                     StoreTask::Release { .. } => StoreOutcome::Released,
                     StoreTask::List => StoreOutcome::Listed(Ok(Vec::new())),
-                    StoreTask::Keep(_) | StoreTask::Forget { .. } => StoreOutcome::Kept(Ok(())),
+                    StoreTask::Read(_) => StoreOutcome::Read(Vec::new()),
+                    StoreTask::Keep(_) | StoreTask::Times(_) | StoreTask::Forget { .. } => {
+                        StoreOutcome::Kept(Ok(()))
+                    }
                 };
                 self.engine.handle(
                     self.now,

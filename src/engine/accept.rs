@@ -10,7 +10,7 @@ use crate::ids::{InfoHash, PeerId, SessionId, SocketId, StreamId, SwarmId};
 use super::Engine;
 use super::message::{Frame, Output};
 use super::session::receive::send;
-use super::settings::{CLIENT_NAME, HANDSHAKE_TIMEOUT, REQUESTS_IN_MAX, SNUB};
+use super::settings::{CLIENT_NAME, HANDSHAKE_TIMEOUT, REQUESTS_IN_MAX, SNUB, WAITING_BYTES_MAX};
 use super::shared::TimerKey;
 use super::table::peer::{Legacy, Peer};
 use super::table::stream::{CloseReason, Stage, Stream};
@@ -124,11 +124,24 @@ impl Engine {
         match stream.stage {
             Stage::Open { session, .. } => self.read_messages(id, session, bytes),
             Stage::Handshaking { .. } => {
-                let needed = HANDSHAKE_BYTES - stream.tail.len();
+                let needed = HANDSHAKE_BYTES.saturating_sub(stream.tail.len());
+                if needed == 0 {
+                    // Its torrent wakes: what else it says is heard then.
+                    if stream.tail.len() + bytes.len() > WAITING_BYTES_MAX {
+                        return self.close(id, CloseReason::Full);
+                    }
+                    return stream.tail.extend_from_slice(bytes);
+                }
                 let (now, later) = bytes.split_at_mut(needed.min(bytes.len()));
                 stream.tail.extend_from_slice(now);
                 if let Some(reason) = self.read_handshake(id) {
                     self.close(id, reason);
+                    return;
+                }
+                if let Some(stream) = self.table.streams.get_mut(id)
+                    && stream.tail.len() == HANDSHAKE_BYTES
+                {
+                    stream.tail.extend_from_slice(later);
                     return;
                 }
                 let open = self.table.streams.get(id).and_then(Stream::session);
@@ -147,6 +160,12 @@ impl Engine {
         let decoded = Handshake::decode(&stream.tail);
         // The torrent is refused at the 48th byte, before the rest has come (requirement E11).
         if let Some(info_hash) = Handshake::info_hash_of(&stream.tail) {
+            let is_whole = matches!(decoded, Ok(Some(_)));
+            if let Some(session) = self.wakes_for(info_hash) {
+                let full = is_whole && !self.wait_for(session, id);
+                return full.then_some(CloseReason::Full);
+            }
+            let stream = self.table.streams.get(id)?;
             let swarm = self
                 .table
                 .swarm_of(info_hash)

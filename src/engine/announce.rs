@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use crate::codec::address;
 use crate::codec::announce::udp::transaction_of;
 use crate::events::{self, Event};
-use crate::ids::{LinkId, SessionId, SwarmId};
+use crate::ids::{InfoHash, LinkId, SessionId, SwarmId};
 use crate::time::Duration;
 
 use super::Engine;
+use super::library::parked::{Parked, Wish};
 use super::message::{FetchOutcome, FetchTask, Fetched, Output};
 use super::session::Session;
 use super::session::trackers::{Facts, Report, Step};
@@ -55,24 +56,11 @@ impl Engine {
     /// Asks what is due to be asked, hears what was learnt, and comes back when the next is due.
     pub(super) fn announce(&mut self, id: SessionId) {
         loop {
-            let Some(session) = self.sessions.get_mut(id) else {
+            let now = self.shared.now;
+            let Some(facts) = self.facts(id) else {
                 return;
             };
-            let swarm = self.table.swarms.get(session.swarm);
-            let peers = swarm.map_or(0, |swarm| swarm.streams.len());
-            let facts = Facts {
-                info_hash: session.info_hash(),
-                peer_id: self.shared.settings.peer_id,
-                port: self.shared.listen_port(),
-                uploaded: session.up.total(),
-                downloaded: session.down.total(),
-                left: left(session),
-                want: if session.is_trading() { WANT } else { 0 },
-                peers: u32::try_from(peers).unwrap_or(u32::MAX),
-                key: self.shared.settings.key,
-            };
-            let now = self.shared.now;
-            let Some(trackers) = &mut session.trackers else {
+            let Some(trackers) = self.sessions.trackers_mut(id) else {
                 return;
             };
             match trackers.poll(now, &facts, &mut self.shared.rng) {
@@ -120,10 +108,7 @@ impl Engine {
                 None => break,
             }
         }
-        let trackers = self
-            .sessions
-            .get(id)
-            .and_then(|session| session.trackers.as_ref());
+        let trackers = self.sessions.trackers(id);
         match trackers.and_then(super::session::trackers::Trackers::next_deadline) {
             Some(at) => self.shared.timers.set(TimerKey::Trackers(id), at),
             None => {
@@ -131,16 +116,58 @@ impl Engine {
             }
         }
         self.advance_stop(id);
+        self.advance_leaving(id);
+    }
+
+    /// What the trackers of a torrent are told of it.
+    fn facts(&self, id: SessionId) -> Option<Facts> {
+        let facts = match (self.sessions.get(id), self.sessions.parked(id)) {
+            (Some(session), _) => {
+                let swarm = self.table.swarms.get(session.swarm);
+                let peers = swarm.map_or(0, |swarm| swarm.streams.len());
+                Facts {
+                    uploaded: session.up.total(),
+                    downloaded: session.down.total(),
+                    left: left(session),
+                    want: if session.is_trading() { WANT } else { 0 },
+                    peers: u32::try_from(peers).unwrap_or(u32::MAX),
+                    ..self.facts_of(session.info_hash())
+                }
+            }
+            (None, Some(parked)) => {
+                let standing = &parked.standing;
+                Facts {
+                    uploaded: parked.sent,
+                    downloaded: parked.received,
+                    left: standing.bytes_wanted - standing.bytes_have,
+                    want: if parked.is_open() { WANT } else { 0 },
+                    ..self.facts_of(parked.brief.info_hash)
+                }
+            }
+            (None, None) => return None,
+        };
+        Some(facts)
+    }
+
+    fn facts_of(&self, info_hash: InfoHash) -> Facts {
+        Facts {
+            info_hash,
+            peer_id: self.shared.settings.peer_id,
+            port: self.shared.listen_port(),
+            uploaded: 0,
+            downloaded: 0,
+            left: 0,
+            want: 0,
+            peers: 0,
+            key: self.shared.settings.key,
+        }
     }
 
     pub(super) fn on_fetched(&mut self, fetched: Fetched) {
         let now = self.shared.now;
         match (self.shared.fetches.remove(&fetched.id), fetched.outcome) {
             (Some(FetchFor::Tracker(id, ask)), outcome) => {
-                let Some(session) = self.sessions.get_mut(id) else {
-                    return;
-                };
-                let Some(trackers) = &mut session.trackers else {
+                let Some(trackers) = self.sessions.trackers_mut(id) else {
                     return;
                 };
                 match outcome {
@@ -162,10 +189,9 @@ impl Engine {
 
     /// A name that a person gave a peer by: every address it has is one.
     fn on_peer_resolved(&mut self, id: SessionId, result: Result<Vec<SocketAddr>, String>) {
-        let Some(session) = self.sessions.get_mut(id) else {
+        let Some(swarm) = self.swarm_of_session(id) else {
             return;
         };
-        let swarm = session.swarm;
         match result {
             Ok(addresses) => {
                 for address in addresses {
@@ -177,11 +203,15 @@ impl Engine {
                         self.shared.now,
                     );
                 }
+                self.wake(id, Wish::default());
                 self.connect_more(swarm);
             }
             Err(why) => {
-                log::warn!("torrent {}: {why}", session.info_hash());
-                session.notice = why;
+                let info_hash = self.table.swarms.get(swarm).map(|swarm| swarm.info_hash);
+                log::warn!("torrent {}: {why}", info_hash.unwrap_or(InfoHash([0; 20])));
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.notice = why;
+                }
             }
         }
     }
@@ -195,11 +225,7 @@ impl Engine {
         let Some(&id) = self.transactions.sessions.get(&transaction) else {
             return;
         };
-        let Some(trackers) = self
-            .sessions
-            .get_mut(id)
-            .and_then(|session| session.trackers.as_mut())
-        else {
+        let Some(trackers) = self.sessions.trackers_mut(id) else {
             return;
         };
         if trackers.on_datagram(now, from, bytes, &mut self.shared.rng) {
@@ -216,7 +242,7 @@ impl Engine {
         }
         let sessions = &self.sessions;
         known.sessions.retain(|&transaction, id| {
-            let trackers = sessions.get(*id).and_then(|one| one.trackers.as_ref());
+            let trackers = sessions.trackers(*id);
             trackers.is_some_and(|trackers| trackers.owns(transaction))
         });
         known.sweep_at = SWEEP_MIN.max(2 * known.sessions.len());
@@ -244,10 +270,12 @@ impl Engine {
     }
 
     fn on_report(&mut self, id: SessionId, report: Report) {
-        let Some(session) = self.sessions.get_mut(id) else {
+        let Some(swarm) = self.swarm_of_session(id) else {
             return;
         };
-        let (info_hash, swarm) = (session.info_hash(), session.swarm);
+        let Some(info_hash) = self.table.swarms.get(swarm).map(|swarm| swarm.info_hash) else {
+            return;
+        };
         match report {
             Report::Success {
                 url,
@@ -259,7 +287,11 @@ impl Engine {
                 warning,
                 tracker_is_local,
             } => {
-                session.notice = warning.unwrap_or_default();
+                self.notice(id, warning.unwrap_or_default());
+                // Seeds have nothing to ask of one that rests, so it sleeps on where there are no others.
+                if !peers.is_empty() && leechers != Some(0) {
+                    self.wake_for_peers(id);
+                }
                 let peer_count = u32::try_from(peers.len()).unwrap_or(u32::MAX);
                 for peer in peers {
                     // A tracker far away has no business naming hosts in our own network.
@@ -294,7 +326,7 @@ impl Engine {
             } => {
                 log::warn!("torrent {info_hash}: tracker {url}: {error}");
                 self.shared.counters.announces_failed += 1;
-                session.notice = format!("tracker {url}: {error}");
+                self.notice(id, format!("tracker {url}: {error}"));
                 self.shared.event(Event::TrackerFailed(events::Tracker {
                     info_hash,
                     url,
@@ -306,6 +338,19 @@ impl Engine {
                     error,
                 }));
             }
+        }
+    }
+
+    /// What a person should know of a torrent at work.
+    fn notice(&mut self, id: SessionId, notice: String) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.notice = notice;
+        }
+    }
+
+    fn wake_for_peers(&mut self, id: SessionId) {
+        if self.sessions.parked(id).is_some_and(Parked::is_open) {
+            self.wake(id, Wish::default());
         }
     }
 

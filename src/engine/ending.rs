@@ -7,7 +7,9 @@ use super::Engine;
 use super::message::{Answer, Output, Refusal, ShutdownReport};
 use super::session::Phase;
 use super::session::progress;
+use super::session::trackers::Trackers;
 use super::shared::TimerKey;
+use super::snapshot::SessionState;
 
 /// A shutdown under way.
 #[derive(Debug)]
@@ -49,6 +51,13 @@ impl Engine {
         let timers = &mut self.shared.timers;
         timers.set_no_later(TimerKey::Shutdown, now + budget);
         timers.set_no_later(TimerKey::Farewell, now + budget / FAREWELL_SHARE);
+        self.keep_times();
+        for id in self.sessions.parked_ids() {
+            let parked = self.sessions.parked(id);
+            if parked.is_some_and(|parked| parked.state() != SessionState::Stopped) {
+                self.parked_leave(id, None);
+            }
+        }
         for id in self.sessions.ids() {
             if self
                 .sessions
@@ -92,6 +101,9 @@ impl Engine {
         if let Some(ending) = &mut self.ending {
             ending.farewells_over = true;
         }
+        for id in self.sessions.parked_ids() {
+            self.advance_leaving(id);
+        }
         for id in self.sessions.ids() {
             self.advance_stop(id);
         }
@@ -109,10 +121,10 @@ impl Engine {
                 let (name, step) = (&session.metainfo.name, progress::step_name(*step));
                 abandoned.push(format!("{step} of {name} ({} jobs not back)", session.jobs));
             }
-            silent += session
-                .trackers
-                .as_ref()
-                .map_or(0, super::session::trackers::Trackers::unanswered);
+            silent += session.trackers.as_ref().map_or(0, Trackers::unanswered);
+        }
+        for id in self.sessions.parked_ids() {
+            silent += self.sessions.trackers(id).map_or(0, Trackers::unanswered);
         }
         if let Some(ending) = &mut self.ending {
             ending.trackers_unanswered += silent;

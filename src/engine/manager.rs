@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::codec::layout::Layout;
 use crate::codec::metainfo::Metainfo;
 use crate::events::{self, Event};
-use crate::ids::{ReplyId, SessionId};
+use crate::ids::{ReplyId, SessionId, SwarmId};
 
 use super::Engine;
-use super::library::Entry;
+use super::library::parked::{Parked, Stage, Wish};
+use super::library::{Brief, Entry};
 use super::message::{
     Answer, Carrier, FaultKind, Message, Output, PeerSnapshot, Refusal, SessionAdd,
     SessionSnapshot, Storage,
@@ -22,9 +23,9 @@ use super::session::picker::Picker;
 use super::session::progress::{self, Progress, StopStep};
 use super::session::trackers::Trackers;
 use super::session::{Phase, Session, download, start};
-use super::settings::STATS_INTERVAL;
-use super::shared::TimerKey;
-use super::snapshot::EngineSnapshot;
+use super::settings::{PARK_AFTER, STATS_INTERVAL};
+use super::shared::{Shared, TimerKey};
+use super::snapshot::{EngineSnapshot, SessionState};
 
 impl Engine {
     pub(super) fn on_message(&mut self, message: Message, reply: Option<ReplyId>) {
@@ -54,11 +55,15 @@ impl Engine {
                 Err(refusal) => Answer::Refused(refusal),
             },
             Message::SessionRemove { session } => {
-                if self
+                let is_there = self
                     .sessions
                     .get(session)
-                    .is_some_and(|session| !session.is_stopping())
-                {
+                    .is_some_and(|one| !one.is_stopping());
+                let rests = self
+                    .sessions
+                    .parked(session)
+                    .is_some_and(|one| one.state() != SessionState::Stopped);
+                if is_there || rests {
                     self.session_stop(session, reply);
                     return;
                 }
@@ -75,7 +80,7 @@ impl Engine {
             Message::LibraryLoad { epoch_millis } => return self.library_load(epoch_millis, reply),
             Message::TorrentAdd(add) => return self.torrent_add(*add, reply),
             Message::TorrentsChange(order) => return self.torrents_change(&order, reply),
-            Message::TorrentsShow(order) => Answer::Torrents(Box::new(self.torrents_show(&order))),
+            Message::TorrentsShow(order) => return self.torrents_show(&order, reply),
             Message::PeerAdd { session, address } => self.peer_add(session, address),
             Message::PeerAddNamed {
                 session,
@@ -98,67 +103,29 @@ impl Engine {
 
     pub(super) fn session_add(&mut self, add: SessionAdd) -> Result<SessionId, Refusal> {
         let metainfo = add.metainfo;
-        let geometry = metainfo.geometry;
-        let mut picker = Picker::new(geometry, &mut self.shared.rng);
-        want_files(&mut picker, &metainfo, &add.wanted);
-        let trackers = self
-            .shared
-            .settings
-            .trackers
-            .then(|| Trackers::new(&metainfo.trackers, &mut self.shared.rng));
-        let layout = Layout {
-            root: add.root,
-            files: metainfo.files.clone(),
-            geometry,
-        };
-        let piece_hashes = Arc::clone(&metainfo.piece_hashes);
-        let storage = Arc::new(Storage {
-            info_hash: metainfo.info_hash,
-            layout,
-            piece_hashes,
-        });
-        let slots = u32::try_from(self.shared.settings.upload_slots).unwrap_or(u32::MAX);
+        let brief = Arc::new(Brief::of(&metainfo, &add.root));
         let links_min = u32::try_from(self.shared.settings.swarm_links_min).unwrap_or(u32::MAX);
         let info_hash = metainfo.info_hash;
-        let make = |id, swarm| Session {
-            id,
-            swarm,
-            name: metainfo.name.as_str().into(),
-            metainfo,
-            storage,
-            phase: Phase::Loading,
-            download: add.download,
-            paused: false,
-            recheck: add.recheck,
-            picker,
-            assembly: Assembly::default(),
-            whole: Vec::new(),
-            committing: std::collections::BTreeMap::new(),
-            loose: Vec::new(),
-            proving: std::collections::BTreeMap::new(),
-            blame: Blame::default(),
-            choker: Choker::new(slots),
-            trackers,
-            progress: Progress::new(geometry.piece_count()),
-            jobs: 0,
-            relieved: Vec::new(),
-            down: Rate::new(),
-            up: Rate::new(),
-            wasted: 0,
-            completed: false,
-            completed_told: false,
-            fetched: false,
-            device: None,
-            notice: String::new(),
-            told: (0, 0, 0, 0),
-            entry: Entry::default(),
-        };
+        let (sessions, shared) = (&mut self.sessions, &mut self.shared);
+        let trackers =
+            (shared.settings.trackers).then(|| Trackers::new(&metainfo.trackers, &mut shared.rng));
         // The swarm is what makes a torrent unique. Until the session trades it has no peers of its own.
-        let sessions = &mut self.sessions;
         let (_, id) = self
             .table
             .swarm_take(info_hash, links_min, |swarm| {
-                sessions.insert_with(|id| make(id, swarm))
+                sessions.insert_with(|id| {
+                    let beginning = Beginning {
+                        id,
+                        swarm,
+                        metainfo,
+                        brief,
+                        download: add.download,
+                        recheck: add.recheck,
+                        wanted: &add.wanted,
+                        trackers,
+                    };
+                    beginning.begin(shared)
+                })
             })
             .map_err(Refusal::Duplicate)?;
         let Some(session) = self.sessions.get_mut(id) else {
@@ -176,6 +143,10 @@ impl Engine {
     }
 
     pub(super) fn session_pause(&mut self, id: SessionId) -> Answer {
+        if self.sessions.parked(id).is_some() {
+            self.parked_stop(id, "user");
+            return Answer::Done;
+        }
         let Some(session) = self.sessions.get_mut(id) else {
             return Answer::Refused(Refusal::UnknownSession);
         };
@@ -203,10 +174,16 @@ impl Engine {
         if let Some(session) = self.sessions.get_mut(id) {
             progress::advance(&mut self.shared, session);
         }
+        self.shared.arm(TimerKey::Park(id), PARK_AFTER);
+        self.admit_waiting(id);
         self.announce(id);
     }
 
     pub(super) fn session_resume(&mut self, id: SessionId) -> Answer {
+        if self.sessions.parked(id).is_some() {
+            self.parked_start(id);
+            return Answer::Done;
+        }
         let Some(session) = self.sessions.get_mut(id) else {
             return Answer::Refused(Refusal::UnknownSession);
         };
@@ -221,7 +198,7 @@ impl Engine {
     }
 
     /// No stream, no dial and no half-fetched piece any more.
-    pub(super) fn quiet(&mut self, id: SessionId, swarm: crate::ids::SwarmId) {
+    pub(super) fn quiet(&mut self, id: SessionId, swarm: SwarmId) {
         if let Some(swarm) = self.table.swarms.get_mut(swarm) {
             swarm.active = false;
         }
@@ -242,6 +219,9 @@ impl Engine {
     /// Begins to end a session: nobody is asked any more, what is whole is written, what is flushed is saved at once.
     pub(super) fn session_stop(&mut self, id: SessionId, reply: Option<ReplyId>) {
         let now = self.shared.now;
+        if self.sessions.parked(id).is_some() {
+            return self.parked_leave(id, reply);
+        }
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
@@ -268,6 +248,8 @@ impl Engine {
         let swarm = session.swarm;
         self.quiet(id, swarm);
         self.shared.timers.cancel(TimerKey::Save(id));
+        self.shared.timers.cancel(TimerKey::Park(id));
+        self.admit_waiting(id);
         self.announce(id);
         self.advance_stop(id);
     }
@@ -306,18 +288,20 @@ impl Engine {
     }
 
     fn peer_add(&mut self, id: SessionId, address: SocketAddr) -> Answer {
-        let Some(session) = self.sessions.get(id) else {
+        let Some(swarm) = self.swarm_of_session(id) else {
             return Answer::Refused(Refusal::UnknownSession);
         };
-        let swarm = session.swarm;
         match self.pin(address, swarm) {
-            Ok(_) => Answer::Done,
+            Ok(_) => {
+                self.wake(id, Wish::default());
+                Answer::Done
+            }
             Err(refusal) => Answer::Refused(refusal),
         }
     }
 
     fn peer_add_named(&mut self, id: SessionId, host: Box<str>, port: u16) -> Answer {
-        if self.sessions.get(id).is_none() {
+        if self.swarm_of_session(id).is_none() {
             return Answer::Refused(Refusal::UnknownSession);
         }
         match host.parse::<IpAddr>() {
@@ -374,6 +358,9 @@ impl Engine {
 
     fn session_show(&self, id: SessionId) -> Option<SessionSnapshot> {
         let now = self.shared.now;
+        if let Some(parked) = self.sessions.parked(id) {
+            return Some(self.session_show_parked(parked));
+        }
         let session = self.sessions.get(id)?;
         let swarm = self.table.swarms.get(session.swarm)?;
         let (pieces_checked, pieces_to_check) = match &session.phase {
@@ -423,6 +410,38 @@ impl Engine {
         })
     }
 
+    /// One that rests: there are no peers, and no rates.
+    fn session_show_parked(&self, parked: &Parked) -> SessionSnapshot {
+        let standing = &parked.standing;
+        SessionSnapshot {
+            time: self.shared.now,
+            session: parked.id,
+            info_hash: parked.brief.info_hash,
+            name: Arc::clone(&parked.brief.name),
+            state: parked.state(),
+            error: match &parked.stage {
+                Stage::Unreadable(text) => text.clone(),
+                _ => String::new(),
+            },
+            error_lasts: false,
+            pieces_have: standing.pieces_have,
+            pieces_total: parked.brief.piece_count,
+            pieces_checked: 0,
+            pieces_to_check: 0,
+            bytes_wanted: standing.bytes_wanted,
+            bytes_have: standing.bytes_have,
+            downloaded: parked.received,
+            uploaded: parked.sent,
+            wasted: 0,
+            download_rate: 0,
+            upload_rate: 0,
+            candidates: u32::try_from(self.table.candidates(parked.swarm).count())
+                .unwrap_or(u32::MAX),
+            peers: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+
     fn engine_show(&self) -> EngineSnapshot {
         EngineSnapshot {
             time: self.shared.now,
@@ -430,6 +449,9 @@ impl Engine {
                 .sessions
                 .iter()
                 .map(|(id, session)| (id, session.info_hash()))
+                .chain(
+                    (self.sessions.iter_parked()).map(|(id, parked)| (id, parked.brief.info_hash)),
+                )
                 .collect(),
             links: self.table.links_by_state(),
             blocks_taken: u32::try_from(self.shared.pool.taken()).unwrap_or(u32::MAX),
@@ -438,6 +460,89 @@ impl Engine {
                 .iter()
                 .map(|(_, session)| u32::try_from(session.jobs).unwrap_or(u32::MAX))
                 .sum(),
+        }
+    }
+}
+
+/// What a session begins with.
+pub(super) struct Beginning<'a> {
+    /// Its name.
+    pub id: SessionId,
+    /// The swarm it will trade in.
+    pub swarm: SwarmId,
+    /// What it is.
+    pub metainfo: Arc<Metainfo>,
+    /// The same in short, and where it is.
+    pub brief: Arc<Brief>,
+    /// Whether what is missing is fetched.
+    pub download: bool,
+    /// Whether everything is hashed, whatever the store says.
+    pub recheck: bool,
+    /// A mark for each file of the layout; none means that all are wanted.
+    pub wanted: &'a [bool],
+    /// Who tells it of peers.
+    pub trackers: Option<Trackers>,
+}
+
+impl Beginning<'_> {
+    /// A session that has done nothing yet; [`start::load`] is its first step.
+    pub(super) fn begin(self, shared: &mut Shared) -> Session {
+        let Self {
+            id,
+            swarm,
+            metainfo,
+            brief,
+            ..
+        } = self;
+        let geometry = metainfo.geometry;
+        let mut picker = Picker::new(geometry, &mut shared.rng);
+        want_files(&mut picker, &metainfo, self.wanted);
+        let layout = Layout {
+            root: brief.root.clone(),
+            files: metainfo.files.clone(),
+            geometry,
+        };
+        let storage = Arc::new(Storage {
+            info_hash: metainfo.info_hash,
+            layout,
+            piece_hashes: Arc::clone(&metainfo.piece_hashes),
+        });
+        let slots = u32::try_from(shared.settings.upload_slots).unwrap_or(u32::MAX);
+        Session {
+            id,
+            swarm,
+            name: Arc::clone(&brief.name),
+            metainfo,
+            storage,
+            phase: Phase::Loading,
+            download: self.download,
+            paused: false,
+            recheck: self.recheck,
+            picker,
+            assembly: Assembly::default(),
+            whole: Vec::new(),
+            committing: std::collections::BTreeMap::new(),
+            loose: Vec::new(),
+            proving: std::collections::BTreeMap::new(),
+            blame: Blame::default(),
+            choker: Choker::new(slots),
+            trackers: self.trackers,
+            progress: Progress::new(geometry.piece_count()),
+            jobs: 0,
+            relieved: Vec::new(),
+            down: Rate::new(),
+            up: Rate::new(),
+            wasted: 0,
+            completed: false,
+            completed_told: false,
+            fetched: false,
+            device: None,
+            notice: String::new(),
+            told: (0, 0, 0, 0),
+            entry: Entry::default(),
+            brief,
+            waking: false,
+            parking: false,
         }
     }
 }

@@ -973,6 +973,10 @@ pub enum StoreTask {
     },
     /// Read all remembered torrents, in the order of the queue.
     List,
+    /// Read the torrent files of these, up to [`READ_MAX`], and which pieces are there.
+    Read(Vec<InfoHash>),
+    /// Note how long these have downloaded and seeded, durably.
+    Times(Vec<Times>),
     /// Remember a torrent, durably; with its torrent file the first time.
     Keep(Box<Kept>),
     /// Forget a torrent and its progress, durably.
@@ -980,6 +984,29 @@ pub enum StoreTask {
         /// Which.
         info_hash: InfoHash,
     },
+}
+
+/// Torrent files that are read for one task.
+pub const READ_MAX: usize = 64;
+
+/// How long a torrent has been at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// Which.
+    pub info_hash: InfoHash,
+    /// Seconds it has downloaded.
+    pub downloading: u64,
+    /// Seconds it has seeded.
+    pub seeding: u64,
+}
+
+/// What the store knows of a torrent that rests.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// What it is.
+    pub metainfo: Arc<Metainfo>,
+    /// A bit for each piece that was recorded, as in [`Progress::have`]; empty when nothing was.
+    pub have: Vec<u8>,
 }
 
 /// What is remembered of a torrent between runs.
@@ -1025,7 +1052,9 @@ pub enum StoreOutcome {
     Released,
     /// Of [`StoreTask::List`].
     Listed(Result<Vec<Kept>, StoreFault>),
-    /// Of [`StoreTask::Keep`] and [`StoreTask::Forget`]: on disk, synced.
+    /// Of [`StoreTask::Read`]: an answer for each, in the same order.
+    Read(Vec<Result<Known, StoreFault>>),
+    /// Of [`StoreTask::Keep`], [`StoreTask::Forget`] and [`StoreTask::Times`]: on disk, synced.
     Kept(Result<(), StoreFault>),
 }
 

@@ -19,6 +19,7 @@ mod manager;
 pub mod message;
 pub mod rate;
 pub mod session;
+pub mod sessions;
 pub mod settings;
 pub mod shared;
 pub mod slots;
@@ -30,7 +31,7 @@ pub mod timers;
 mod trade;
 mod work;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::buffer::Share;
@@ -43,10 +44,9 @@ use announce::Transactions;
 use ending::Ending;
 use library::Library;
 use message::{Input, Output};
-use session::Session;
+use sessions::Sessions;
 use settings::Settings;
 use shared::{Shared, TimerKey};
-use slots::Slots;
 use table::Table;
 use table::link::LinkState;
 
@@ -55,12 +55,14 @@ use table::link::LinkState;
 pub struct Engine {
     shared: Shared,
     table: Table,
-    sessions: Slots<SessionId, Session>,
+    sessions: Sessions,
     ending: Option<Ending>,
     transactions: Transactions,
     /// Accepted streams, oldest first: all that have not said whose peers they are, and some that have.
     newcomers: VecDeque<StreamId>,
     library: Library,
+    /// Streams whose handshakes wait for a torrent to wake; at most [`settings::WAITING_MAX`] each.
+    waiting: BTreeMap<SessionId, Vec<StreamId>>,
 }
 
 impl Engine {
@@ -71,11 +73,12 @@ impl Engine {
         Self {
             shared: Shared::new(settings, rng),
             table,
-            sessions: Slots::default(),
+            sessions: Sessions::default(),
             ending: None,
             transactions: Transactions::default(),
             newcomers: VecDeque::new(),
             library: Library::default(),
+            waiting: BTreeMap::new(),
         }
     }
 
@@ -158,6 +161,7 @@ impl Engine {
             sessions_checking: sessions(SessionState::Checking),
             sessions_downloading: sessions(SessionState::Downloading),
             sessions_seeding: sessions(SessionState::Seeding),
+            sessions_parked: self.sessions.parked_len() as u64,
             sessions_paused: sessions(SessionState::Paused),
             sessions_error: sessions(SessionState::Error),
             blocks_taken: self.shared.pool.taken() as u64,
@@ -181,10 +185,20 @@ impl Engine {
                 assert!(self.is_ending(), "session {id} has lost its swarm");
             }
         }
-        for (id, swarm) in self.table.swarms.iter() {
-            let session = swarm.session.map(|session| self.sessions.get(session));
+        for (id, parked) in self.sessions.iter_parked() {
+            let swarm = self.table.swarms.get(parked.swarm);
+            let of = swarm.and_then(|swarm| swarm.session);
             assert!(
-                !matches!(session, Some(None)),
+                of == Some(id) || self.is_ending(),
+                "a parked torrent's swarm is its own"
+            );
+        }
+        for (id, swarm) in self.table.swarms.iter() {
+            let is_there = |session| {
+                self.sessions.get(session).is_some() || self.sessions.parked(session).is_some()
+            };
+            assert!(
+                swarm.session.is_none_or(is_there),
                 "swarm {id}'s session is gone"
             );
         }
@@ -219,6 +233,7 @@ impl Engine {
             TimerKey::Save(session) => self.on_save_timer(session),
             TimerKey::Stats(session) => self.on_stats_timer(session),
             TimerKey::DiskRetry(session) => self.on_disk_retry(session),
+            TimerKey::Park(session) => self.on_park_timer(session),
             TimerKey::Farewell => self.on_farewell_over(),
             TimerKey::Shutdown => self.on_budget_spent(),
         }

@@ -28,6 +28,15 @@ impl Rate {
         Self::default()
     }
 
+    /// Nothing lately, and `total` bytes before.
+    #[must_use]
+    pub fn after(total: u64) -> Self {
+        Self {
+            total,
+            ..Self::default()
+        }
+    }
+
     /// Counts `bytes` that passed at `now`. Time does not go back between calls.
     pub fn add(&mut self, now: Instant, bytes: u64) {
         let number = slot_number(now);

@@ -115,6 +115,12 @@ pub const SWARMS_MAX: usize = 100_000;
 pub const COMMIT_WAIT: Duration = Duration::from_millis(20);
 /// Progress is flushed and saved so often, while there is any.
 pub const SAVE_INTERVAL: Duration = Duration::from_secs(5);
+/// A torrent that has nothing to do for so long, at most twice that, is parked.
+pub const PARK_AFTER: Duration = Duration::from_secs(30);
+/// Handshakes that wait for one torrent to wake; further ones are refused, and may come again.
+pub const WAITING_MAX: usize = 64;
+/// Bytes that each of them may say meanwhile: its bitfield, for up to half a million pieces. More is refused.
+pub const WAITING_BYTES_MAX: usize = 64 * 1024;
 /// A session that the disk stopped tries again so often.
 pub const DISK_RETRY: Duration = Duration::from_secs(10);
 /// Rates are told so often, while something changes.

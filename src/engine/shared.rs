@@ -37,6 +37,8 @@ pub enum TimerKey {
     Stats(SessionId),
     /// The disk may be better now.
     DiskRetry(SessionId),
+    /// It has rested for a while, or a goal may be reached while it rests.
+    Park(SessionId),
     /// The trackers' part of the shutdown's budget is spent.
     Farewell,
     /// The budget of the shutdown is spent.

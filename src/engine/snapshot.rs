@@ -19,6 +19,8 @@ pub enum SessionState {
     Downloading,
     /// Has what it wants and serves it.
     Seeding,
+    /// The same, and nobody has asked for a while: it wakes when somebody does.
+    Parked,
     /// Not trading, by a person's will.
     Paused,
     /// Ended.
@@ -35,6 +37,7 @@ impl SessionState {
             Self::Checking => "checking",
             Self::Downloading => "downloading",
             Self::Seeding => "seeding",
+            Self::Parked => "parked",
             Self::Paused => "paused",
             Self::Stopped => "stopped",
             Self::Error => "error",

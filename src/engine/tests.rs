@@ -532,7 +532,10 @@ impl World {
                         }
                         StoreTask::Release { .. } => StoreOutcome::Released,
                         StoreTask::List => StoreOutcome::Listed(Ok(Vec::new())),
-                        StoreTask::Keep(_) | StoreTask::Forget { .. } => StoreOutcome::Kept(Ok(())),
+                        StoreTask::Read(_) => StoreOutcome::Read(Vec::new()),
+                        StoreTask::Keep(_) | StoreTask::Times(_) | StoreTask::Forget { .. } => {
+                            StoreOutcome::Kept(Ok(()))
+                        }
                     };
                     let stored = Stored {
                         id: job.id,

@@ -14,7 +14,7 @@ use super::session::choker::RECHOKE_EVERY;
 use super::session::download::{self, Proven};
 use super::session::receive::send;
 use super::session::{Phase, Then, progress, start, upload};
-use super::settings::{DISK_RETRY, STATS_INTERVAL};
+use super::settings::{DISK_RETRY, PARK_AFTER, STATS_INTERVAL};
 use super::shared::TimerKey;
 use super::snapshot::SessionState;
 use super::table::stream::{CloseReason, Stream};
@@ -80,7 +80,8 @@ impl Engine {
                 }
             }
             Outcome::Cancelled(job) => session.cancelled(shared, done.id, job),
-            Outcome::Closed | Outcome::Deleted(Ok(())) => {}
+            Outcome::Closed => self.park(id),
+            Outcome::Deleted(Ok(())) => {}
             Outcome::Deleted(Err(fault)) => {
                 log::warn!("torrent {}: {}", session.info_hash(), fault.message);
             }
@@ -117,6 +118,13 @@ impl Engine {
             return;
         };
         let id = stored.session;
+        if let StoreOutcome::Read(mut read) = stored.outcome {
+            let known = read.pop();
+            if let Some(known) = known {
+                self.awake(id, known.map(|known| known.metainfo));
+            }
+            return;
+        }
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
@@ -133,9 +141,13 @@ impl Engine {
                 if !session.is_stopping() {
                     progress::arm(&mut self.shared, session);
                 }
+                self.keep_whole(id);
             }
-            // The last two are the library's.
-            StoreOutcome::Released | StoreOutcome::Listed(_) | StoreOutcome::Kept(_) => {}
+            // The last ones are the library's, and of torrents that rest.
+            StoreOutcome::Released
+            | StoreOutcome::Listed(_)
+            | StoreOutcome::Read(_)
+            | StoreOutcome::Kept(_) => {}
         }
         self.begin_recheck(id);
         self.advance_stop(id);
@@ -146,6 +158,9 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
+        // Something is amiss: it is shown as what it is.
+        session.waking &=
+            matches!(&session.phase, Phase::Checking(check) if check.pieces.is_empty());
         // With a recheck ahead, what is known is of no use.
         if start::give_out(&mut self.shared, session) && !session.entry.recheck {
             self.start_trading(id, "user");
@@ -159,6 +174,7 @@ impl Engine {
             return;
         };
         session.progress.judged = true;
+        session.waking = false;
         if session.paused {
             self.rest(id, "user");
             return;
@@ -188,11 +204,13 @@ impl Engine {
         }
         self.shared.arm(TimerKey::Choke(id), RECHOKE_EVERY);
         self.shared.arm(TimerKey::Stats(id), STATS_INTERVAL);
+        self.shared.arm(TimerKey::Park(id), PARK_AFTER);
         self.announce(id);
         self.connect_more(swarm);
         self.ask_all(id);
         self.serve_all(id);
         self.complete_if_whole(id);
+        self.admit_waiting(id);
     }
 
     pub(super) fn on_commit_timer(&mut self, id: SessionId) {
@@ -341,6 +359,7 @@ impl Engine {
         // Told as an event too, so whoever follows the session tells a person; the log has it for later.
         log::warn!("torrent {}: {}", session.info_hash(), fault.message);
         self.shared.counters.disk_faults += 1;
+        session.waking = false;
         let then = match &mut session.phase {
             Phase::Loading => Then::Load,
             Phase::Preparing { known } => Then::Prepare(known.take()),
@@ -351,6 +370,7 @@ impl Engine {
         };
         session.enter(&mut self.shared, Phase::Failed { fault, then }, "error");
         self.shared.arm(TimerKey::DiskRetry(id), DISK_RETRY);
+        self.admit_waiting(id);
     }
 
     /// The disk may be better: looks at the files again, and goes on from there.

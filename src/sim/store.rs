@@ -45,7 +45,11 @@ impl Store {
                 );
                 StoreOutcome::Released
             }
-            StoreTask::List | StoreTask::Keep(_) | StoreTask::Forget { .. } => {
+            StoreTask::List
+            | StoreTask::Read(_)
+            | StoreTask::Times(_)
+            | StoreTask::Keep(_)
+            | StoreTask::Forget { .. } => {
                 unreachable!("simulated nodes remember nothing but progress")
             }
         }

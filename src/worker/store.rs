@@ -27,7 +27,9 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, after, bounded, select};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 
-use crate::engine::message::{Progress, StoreFault, StoreJob, StoreOutcome, StoreTask, Stored};
+use crate::engine::message::{
+    Known, Progress, StoreFault, StoreJob, StoreOutcome, StoreTask, Stored,
+};
 use crate::ids::{InfoHash, SessionId};
 use crate::time::{Duration, unix_millis};
 
@@ -186,7 +188,10 @@ impl Keeper {
             let waiting = std::iter::once(first).chain(queue.try_iter().take(BATCH_MAX));
             for StoreJob { id, session, task } in waiting {
                 let outcome = match task {
-                    StoreTask::Save(_) | StoreTask::Keep(_) | StoreTask::Forget { .. } => {
+                    StoreTask::Save(_)
+                    | StoreTask::Keep(_)
+                    | StoreTask::Times(_)
+                    | StoreTask::Forget { .. } => {
                         saves.push(Saving {
                             job: StoreJob { id, session, task },
                             result: Ok(()),
@@ -201,6 +206,10 @@ impl Keeper {
                         self.save(&mut saves, outbox);
                         self.release(session, &(info_hash, root));
                         StoreOutcome::Released
+                    }
+                    StoreTask::Read(torrents) => {
+                        self.save(&mut saves, outbox);
+                        StoreOutcome::Read(self.read(&torrents))
                     }
                     StoreTask::List => {
                         self.save(&mut saves, outbox);
@@ -222,6 +231,12 @@ impl Keeper {
         self.hold(session, &key)?;
         let found = self.with_database(|database| read_row(database, &key))?;
         Ok(found.map(Box::new))
+    }
+
+    /// Reads the torrent files of a daemon's torrents.
+    fn read(&mut self, torrents: &[InfoHash]) -> Vec<Result<Known, StoreFault>> {
+        self.with_database(|database| library::read(database, torrents))
+            .unwrap_or_else(|fault| torrents.iter().map(|_| Err(fault.clone())).collect())
     }
 
     /// Writes all of `saves` in one transaction, and answers them.
@@ -448,7 +463,11 @@ fn write(database: &mut Connection, tasks: &[&StoreTask]) -> rusqlite::Result<()
             StoreTask::Save(progress) => write_row(&transaction, progress)?,
             StoreTask::Keep(row) => library::keep(&transaction, row)?,
             StoreTask::Forget { info_hash } => library::forget(&transaction, *info_hash)?,
-            StoreTask::Load { .. } | StoreTask::Release { .. } | StoreTask::List => {}
+            StoreTask::Times(times) => library::note_times(&transaction, times)?,
+            StoreTask::Load { .. }
+            | StoreTask::Release { .. }
+            | StoreTask::Read(_)
+            | StoreTask::List => {}
         }
     }
     transaction.commit()

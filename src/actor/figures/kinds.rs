@@ -190,11 +190,12 @@ impl JobKind {
         (Self(kind), End::of(well))
     }
 
-    pub(super) const fn of_stored(outcome: &StoreOutcome) -> (Self, End) {
+    pub(super) fn of_stored(outcome: &StoreOutcome) -> (Self, End) {
         let well = match outcome {
             StoreOutcome::Loaded(result) => result.is_ok(),
             StoreOutcome::Listed(result) => result.is_ok(),
             StoreOutcome::Saved(result) | StoreOutcome::Kept(result) => result.is_ok(),
+            StoreOutcome::Read(read) => read.iter().all(Result::is_ok),
             StoreOutcome::Released => true,
         };
         (Self::STORE, End::of(well))

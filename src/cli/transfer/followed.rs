@@ -97,7 +97,7 @@ impl Fate {
             (_, SessionState::Error) => Self::Ailing(now),
             // Whoever seeds a torrent from an empty directory has named the wrong one.
             (_, SessionState::Seeding) if !download && has_nothing(snapshot) => Self::Failed,
-            (_, SessionState::Seeding) => Self::Complete,
+            (_, SessionState::Seeding | SessionState::Parked) => Self::Complete,
             // A torrent that is stopped with everything there has done its work.
             (_, SessionState::Stopped) if snapshot.bytes_have >= snapshot.bytes_wanted => {
                 Self::Complete

@@ -17,7 +17,7 @@ pub(super) fn progress(latest: &SessionSnapshot) -> (u64, u64, String) {
             let text = format!("checking {done} of {all} pieces");
             (u64::from(done), u64::from(all), text)
         }
-        SessionState::Seeding => {
+        SessionState::Seeding | SessionState::Parked => {
             let rate = units::rate(latest.upload_rate);
             let given = units::size(latest.uploaded);
             (

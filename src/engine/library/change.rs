@@ -7,6 +7,7 @@ use crate::ids::{ReplyId, SessionId};
 
 use super::entry::tidy_labels;
 use super::goals::Mode;
+use super::parked::Wish;
 use super::show::Selection;
 use crate::engine::Engine;
 use crate::engine::message::{Answer, Refusal, StoreTask};
@@ -88,11 +89,10 @@ impl Engine {
         let ids = self.selected(&order.which);
         // Checked for all before anything changes.
         if let Change::Wanted { files, .. } = &order.change {
+            // Of one that rests the count is not known here; what is out of range there is passed over.
             let has = |id: &SessionId| {
-                let count = self
-                    .sessions
-                    .get(*id)
-                    .map_or(0, |session| session.metainfo.files.len());
+                let session = self.sessions.get(*id);
+                let count = session.map_or(usize::MAX, |session| session.metainfo.files.len());
                 files.iter().all(|file| *file < count)
             };
             if !ids.iter().all(has) {
@@ -112,15 +112,34 @@ impl Engine {
         self.settle(pending);
     }
 
-    fn torrent_change(&mut self, id: SessionId, change: &Change, pending: u64) {
+    pub(super) fn torrent_change(&mut self, id: SessionId, change: &Change, pending: u64) {
+        // What needs more than the record that is kept of it wakes it first.
+        let needs_it_awake = match change {
+            Change::Wanted { .. } => true,
+            Change::Remove { delete } => *delete,
+            _ => false,
+        };
+        if needs_it_awake && self.sessions.parked(id).is_some() {
+            self.hold(pending);
+            let changes = vec![(change.clone(), pending)];
+            return self.wake(
+                id,
+                Wish {
+                    recheck: false,
+                    changes,
+                },
+            );
+        }
         match change {
             Change::Start => {
                 let unix = self.library.unix(self.shared.now);
-                if let Some(session) = self.sessions.get_mut(id)
-                    && session.paused
+                let session = self.sessions.get(id).is_some_and(|session| session.paused);
+                let parked = self.sessions.parked(id).is_some_and(|parked| parked.paused);
+                if let Some(entry) = self.entry_mut(id)
+                    && (session || parked)
                 {
-                    session.entry.started = unix;
-                    session.entry.finished = false;
+                    entry.started = unix;
+                    entry.finished = false;
                 }
                 self.session_resume(id);
                 self.keep(id, None, Some(pending));
@@ -132,11 +151,7 @@ impl Engine {
             Change::Recheck => self.recheck(id),
             Change::Reannounce => {
                 let now = self.shared.now;
-                if let Some(trackers) = self
-                    .sessions
-                    .get_mut(id)
-                    .and_then(|session| session.trackers.as_mut())
-                {
+                if let Some(trackers) = self.sessions.trackers_mut(id) {
                     trackers.need_peers(now);
                 }
                 self.announce(id);
@@ -147,8 +162,8 @@ impl Engine {
                 }
             }
             Change::Labels(labels) => {
-                if let Some(session) = self.sessions.get_mut(id) {
-                    session.entry.labels = tidy_labels(labels.iter().map(String::as_str));
+                if let Some(entry) = self.entry_mut(id) {
+                    entry.labels = tidy_labels(labels.iter().map(String::as_str));
                 }
                 self.keep(id, None, Some(pending));
             }
@@ -162,13 +177,14 @@ impl Engine {
                 idle_mode,
                 idle_minutes,
             } => {
-                if let Some(session) = self.sessions.get_mut(id) {
-                    let goals = &mut session.entry.goals;
+                if let Some(entry) = self.entry_mut(id) {
+                    let goals = &mut entry.goals;
                     goals.ratio_mode = ratio_mode.unwrap_or(goals.ratio_mode);
                     goals.ratio_mille = ratio_mille.unwrap_or(goals.ratio_mille);
                     goals.idle_mode = idle_mode.unwrap_or(goals.idle_mode);
                     goals.idle_minutes = idle_minutes.unwrap_or(goals.idle_minutes);
                 }
+                self.await_parked_goal(id);
                 self.keep(id, None, Some(pending));
             }
             Change::Queue(_) => {}
@@ -209,15 +225,15 @@ impl Engine {
             .library
             .numbers
             .values()
-            .filter_map(|id| Some((self.sessions.get(*id)?.entry.position, *id)))
+            .filter_map(|id| Some((self.entry(*id)?.position, *id)))
             .collect();
         row.sort_unstable();
         let row: Vec<SessionId> = row.into_iter().map(|(_, id)| id).collect();
         for (position, id) in (0..).zip(moved(row, ids, to)) {
-            if let Some(session) = self.sessions.get_mut(id)
-                && session.entry.position != position
+            if let Some(entry) = self.entry_mut(id)
+                && entry.position != position
             {
-                session.entry.position = position;
+                entry.position = position;
                 self.keep(id, None, Some(pending));
             }
         }
@@ -225,6 +241,16 @@ impl Engine {
 
     /// Stops trading and hashes everything, as soon as no job is out.
     fn recheck(&mut self, id: SessionId) {
+        if self.sessions.parked(id).is_some() {
+            let changes = Vec::new();
+            return self.wake(
+                id,
+                Wish {
+                    recheck: true,
+                    changes,
+                },
+            );
+        }
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };

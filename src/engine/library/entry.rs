@@ -1,12 +1,10 @@
 //! What is remembered of one torrent, beside its progress.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::brief::{Brief, Standing};
 use super::goals::Goals;
-use crate::codec::metainfo::Metainfo;
 use crate::engine::snapshot::SessionState;
-use crate::ids::InfoHash;
 use crate::time::{Duration, Instant};
 
 /// Labels of one torrent; those beyond are dropped.
@@ -50,6 +48,8 @@ pub struct Entry {
     pub finished: bool,
     /// Whether its row differs from what the store has.
     pub changed: bool,
+    /// Whether the store has it as whole.
+    pub kept_whole: bool,
     /// Whether it is being removed: nobody sees it any more.
     pub removed: bool,
     /// Whether its files go with it.
@@ -70,10 +70,14 @@ impl Entry {
         let span = now.since(self.since);
         match state {
             SessionState::Downloading => self.downloading += span,
-            SessionState::Seeding => self.seeding += span,
+            SessionState::Seeding | SessionState::Parked => self.seeding += span,
             _ => {}
         }
-        self.changed |= matches!(state, SessionState::Downloading | SessionState::Seeding);
+        self.changed |= !span.is_zero()
+            && matches!(
+                state,
+                SessionState::Downloading | SessionState::Seeding | SessionState::Parked
+            );
         self.since = now;
         self.touched = now;
     }
@@ -84,7 +88,7 @@ impl Entry {
         let span = now.since(self.since);
         match state {
             SessionState::Downloading => (self.downloading + span, self.seeding),
-            SessionState::Seeding => (self.downloading, self.seeding + span),
+            SessionState::Seeding | SessionState::Parked => (self.downloading, self.seeding + span),
             _ => (self.downloading, self.seeding),
         }
     }
@@ -93,10 +97,10 @@ impl Entry {
 /// A torrent's row in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Which.
-    pub info_hash: InfoHash,
-    /// Where its files are.
-    pub root: PathBuf,
+    /// What it is, and where.
+    pub brief: Arc<Brief>,
+    /// How much of it is there.
+    pub standing: Standing,
     /// Its number.
     pub number: u32,
     /// Its place in the queue.
@@ -119,10 +123,8 @@ pub struct Kept {
     pub downloading: u64,
     /// Seconds.
     pub seeding: u64,
-    /// The torrent file as it was added: written once, read never but by the store.
+    /// The torrent file as it was added: written with the first row, read when the torrent wakes.
     pub bytes: Option<Arc<[u8]>>,
-    /// What it says: of a row that was read.
-    pub metainfo: Option<Arc<Metainfo>>,
 }
 
 /// Labels as they are kept: each once, without blank ones, commas and control characters, within the bounds above.

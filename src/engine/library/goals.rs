@@ -3,6 +3,7 @@
 use crate::ids::SessionId;
 use crate::time::{Duration, Instant};
 
+use super::parked::Parked;
 use crate::engine::Engine;
 use crate::engine::session::Session;
 use crate::engine::settings::Settings;
@@ -93,6 +94,24 @@ fn reached(session: &Session, settings: &Settings, now: Instant) -> Option<&'sta
     let quiet = now.since(entry.since.max(entry.active));
     let idle = entry.goals.idle(settings)?;
     (quiet >= idle).then_some("idle")
+}
+
+/// When a torrent that rests will have seeded enough, if nothing comes between.
+pub(super) fn reached_at(parked: &Parked, settings: &Settings) -> Option<Instant> {
+    let entry = &parked.entry;
+    if !entry.is_visible() || parked.state() != SessionState::Parked {
+        return None;
+    }
+    let standing = &parked.standing;
+    let goals = &entry.goals;
+    if goals.ratio(settings).is_some_and(|ratio| {
+        let wanted = u128::from(standing.bytes_wanted) * u128::from(ratio);
+        u128::from(standing.uploaded) * 1000 >= wanted
+    }) {
+        return Some(entry.since);
+    }
+    let idle = goals.idle(settings)?;
+    Some(entry.since.max(entry.active) + idle)
 }
 
 impl Engine {

@@ -4,7 +4,9 @@
 //! a caller made is answered when its row is on disk: `Pending` holds the answer until the store has spoken for each row that
 //! it touched. Numbers count up and are never given twice in a run.
 
+pub mod brief;
 pub mod entry;
+pub mod parked;
 
 mod change;
 pub mod goals;
@@ -15,17 +17,23 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::ids::{InfoHash, JobId, ReplyId, SessionId};
+use crate::ids::{InfoHash, JobId, ReplyId, SessionId, SwarmId};
 use crate::time::{Duration, Instant};
 
 use super::Engine;
-use super::message::{Answer, Refusal, SessionAdd, StoreFault, StoreOutcome, StoreTask, Stored};
+use super::message::{
+    Answer, Refusal, SessionAdd, StoreFault, StoreOutcome, StoreTask, Stored, Times,
+};
+use super::session::trackers::Trackers;
 
+pub use brief::{Brief, Standing};
 pub use change::{Change, Move, TorrentsChange};
 pub use entry::{Entry, Kept};
 pub use goals::{Goals, Mode};
+use parked::{Parked, Stage, Wish};
 pub use show::{
-    Selection, TorrentDetail, TorrentKey, TorrentSnapshot, TorrentsShow, TorrentsSnapshot, Trouble,
+    DETAIL_MAX, Selection, TorrentDetail, TorrentKey, TorrentSnapshot, TorrentsShow,
+    TorrentsSnapshot, Trouble,
 };
 
 /// How long a removed or changed torrent counts as recent.
@@ -67,6 +75,8 @@ pub struct Library {
     jobs: BTreeMap<JobId, Option<u64>>,
     pending: BTreeMap<u64, Pending>,
     next_pending: u64,
+    /// What is shown when the torrent files that it needs were read.
+    shows: BTreeMap<JobId, show::Later>,
 }
 
 /// A caller that waits for rows to be on disk.
@@ -179,25 +189,38 @@ impl Engine {
         self.settle(pending);
     }
 
-    /// Writes the row of a session, for a caller or by itself.
+    /// Writes the row of a torrent, for a caller or by itself.
     pub(super) fn keep(&mut self, id: SessionId, bytes: Option<Arc<[u8]>>, pending: Option<u64>) {
         let now = self.shared.now;
-        let Some(session) = self.sessions.get_mut(id) else {
+        let (state, brief, standing, paused) =
+            match (self.sessions.get(id), self.sessions.parked(id)) {
+                (Some(session), _) => (
+                    session.state(),
+                    Arc::clone(&session.brief),
+                    Standing::of(session),
+                    session.paused,
+                ),
+                (None, Some(parked)) => (
+                    parked.state(),
+                    Arc::clone(&parked.brief),
+                    parked.standing,
+                    parked.paused,
+                ),
+                (None, None) => return,
+            };
+        let Some(entry) = self.entry_mut(id).filter(|entry| entry.is_visible()) else {
             return;
         };
-        if !session.entry.is_visible() {
-            return;
-        }
-        let (downloading, seeding) = session.entry.times(session.state(), now);
-        session.entry.changed = false;
-        session.entry.touched = now;
-        let entry = &session.entry;
+        let (downloading, seeding) = entry.times(state, now);
+        entry.changed = false;
+        entry.kept_whole = standing.whole;
+        entry.touched = now;
         let row = Kept {
-            info_hash: session.info_hash(),
-            root: session.storage.layout.root.clone(),
+            brief,
+            standing,
             number: entry.number,
             position: entry.position,
-            paused: session.paused,
+            paused,
             goals: entry.goals,
             finished: entry.finished,
             labels: Arc::clone(&entry.labels),
@@ -207,19 +230,45 @@ impl Engine {
             downloading: downloading.as_secs(),
             seeding: seeding.as_secs(),
             bytes,
-            metainfo: None,
         };
         self.library_store(StoreTask::Keep(Box::new(row)), pending);
     }
 
-    /// The row of a session whose times or date have changed, without anybody waiting for it.
+    /// The row of a torrent whose times or date have changed, without anybody waiting for it.
     pub(super) fn keep_changed(&mut self, id: SessionId) {
-        if self
-            .sessions
-            .get(id)
-            .is_some_and(|session| session.entry.changed)
-        {
+        if self.entry(id).is_some_and(|entry| entry.changed) {
             self.keep(id, None, None);
+        }
+    }
+
+    /// The row of a torrent that has become whole, or is not any more: what is whole need not be looked at when we start.
+    pub(super) fn keep_whole(&mut self, id: SessionId) {
+        let is_news = self.sessions.get(id).is_some_and(|session| {
+            session.is_trading() && Standing::of(session).whole != session.entry.kept_whole
+        });
+        if is_news {
+            self.keep(id, None, None);
+        }
+    }
+
+    /// How long everything that rests has seeded, for the next start.
+    pub(super) fn keep_times(&mut self) {
+        let now = self.shared.now;
+        let times: Vec<Times> = self
+            .sessions
+            .iter_parked()
+            .filter(|(_, parked)| parked.entry.is_visible() && !parked.paused)
+            .map(|(_, parked)| {
+                let (downloading, seeding) = parked.entry.times(parked.state(), now);
+                Times {
+                    info_hash: parked.brief.info_hash,
+                    downloading: downloading.as_secs(),
+                    seeding: seeding.as_secs(),
+                }
+            })
+            .collect();
+        if !times.is_empty() {
+            self.library_store(StoreTask::Times(times), None);
         }
     }
 
@@ -237,6 +286,10 @@ impl Engine {
             return Some(stored);
         };
         let failed = match stored.outcome {
+            StoreOutcome::Read(read) => {
+                self.shown_at_last(stored.id, read);
+                None
+            }
             StoreOutcome::Listed(Ok(rows)) => {
                 self.library_listed(rows);
                 None
@@ -255,6 +308,28 @@ impl Engine {
             self.settle(at);
         }
         None
+    }
+
+    /// Whoever waits at `at` waits for one thing more.
+    pub(super) fn hold(&mut self, at: u64) {
+        if let Some(pending) = self.library.pending.get_mut(&at) {
+            pending.rows += 1;
+        }
+    }
+
+    /// That thing is done.
+    pub(super) fn unhold(&mut self, at: u64) {
+        if let Some(pending) = self.library.pending.get_mut(&at) {
+            pending.rows -= 1;
+        }
+        self.settle(at);
+    }
+
+    /// What the caller at `at` waits for cannot be done.
+    pub(super) fn fail_pending(&mut self, at: u64) {
+        if let Some(pending) = self.library.pending.get_mut(&at) {
+            pending.failed = true;
+        }
     }
 
     /// Answers whoever waits at `at`, when nothing is left to wait for.
@@ -281,68 +356,96 @@ impl Engine {
         self.shared.reply(pending.reply, answer);
     }
 
-    /// Takes on what the store has.
+    /// Takes on what the store has. Everything rests at first; what has something to do wakes at once.
     fn library_listed(&mut self, rows: Vec<Kept>) {
         let now = self.shared.now;
         let unix = self.library.unix(now);
+        let links_min = u32::try_from(self.shared.settings.swarm_links_min).unwrap_or(u32::MAX);
         for (position, row) in (0..).zip(rows) {
-            let Some(metainfo) = row.metainfo else {
+            let shared = &mut self.shared;
+            let trackers = (shared.settings.trackers)
+                .then(|| Trackers::new(&row.brief.trackers, &mut shared.rng));
+            let (number, info_hash) = (row.number, row.brief.info_hash);
+            let (sessions, mut row) = (&mut self.sessions, Some(row));
+            let taken = self.table.swarm_take(info_hash, links_min, |swarm| {
+                sessions.park_with(|id| {
+                    let row = row.take().expect("made once");
+                    parked_of(row, id, swarm, trackers, (position, now, unix))
+                })
+            });
+            let Ok((_, id)) = taken else {
+                log::error!("torrent {info_hash} cannot be taken on: it is there already");
                 continue;
             };
-            let add = SessionAdd {
-                metainfo,
-                root: row.root,
-                download: true,
-                seed: true,
-                recheck: false,
-                wanted: row.wanted.to_vec(),
-            };
-            let id = match self.session_add(add) {
-                Ok(id) => id,
-                Err(refusal) => {
-                    log::error!("torrent {} cannot be taken on: {refusal}", row.info_hash);
-                    continue;
-                }
-            };
-            let Some(session) = self.sessions.get_mut(id) else {
+            self.library.enter(number, info_hash, id);
+            let Some(parked) = self.sessions.parked_mut(id).filter(|parked| !parked.paused) else {
                 continue;
             };
-            session.paused = row.paused;
-            session.entry = Entry {
-                number: row.number,
-                position,
-                goals: row.goals,
-                finished: row.finished,
-                labels: row.labels,
-                wanted: row.wanted,
-                added: row.added,
-                done: row.done,
-                started: if row.paused { 0 } else { unix },
-                downloading: Duration::from_secs(row.downloading),
-                seeding: Duration::from_secs(row.seeding),
-                since: now,
-                touched: now,
-                ..Entry::default()
-            };
-            self.library.enter(row.number, row.info_hash, id);
+            if !parked.standing.whole {
+                self.wake(id, Wish::default());
+                continue;
+            }
+            if let Some(trackers) = &mut parked.trackers {
+                trackers.start(now);
+            }
+            self.announce(id);
+            self.await_parked_goal(id);
         }
     }
 
     /// Lets go of a session, for callers at once; its row goes with it.
     pub(super) fn forget(&mut self, id: SessionId, delete: bool) -> Option<InfoHash> {
         let now = self.shared.now;
-        let session = self.sessions.get_mut(id)?;
-        if !session.entry.is_visible() {
-            return None;
+        let entry = self.entry_mut(id).filter(|entry| entry.is_visible())?;
+        entry.removed = true;
+        entry.delete = delete;
+        let number = entry.number;
+        if let Some(session) = self.sessions.get_mut(id) {
+            // What is forgotten is not to be saved again on its way out.
+            session.progress.store_works = false;
         }
-        session.entry.removed = true;
-        session.entry.delete = delete;
-        // What is forgotten is not to be saved again on its way out.
-        session.progress.store_works = false;
-        let info_hash = session.info_hash();
-        let number = session.entry.number;
+        let swarm = self.swarm_of_session(id)?;
+        let info_hash = self.table.swarms.get(swarm)?.info_hash;
         self.library.leave(number, info_hash, now);
         self.session_stop(id, None);
         Some(info_hash)
+    }
+}
+
+/// A torrent that rests, as its row says. `place` is its place in the queue, now, and now in seconds since 1970.
+fn parked_of(
+    row: Kept,
+    id: SessionId,
+    swarm: SwarmId,
+    trackers: Option<Trackers>,
+    (position, now, unix): (u32, Instant, u64),
+) -> Parked {
+    Parked {
+        id,
+        swarm,
+        brief: row.brief,
+        standing: row.standing,
+        entry: Entry {
+            number: row.number,
+            position,
+            goals: row.goals,
+            finished: row.finished,
+            labels: row.labels,
+            wanted: row.wanted,
+            added: row.added,
+            done: row.done,
+            started: if row.paused { 0 } else { unix },
+            downloading: Duration::from_secs(row.downloading),
+            seeding: Duration::from_secs(row.seeding),
+            since: now,
+            touched: now,
+            kept_whole: row.standing.whole,
+            ..Entry::default()
+        },
+        paused: row.paused,
+        trackers,
+        sent: 0,
+        received: 0,
+        stage: Stage::Resting,
     }
 }

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use crate::codec::bitfield::Bitfield;
 use crate::codec::layout::FileEntry;
 use crate::codec::metainfo::Metainfo;
-use crate::ids::{InfoHash, SessionId};
+use crate::ids::{InfoHash, JobId, ReplyId, SessionId};
 use crate::time::Instant;
 
-use super::RECENT;
+use super::brief::{Brief, Standing};
 use super::entry::Entry;
+use super::parked::{Parked, Stage};
+use super::{NOBODY, RECENT};
 use crate::engine::Engine;
-use crate::engine::message::{PeerSnapshot, Storage};
-use crate::engine::session::trackers::TrackerStatus;
+use crate::engine::message::{Answer, Known, PeerSnapshot, READ_MAX, StoreFault, StoreTask};
+use crate::engine::session::trackers::{TrackerStatus, Trackers};
 use crate::engine::session::{Phase, Session};
 use crate::engine::snapshot::SessionState;
 use crate::engine::table::stream::Stream;
@@ -42,9 +44,13 @@ pub enum Selection {
 pub struct TorrentsShow {
     /// Of which.
     pub which: Selection,
-    /// Also what takes longer than a glance: peers, trackers, what there is of each file.
+    /// Also what takes longer than a glance: peers, trackers, what there is of each file. For the first [`DETAIL_MAX`]; the
+    /// others are shown without.
     pub detail: bool,
 }
+
+/// Torrents of which one answer has the detail: a turn stays short, and memory does not depend on how many there are.
+pub const DETAIL_MAX: usize = READ_MAX;
 
 /// How torrents stand.
 #[derive(Clone, Debug, Default)]
@@ -78,10 +84,8 @@ pub struct TorrentSnapshot {
     pub session: SessionId,
     /// What is remembered of it.
     pub entry: Entry,
-    /// What it is.
-    pub metainfo: Arc<Metainfo>,
-    /// Where it is.
-    pub storage: Arc<Storage>,
+    /// What it is, in short, and where.
+    pub brief: Arc<Brief>,
     /// Where it stands.
     pub state: SessionState,
     /// Whether a person has stopped it; takes effect after a check.
@@ -129,6 +133,8 @@ pub struct TorrentSnapshot {
 /// What takes longer than a glance.
 #[derive(Clone, Debug)]
 pub struct TorrentDetail {
+    /// What it is.
+    pub metainfo: Arc<Metainfo>,
     /// Handshakes that stand.
     pub peers: Vec<PeerSnapshot>,
     /// In the order in which they are asked.
@@ -143,6 +149,15 @@ pub struct TorrentDetail {
     pub holders: Vec<u32>,
 }
 
+/// A question whose answer needs torrent files that are being read.
+#[derive(Debug)]
+pub(super) struct Later {
+    reply: Option<ReplyId>,
+    ids: Vec<SessionId>,
+    recent: bool,
+    detail: bool,
+}
+
 impl Engine {
     /// The sessions that are meant.
     pub(super) fn selected(&self, which: &Selection) -> Vec<SessionId> {
@@ -152,11 +167,7 @@ impl Engine {
             Selection::Recent => numbers
                 .values()
                 .copied()
-                .filter(|id| {
-                    self.sessions
-                        .get(*id)
-                        .is_some_and(|one| self.is_recent(one))
-                })
+                .filter(|id| self.is_recent(*id))
                 .collect(),
             Selection::Some(keys) => {
                 let mut found: Vec<SessionId> = Vec::new();
@@ -172,36 +183,135 @@ impl Engine {
         }
     }
 
-    fn is_recent(&self, session: &Session) -> bool {
+    fn is_recent(&self, id: SessionId) -> bool {
         let now = self.shared.now;
-        let (down, up) = session.rates(now);
-        down + up > 0
-            || session.state() == SessionState::Checking
-            || now.since(session.entry.touched) < RECENT
+        let is_busy = |session: &Session| {
+            let (down, up) = session.rates(now);
+            down + up > 0 || session.state() == SessionState::Checking
+        };
+        self.entry(id)
+            .is_some_and(|entry| now.since(entry.touched) < RECENT)
+            || self.sessions.get(id).is_some_and(is_busy)
     }
 
-    pub(in crate::engine) fn torrents_show(&self, order: &TorrentsShow) -> TorrentsSnapshot {
-        let now = self.shared.now;
-        let torrents = self
-            .selected(&order.which)
-            .into_iter()
-            .filter_map(|id| self.torrent_show(id, order.detail))
-            .collect();
-        let removed = match order.which {
-            Selection::Recent => self
-                .library
-                .removed
-                .iter()
-                .filter(|(when, _)| now.since(*when) < RECENT)
-                .map(|(_, number)| *number)
-                .collect(),
-            Selection::All | Selection::Some(_) => Vec::new(),
+    /// Answers `reply` with how torrents stand: at once, or when the torrent files of those that rest were read.
+    pub(in crate::engine) fn torrents_show(
+        &mut self,
+        order: &TorrentsShow,
+        reply: Option<ReplyId>,
+    ) {
+        let later = Later {
+            reply,
+            ids: self.selected(&order.which),
+            recent: order.which == Selection::Recent,
+            detail: order.detail,
         };
-        TorrentsSnapshot {
+        let resting = |id: &SessionId| Some(self.sessions.parked(*id)?.brief.info_hash);
+        let detailed = if order.detail { DETAIL_MAX } else { 0 };
+        let unread: Vec<InfoHash> = later
+            .ids
+            .iter()
+            .take(detailed)
+            .filter_map(resting)
+            .collect();
+        if unread.is_empty() {
+            return self.answer_shown(later, Vec::new());
+        }
+        let job = self.shared.store(NOBODY, StoreTask::Read(unread));
+        self.library.jobs.insert(job, None);
+        self.library.shows.insert(job, later);
+    }
+
+    /// The torrent files were read that a caller's question needs.
+    pub(super) fn shown_at_last(&mut self, job: JobId, read: Vec<Result<Known, StoreFault>>) {
+        if let Some(later) = self.library.shows.remove(&job) {
+            self.answer_shown(later, read.into_iter().flatten().collect());
+        }
+    }
+
+    fn answer_shown(&mut self, later: Later, mut known: Vec<Known>) {
+        let now = self.shared.now;
+        known.sort_unstable_by_key(|known| known.metainfo.info_hash);
+        let of = |id: SessionId| {
+            let hash = self.sessions.parked(id)?.brief.info_hash;
+            let at = known.binary_search_by_key(&hash, |known| known.metainfo.info_hash);
+            known.get(at.ok()?)
+        };
+        let torrents = later
+            .ids
+            .iter()
+            .enumerate()
+            .filter_map(|(at, id)| {
+                let detail = later.detail && at < DETAIL_MAX;
+                match self.sessions.parked(*id) {
+                    Some(parked) => {
+                        let known = of(*id).filter(|_| detail);
+                        Some(self.parked_show(parked, known))
+                    }
+                    None => self.torrent_show(*id, detail),
+                }
+            })
+            .collect();
+        let gone = self.library.removed.iter();
+        let gone = gone.filter(|(when, _)| later.recent && now.since(*when) < RECENT);
+        let snapshot = TorrentsSnapshot {
             time: now,
             unix: self.library.unix(now),
             torrents,
-            removed,
+            removed: gone.map(|(_, number)| *number).collect(),
+        };
+        let answer = Answer::Torrents(Box::new(snapshot));
+        self.shared.reply(later.reply, answer);
+    }
+
+    /// One that rests; with what the store knows of it, if that was asked for.
+    fn parked_show(&self, parked: &Parked, known: Option<&Known>) -> TorrentSnapshot {
+        let now = self.shared.now;
+        let (state, standing) = (parked.state(), &parked.standing);
+        let (downloading, seeding) = parked.entry.times(state, now);
+        let trackers = parked.trackers.as_ref();
+        let detail = known.map(|known| {
+            let pieces = known.metainfo.geometry.piece_count();
+            let have = Bitfield::from_wire(&known.have, pieces as usize)
+                .unwrap_or_else(|| Bitfield::new(pieces as usize));
+            Box::new(TorrentDetail {
+                peers: Vec::new(),
+                trackers: trackers.into_iter().flat_map(Trackers::status).collect(),
+                files: files_have(&known.metainfo, &have),
+                have: have.to_wire(),
+                available: 0,
+                holders: vec![0; pieces as usize],
+                metainfo: Arc::clone(&known.metainfo),
+            })
+        });
+        TorrentSnapshot {
+            session: parked.id,
+            entry: parked.entry.clone(),
+            brief: Arc::clone(&parked.brief),
+            state,
+            paused: parked.paused,
+            trouble: match &parked.stage {
+                Stage::Unreadable(text) => Trouble::Local(text.clone()),
+                _ => tracker_trouble(trackers),
+            },
+            pieces_have: standing.pieces_have,
+            pieces_checked: 0,
+            pieces_to_check: 0,
+            bytes_wanted: standing.bytes_wanted,
+            bytes_have: standing.bytes_have,
+            bytes_verified: standing.bytes_verified,
+            downloaded: standing.downloaded,
+            uploaded: standing.uploaded,
+            wasted: 0,
+            download_rate: 0,
+            upload_rate: 0,
+            peers: 0,
+            peers_sending: 0,
+            peers_getting: 0,
+            peers_incoming: 0,
+            seconds_downloading: downloading.as_secs(),
+            seconds_seeding: seeding.as_secs(),
+            detail,
         }
     }
 
@@ -212,7 +322,7 @@ impl Engine {
             Phase::Checking(check) => (check.done, check.pieces.len()),
             _ => (0, 0),
         };
-        let (bytes_wanted, bytes_have) = session.bytes();
+        let standing = Standing::of(session);
         let (download_rate, upload_rate) = session.rates(now);
         let (downloading, seeding) = session.entry.times(session.state(), now);
         let peers = || {
@@ -250,6 +360,7 @@ impl Engine {
                 .map(|piece| u64::from(session.geometry().piece_size(piece)))
                 .sum();
             Box::new(TorrentDetail {
+                metainfo: Arc::clone(&session.metainfo),
                 peers: peers()
                     .filter_map(|(stream, _)| stream.show(pieces, now))
                     .collect(),
@@ -267,19 +378,18 @@ impl Engine {
         Some(TorrentSnapshot {
             session: id,
             entry: session.entry.clone(),
-            metainfo: Arc::clone(&session.metainfo),
-            storage: Arc::clone(&session.storage),
+            brief: Arc::clone(&session.brief),
             state: session.state(),
             paused: session.paused,
             trouble: trouble(session),
-            pieces_have: number(session.picker.have().count()),
+            pieces_have: standing.pieces_have,
             pieces_checked: number(pieces_checked),
             pieces_to_check: number(pieces_to_check),
-            bytes_wanted,
-            bytes_have,
-            bytes_verified: verified(session),
-            downloaded: session.progress.downloaded_before + session.down.total(),
-            uploaded: session.progress.uploaded_before + session.up.total(),
+            bytes_wanted: standing.bytes_wanted,
+            bytes_have: standing.bytes_have,
+            bytes_verified: standing.bytes_verified,
+            downloaded: standing.downloaded,
+            uploaded: standing.uploaded,
             wasted: session.wasted,
             download_rate,
             upload_rate,
@@ -301,22 +411,12 @@ fn trouble(session: &Session) -> Trouble {
     if !session.progress.complaint.is_empty() {
         return Trouble::Local(session.progress.complaint.clone());
     }
-    let trouble = session
-        .trackers
-        .as_ref()
-        .and_then(|trackers| trackers.trouble());
-    trouble.map_or(Trouble::None, |text| Trouble::Tracker(text.to_owned()))
+    tracker_trouble(session.trackers.as_ref())
 }
 
-fn verified(session: &Session) -> u64 {
-    let geometry = session.geometry();
-    let have = session.picker.have();
-    let full = have.count() as u64 * u64::from(geometry.piece_length());
-    let Some(last) = geometry.pieces().next_back() else {
-        return 0;
-    };
-    let short = u64::from(geometry.piece_length() - geometry.piece_size(last));
-    full - if have.get(last.index()) { short } else { 0 }
+fn tracker_trouble(trackers: Option<&Trackers>) -> Trouble {
+    let trouble = trackers.and_then(Trackers::trouble);
+    trouble.map_or(Trouble::None, |text| Trouble::Tracker(text.to_owned()))
 }
 
 /// Verified bytes of each file.

@@ -2,12 +2,21 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::codec::metainfo::Metainfo;
+use crate::codec::wire::{Features, Handshake};
 use crate::config::Config;
 use crate::engine::message::{
-    Done, Input, Job, Message, Outcome, Output, Prepared, SessionState, StoreOutcome,
+    Done, FileStamp, Input, Job, Known, Message, Outcome, Output, Prepared, Progress, SessionState,
+    StoreOutcome,
 };
-use crate::engine::settings::Settings;
+use crate::engine::settings::{PARK_AFTER, Settings};
+use crate::events::Event;
 use crate::rng::Rng;
+
+/// How the only file of a whole torrent looks.
+const STAMP: FileStamp = FileStamp {
+    length: 40_000,
+    modified_nanos: 5,
+};
 
 /// An engine whose store answers when it is told to, and whose disk is empty.
 struct Bench {
@@ -18,6 +27,12 @@ struct Bench {
     replies: Vec<(ReplyId, Answer)>,
     deleted: usize,
     asked: u64,
+    /// Torrent files by info-hash, as they were kept.
+    files: BTreeMap<InfoHash, Arc<[u8]>>,
+    /// What is on disk, and what was recorded of it, for torrents that are whole.
+    whole: bool,
+    /// What the engine wants done with sockets, and says.
+    sent: Vec<Output>,
 }
 
 impl Bench {
@@ -31,6 +46,9 @@ impl Bench {
             replies: Vec::new(),
             deleted: 0,
             asked: 0,
+            files: BTreeMap::new(),
+            whole: false,
+            sent: Vec::new(),
         };
         bench.ask(Message::LibraryLoad {
             epoch_millis: 1_700_000_000_000,
@@ -58,7 +76,7 @@ impl Bench {
                     let files = work.storage.layout.files.len();
                     let outcome = match work.job {
                         Job::Prepare { .. } => Outcome::Prepared(Ok(Prepared {
-                            stamps: vec![None; files],
+                            stamps: vec![self.whole.then_some(STAMP); files],
                             space: None,
                         })),
                         Job::Sync { .. } => Outcome::Synced(Ok(Vec::new())),
@@ -76,9 +94,46 @@ impl Bench {
                     };
                     self.input(Input::Done(done));
                 }
-                _ => {}
+                output => self.sent.push(output),
             }
         }
+    }
+
+    /// The torrent file that was kept.
+    fn read(&self, info_hash: InfoHash) -> Result<Known, StoreFault> {
+        let bytes = self.files.get(&info_hash);
+        let bytes = bytes.ok_or_else(|| StoreFault::Failed("no such file".to_owned()))?;
+        Ok(Known {
+            metainfo: Arc::new(Metainfo::decode(bytes).unwrap()),
+            have: if self.whole { vec![0xe0] } else { Vec::new() },
+        })
+    }
+
+    /// The row that was recorded of a whole torrent.
+    fn row(&self, info_hash: InfoHash, root: PathBuf) -> Option<Box<Progress>> {
+        self.whole.then(|| {
+            Box::new(Progress {
+                info_hash: Some(info_hash),
+                root,
+                have: vec![0xe0],
+                stamps: vec![Some(STAMP)],
+                uploaded: 7,
+                ..Progress::default()
+            })
+        })
+    }
+
+    /// Lets time pass, with the store and the disk at work.
+    fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(at) = self.engine.next_deadline().filter(|at| *at <= end) {
+            self.now = at;
+            self.input(Input::Tick);
+            self.store_answers(true, &mut Vec::new());
+        }
+        self.now = end;
+        self.input(Input::Tick);
+        self.store_answers(true, &mut Vec::new());
     }
 
     /// The store answers all it was asked for; what is written fails when it does not `work`.
@@ -89,15 +144,23 @@ impl Bench {
                 false => Err(StoreFault::Failed("full".to_owned())),
             };
             let outcome = match task {
-                StoreTask::Load { .. } => StoreOutcome::Loaded(Ok(None)),
+                StoreTask::Load { info_hash, root } => {
+                    StoreOutcome::Loaded(Ok(self.row(info_hash, root)))
+                }
                 StoreTask::Save(_) => StoreOutcome::Saved(written()),
                 StoreTask::Release { .. } => StoreOutcome::Released,
                 StoreTask::List => StoreOutcome::Listed(Ok(std::mem::take(listed))),
                 StoreTask::Keep(row) => {
+                    if let Some(bytes) = &row.bytes {
+                        self.files.insert(row.brief.info_hash, Arc::clone(bytes));
+                    }
                     listed.push(*row);
                     StoreOutcome::Kept(written())
                 }
-                StoreTask::Forget { .. } => StoreOutcome::Kept(written()),
+                StoreTask::Forget { .. } | StoreTask::Times(_) => StoreOutcome::Kept(written()),
+                StoreTask::Read(torrents) => {
+                    StoreOutcome::Read(torrents.iter().map(|hash| self.read(*hash)).collect())
+                }
             };
             self.input(Input::Stored(Stored {
                 id,
@@ -119,6 +182,13 @@ impl Bench {
             detail: true,
         };
         let reply = self.ask(Message::TorrentsShow(Box::new(order)));
+        while self
+            .store
+            .iter()
+            .any(|(_, _, task)| matches!(task, StoreTask::Read(_)))
+        {
+            self.store_answers(true, &mut Vec::new());
+        }
         match self.answer(reply) {
             Some(Answer::Torrents(snapshot)) => snapshot.torrents,
             other => panic!("{other:?}"),
@@ -225,12 +295,11 @@ fn what_was_kept_is_taken_on_again_in_its_order() {
     bench.store_answers(true, &mut rows);
     let mut latest: BTreeMap<u32, Kept> = BTreeMap::new();
     for mut row in rows {
-        let name = if row.number == 1 { "one" } else { "two" };
-        row.metainfo = Some(Arc::new(Metainfo::decode(&torrent(name)).unwrap()));
         row.bytes = None;
         latest.insert(row.number, row);
     }
     let mut again = Bench::new();
+    again.files = bench.files;
     again.store_answers(true, &mut latest.into_values().collect());
     let shown = again.shown();
     let states: Vec<_> = shown
@@ -239,7 +308,7 @@ fn what_was_kept_is_taken_on_again_in_its_order() {
         .collect();
     assert_eq!(
         states,
-        [(1, SessionState::Seeding), (2, SessionState::Paused)]
+        [(1, SessionState::Parked), (2, SessionState::Paused)]
     );
     assert!(
         shown.iter().all(|one| one.bytes_wanted == 0),
@@ -293,4 +362,283 @@ fn a_recheck_waits_for_what_is_in_flight_and_begins_again() {
         outcome: back,
     }));
     assert_eq!(bench.shown()[0].state, SessionState::Downloading);
+}
+
+/// An engine with one torrent that has everything and has rested long enough to be parked.
+fn parked() -> (Bench, SessionId) {
+    let mut bench = Bench::new();
+    bench.whole = true;
+    bench.store_answers(true, &mut Vec::new());
+    bench.ask(add("one", false));
+    bench.store_answers(true, &mut Vec::new());
+    bench.pass(PARK_AFTER * 3);
+    let shown = bench.shown();
+    assert_eq!(shown[0].state, SessionState::Parked);
+    bench.sent.clear();
+    (bench, shown[0].session)
+}
+
+fn handshake(bench: &Bench, hash: InfoHash) -> Vec<u8> {
+    let mut peer_id = bench.engine.shared.settings.peer_id;
+    peer_id.0[19] ^= 1;
+    let handshake = Handshake {
+        features: Features::default(),
+        info_hash: hash,
+        peer_id,
+    };
+    handshake.encode().to_vec()
+}
+
+#[test]
+fn a_seed_that_nobody_asks_is_parked_and_shown_as_before() {
+    let (mut bench, id) = parked();
+    assert!(
+        bench.engine.sessions.get(id).is_none(),
+        "its hashes are gone from memory"
+    );
+    bench.engine.check();
+    let shown = bench.shown().remove(0);
+    assert_eq!(
+        (shown.pieces_have, shown.bytes_have, shown.bytes_wanted),
+        (3, 40_000, 40_000)
+    );
+    assert_eq!(
+        (shown.uploaded, &*shown.brief.name, shown.entry.number),
+        (7, "one", 1)
+    );
+    let detail = shown.detail.unwrap();
+    assert_eq!((detail.files, detail.have), (vec![40_000], vec![0xe0]));
+    // It counts as seeding all the while.
+    bench.pass(Duration::from_secs(1000));
+    assert!(bench.shown()[0].seconds_seeding >= 1000);
+    assert_eq!(bench.engine.counters().sessions_parked, 1);
+}
+
+#[test]
+fn a_handshake_wakes_it_and_is_answered_when_it_is_awake() {
+    let (mut bench, id) = parked();
+    let hash = bench.shown()[0].brief.info_hash;
+    let mut said = handshake(&bench, hash);
+    // The whole of it in two parts, with a message right behind it.
+    said.extend([0, 0, 0, 1, 2]);
+    bench.input(Input::Incoming {
+        socket: crate::ids::SocketId(1),
+        remote: "127.0.0.1:7000".parse().unwrap(),
+    });
+    let accepted = |output: &Output| match output {
+        Output::Accept { stream, .. } => Some(*stream),
+        _ => None,
+    };
+    let stream = bench.sent.iter().find_map(accepted).unwrap();
+    let (first, rest) = said.split_at_mut(50);
+    bench.input(Input::Received {
+        stream,
+        bytes: first,
+    });
+    assert!(
+        bench
+            .store
+            .iter()
+            .any(|(_, _, task)| matches!(task, StoreTask::Read(_)))
+    );
+    bench.input(Input::Received {
+        stream,
+        bytes: rest,
+    });
+    let greeted = |bench: &Bench| {
+        bench
+            .sent
+            .iter()
+            .any(|output| matches!(output, Output::Send { .. }))
+    };
+    assert!(
+        !greeted(&bench),
+        "nothing is promised before the files were looked at"
+    );
+    bench.store_answers(true, &mut Vec::new());
+    assert!(greeted(&bench));
+    let shown = bench.shown().remove(0);
+    assert_eq!(
+        (shown.session, shown.state, shown.peers),
+        (id, SessionState::Seeding, 1)
+    );
+    assert!(
+        shown.detail.unwrap().peers[0].interested_in_us,
+        "what came behind was heard"
+    );
+    bench.engine.check();
+    // Nothing was told as news: it was a seed all the while.
+    let told = |output: &Output| {
+        matches!(
+            output,
+            Output::Event(
+                Event::SessionStarted(_) | Event::SessionCompleted(_) | Event::TorrentAdded(_)
+            )
+        )
+    };
+    assert!(!bench.sent.iter().any(told));
+    // When the peer has gone, it rests again.
+    bench.input(Input::Lost {
+        stream,
+        why: crate::engine::message::LostReason::HungUp,
+    });
+    bench.pass(PARK_AFTER * 3);
+    assert_eq!(bench.shown()[0].state, SessionState::Parked);
+}
+
+#[test]
+fn what_is_gone_from_the_disk_is_found_when_it_wakes_and_not_served() {
+    let (mut bench, _) = parked();
+    let hash = bench.shown()[0].brief.info_hash;
+    bench.whole = false;
+    let mut said = handshake(&bench, hash);
+    bench.input(Input::Incoming {
+        socket: crate::ids::SocketId(1),
+        remote: "127.0.0.1:7000".parse().unwrap(),
+    });
+    let stream = bench.sent.iter().find_map(|output| match output {
+        Output::Accept { stream, .. } => Some(*stream),
+        _ => None,
+    });
+    bench.input(Input::Received {
+        stream: stream.unwrap(),
+        bytes: &mut said,
+    });
+    bench.store_answers(true, &mut Vec::new());
+    let shown = bench.shown().remove(0);
+    assert_eq!(
+        (shown.state, shown.pieces_have),
+        (SessionState::Downloading, 0)
+    );
+}
+
+#[test]
+fn commands_reach_a_torrent_that_rests() {
+    let (mut bench, _) = parked();
+    let mut rows = Vec::new();
+    bench.change(Change::Stop);
+    assert_eq!(bench.shown()[0].state, SessionState::Paused);
+    bench.change(Change::Start);
+    assert_eq!(
+        bench.shown()[0].state,
+        SessionState::Parked,
+        "there is nothing to wake for"
+    );
+    let labelled = bench.change(Change::Labels(vec!["b".to_owned()]));
+    bench.store_answers(true, &mut rows);
+    assert!(matches!(bench.answer(labelled), Some(Answer::Changed(1))));
+    assert!(rows.iter().all(|row| row.standing.whole));
+    // What needs the file list wakes it, and is answered when it is done.
+    let wanted = bench.change(Change::Wanted {
+        files: vec![0],
+        wanted: false,
+    });
+    assert!(bench.answer(wanted).is_none());
+    bench.store_answers(true, &mut rows);
+    assert!(matches!(bench.answer(wanted), Some(Answer::Changed(1))));
+    let last = rows.last().unwrap();
+    assert_eq!(
+        (last.standing.bytes_wanted, &*last.wanted),
+        (0, &[false][..])
+    );
+    bench.pass(PARK_AFTER * 3);
+    assert_eq!(bench.shown()[0].state, SessionState::Parked);
+    let removed = bench.change(Change::Remove { delete: true });
+    bench.store_answers(true, &mut rows);
+    assert!(matches!(bench.answer(removed), Some(Answer::Changed(1))));
+    assert_eq!((bench.deleted, bench.engine.sessions.len()), (1, 0));
+}
+
+#[test]
+fn a_recheck_and_an_idle_goal_work_while_it_rests() {
+    let (mut bench, id) = parked();
+    bench.change(Change::Goals {
+        ratio_mode: None,
+        ratio_mille: None,
+        idle_mode: Some(Mode::Own),
+        idle_minutes: Some(10),
+    });
+    bench.pass(Duration::from_secs(700));
+    let shown = bench.shown().remove(0);
+    assert_eq!(
+        (shown.state, shown.entry.finished),
+        (SessionState::Paused, true)
+    );
+    bench.change(Change::Start);
+    bench.whole = false;
+    bench.change(Change::Recheck);
+    bench.store_answers(true, &mut Vec::new());
+    assert_eq!(
+        bench.shown()[0].pieces_have,
+        0,
+        "there is nothing on disk any more"
+    );
+    assert!(bench.engine.sessions.get(id).is_some());
+}
+
+#[test]
+fn what_was_whole_rests_from_the_start_and_what_was_not_wakes() {
+    let (mut bench, _) = parked();
+    let mut rows = Vec::new();
+    bench.ask(add("two", true));
+    bench.store_answers(true, &mut rows);
+    bench.change(Change::Labels(Vec::new()));
+    bench.store_answers(true, &mut rows);
+    let mut latest: BTreeMap<u32, Kept> = BTreeMap::new();
+    for mut row in rows {
+        row.bytes = None;
+        row.paused = false;
+        row.standing.whole &= row.number == 1;
+        latest.insert(row.number, row);
+    }
+    let mut again = Bench::new();
+    again.files = bench.files;
+    let mut rows: Vec<Kept> = latest.into_values().collect();
+    let (id, _, _) = again.store.pop_front().unwrap();
+    again.input(Input::Stored(Stored {
+        id,
+        session: NOBODY,
+        outcome: StoreOutcome::Listed(Ok(std::mem::take(&mut rows))),
+    }));
+    let read: Vec<_> = again
+        .store
+        .iter()
+        .filter(|(_, _, task)| matches!(task, StoreTask::Read(_)))
+        .collect();
+    assert_eq!(read.len(), 1, "one torrent file is read, not two");
+    again.store_answers(true, &mut Vec::new());
+    let states: Vec<_> = again.shown().iter().map(|one| one.state).collect();
+    assert_eq!(states, [SessionState::Parked, SessionState::Downloading]);
+    again.engine.check();
+}
+
+#[test]
+fn the_end_waits_for_nothing_where_nothing_is_under_way() {
+    let (mut bench, _) = parked();
+    bench.ask(Message::Shutdown {
+        budget: Duration::from_secs(2),
+    });
+    assert!(
+        bench
+            .sent
+            .iter()
+            .any(|output| matches!(output, Output::Stopped(_)))
+    );
+    let times = |task: &StoreTask| matches!(task, StoreTask::Times(times) if times.len() == 1);
+    assert!(bench.store.iter().any(|(_, _, task)| times(task)));
+}
+
+#[test]
+fn a_torrent_file_that_cannot_be_read_is_an_error_and_not_an_end() {
+    let (mut bench, _) = parked();
+    let files = std::mem::take(&mut bench.files);
+    bench.change(Change::Recheck);
+    bench.store_answers(true, &mut Vec::new());
+    let shown = bench.shown().remove(0);
+    assert_eq!(shown.state, SessionState::Error);
+    assert_eq!(shown.trouble, Trouble::Local("no such file".to_owned()));
+    bench.files = files;
+    bench.change(Change::Start);
+    bench.store_answers(true, &mut Vec::new());
+    assert_eq!(bench.shown()[0].state, SessionState::Seeding);
 }

@@ -33,7 +33,7 @@ use crate::events::{self, Event};
 use crate::ids::{InfoHash, JobId, ReplyId, SessionId, StreamId, SwarmId};
 use crate::time::Instant;
 
-use super::library::Entry;
+use super::library::{Brief, Entry};
 use super::message::{Fault, Job, SessionState, Storage};
 use super::rate::Rate;
 use super::shared::Shared;
@@ -110,6 +110,12 @@ pub struct Session {
     pub told: (u64, u64, u32, u32),
     /// What is remembered of it beside its progress.
     pub entry: Entry,
+    /// What a list shows of it.
+    pub brief: Arc<Brief>,
+    /// Whether it was parked and has not found anything amiss: it is shown as it was.
+    pub waking: bool,
+    /// Whether its files are being closed, to park it.
+    pub parking: bool,
 }
 
 /// Where a session stands; the picture is in the module's doc.
@@ -224,6 +230,10 @@ impl Session {
     #[must_use]
     pub fn state(&self) -> SessionState {
         match self.phase {
+            Phase::Loading | Phase::Preparing { .. } if self.waking => SessionState::Parked,
+            Phase::Checking(ref check) if self.waking && check.pieces.is_empty() => {
+                SessionState::Parked
+            }
             Phase::Loading | Phase::Preparing { .. } | Phase::Checking(_) => SessionState::Checking,
             Phase::Trading if self.is_downloading() => SessionState::Downloading,
             Phase::Trading => SessionState::Seeding,
@@ -285,7 +295,7 @@ impl Session {
         let mut event = self.event(previous, cause);
         match &self.phase {
             Phase::Loading | Phase::Preparing { .. } | Phase::Checking(_)
-                if previous != SessionState::Checking =>
+                if !self.waking && previous != SessionState::Checking =>
             {
                 shared.event(Event::SessionStarted(event));
             }

@@ -50,6 +50,8 @@ pub struct Progress {
     pub uploaded_before: u64,
     /// Payload received in earlier runs.
     pub downloaded_before: u64,
+    /// Payload sent and received, ever, as it was last saved.
+    pub saved: (u64, u64),
 }
 
 /// What a session on its way out waits for. Every step waits until no job is out.
@@ -85,6 +87,7 @@ impl Progress {
             completed_before: false,
             uploaded_before: 0,
             downloaded_before: 0,
+            saved: (0, 0),
         }
     }
 
@@ -166,6 +169,21 @@ impl Progress {
         self.changed && self.judged && self.store_works
     }
 
+    /// Whether every byte that is ours is on disk.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.dirty.is_empty()
+            && self.fresh.is_empty()
+            && self.flushing.is_none()
+            && self.doubtful.is_empty()
+    }
+
+    /// Whether nothing is being flushed or saved, and nothing waits for it.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.is_flushed() && !self.saving && !self.changed && self.complaint.is_empty()
+    }
+
     /// Whether something waits to be flushed or saved.
     #[must_use]
     pub fn is_due(&self) -> bool {
@@ -235,6 +253,7 @@ fn save(shared: &mut Shared, session: &mut Session, partial: Vec<(u32, Vec<u8>)>
                 .as_ref()
                 .is_some_and(Trackers::completed_told),
     };
+    progress.saved = (row.uploaded, row.downloaded);
     session.jobs += 1;
     shared.store(session.id, StoreTask::Save(Box::new(row)));
 }

@@ -128,8 +128,10 @@ pub fn prepared(
     }
     if let Some(known) = known {
         session.completed_told |= was_whole(session, &known);
-        session.progress.uploaded_before = known.uploaded;
-        session.progress.downloaded_before = known.downloaded;
+        // A session that was parked in this run goes on counting where it was.
+        session.progress.uploaded_before = known.uploaded.saturating_sub(session.up.total());
+        session.progress.downloaded_before = known.downloaded.saturating_sub(session.down.total());
+        session.progress.saved = (known.uploaded, known.downloaded);
         session.progress.completed_before = known.completed;
     }
     session.progress.stamps = stamps;

@@ -78,7 +78,7 @@ impl Rpc {
         };
         let torrent = json!({
             "id": torrent.entry.number,
-            "name": torrent.metainfo.name,
+            "name": &*torrent.brief.name,
             "hash_string": info_hash.to_string(),
         });
         Ok(Output::Value(Family::Kebab, json!({ key: torrent })))

@@ -12,6 +12,7 @@ use super::names::{Family, keys_classic};
 use super::objects;
 use super::why;
 use crate::codec::layout::{FileEntry, FileKind};
+use crate::codec::metainfo::Metainfo;
 use crate::engine::library::{TorrentSnapshot, Trouble};
 use crate::engine::snapshot::SessionState;
 use crate::time::Instant;
@@ -96,7 +97,9 @@ fn int(value: u64) -> Out<'static> {
 
 /// The real files of a torrent with their indices in the layout: clients count without padding.
 pub fn files(torrent: &TorrentSnapshot) -> impl Iterator<Item = (usize, &FileEntry)> {
-    let all = torrent.metainfo.files.iter().enumerate();
+    let all = info(torrent)
+        .into_iter()
+        .flat_map(|metainfo| metainfo.files.iter().enumerate());
     all.filter(|(_, file)| file.kind != FileKind::Pad)
 }
 
@@ -105,7 +108,7 @@ fn status(torrent: &TorrentSnapshot) -> i64 {
     match torrent.state {
         SessionState::Checking => 2,
         SessionState::Downloading => 4,
-        SessionState::Seeding => 6,
+        SessionState::Seeding | SessionState::Parked => 6,
         SessionState::Paused | SessionState::Stopped | SessionState::Error => 0,
     }
 }
@@ -113,7 +116,7 @@ fn status(torrent: &TorrentSnapshot) -> i64 {
 fn is_running(torrent: &TorrentSnapshot) -> bool {
     matches!(
         torrent.state,
-        SessionState::Downloading | SessionState::Seeding
+        SessionState::Downloading | SessionState::Seeding | SessionState::Parked
     )
 }
 
@@ -159,7 +162,13 @@ fn marks(context: &Context, torrent: &TorrentSnapshot) -> Value {
 }
 
 fn root(torrent: &TorrentSnapshot) -> &Path {
-    &torrent.storage.layout.root
+    &torrent.brief.root
+}
+
+/// What the torrent file says; only with the snapshot's detail.
+pub(super) fn info(torrent: &TorrentSnapshot) -> Option<&Metainfo> {
+    let detail = torrent.detail.as_deref()?;
+    Some(&*detail.metainfo)
 }
 
 macro_rules! field {
@@ -187,10 +196,10 @@ pub static FIELDS: &[Field] = &[
     field!("availability",    detail, |_, t| Out::Json(objects::availability(t))),
     field!("bandwidth_priority",      |_, _| Out::Int(0)),
     field!("bytes_completed", detail, |_, t| Out::Json(objects::bytes_completed(t))),
-    field!("comment",                 |_, t| Out::Str(t.metainfo.comment.as_deref().unwrap_or_default())),
+    field!("comment",         detail, |_, t| Out::Str(info(t).and_then(|info| info.comment.as_deref()).unwrap_or_default())),
     field!("corrupt_ever",            |_, t| int(t.wasted)),
-    field!("creator",                 |_, t| Out::Str(t.metainfo.created_by.as_deref().unwrap_or_default())),
-    field!("date_created",            |_, t| Out::Int(t.metainfo.creation_date.unwrap_or(0))),
+    field!("creator",         detail, |_, t| Out::Str(info(t).and_then(|info| info.created_by.as_deref()).unwrap_or_default())),
+    field!("date_created",    detail, |_, t| Out::Int(info(t).and_then(|info| info.creation_date).unwrap_or(0))),
     field!("desired_available", detail, |_, t| int(t.detail.as_ref().map_or(0, |detail| detail.available))),
     field!("done_date",               |_, t| int(t.entry.done)),
     field!("download_dir",            |_, t| Out::Text(root(t).to_string_lossy().into_owned())),
@@ -202,38 +211,38 @@ pub static FIELDS: &[Field] = &[
     field!("error_string",            |_, t| Out::Str(match &t.trouble { Trouble::None => "", Trouble::Tracker(text) | Trouble::Local(text) => text })),
     field!("eta",                     |_, t| Out::Int(eta(t))),
     field!("eta_idle",                |_, _| Out::Int(-1)),
-    field!("file_count",              |_, t| int(files(t).count() as u64)),
+    field!("file_count",              |_, t| Out::Int(t.brief.file_count.into())),
     field!("file_stats",      detail, |_, t| Out::Json(objects::file_stats(t))),
     field!("files",           detail, |_, t| Out::Json(objects::files(t))),
     field!("group",                   |_, _| Out::Str("")),
-    field!("hash_string",             |_, t| Out::Text(t.metainfo.info_hash.to_string())),
+    field!("hash_string",             |_, t| Out::Text(t.brief.info_hash.to_string())),
     field!("have_unchecked",          |_, _| Out::Int(0)),
     field!("have_valid",              |_, t| int(t.bytes_verified)),
     field!("honors_session_limits",   |_, _| Out::Bool(true)),
     field!("id",                      |_, t| Out::Int(t.entry.number.into())),
     field!("is_finished",             |_, t| Out::Bool(t.entry.finished)),
-    field!("is_private",              |_, t| Out::Bool(t.metainfo.private)),
+    field!("is_private",              |_, t| Out::Bool(t.brief.private)),
     field!("is_stalled",              |_, t| Out::Bool(is_running(t) && t.download_rate + t.upload_rate == 0)),
     field!("labels",                  |_, t| Out::Texts(&t.entry.labels)),
     field!("left_until_done",         |_, t| int(left(t))),
-    field!("magnet_link",             |_, t| Out::Text(objects::magnet_link(t))),
+    field!("magnet_link",     detail, |_, t| Out::Text(objects::magnet_link(t))),
     field!("manual_announce_time",    |_, _| Out::Int(-1)),
     field!("max_connected_peers",     |c, _| Out::Int(c.peer_limit.into())),
     field!("metadata_percent_complete", |_, _| Out::Float(1.0)),
-    field!("name",                    |_, t| Out::Str(&t.metainfo.name)),
+    field!("name",                    |_, t| Out::Str(&t.brief.name)),
     field!("peer_limit",              |c, _| Out::Int(c.peer_limit.into())),
     field!("peers",           detail, |_, t| Out::Json(objects::peers(t))),
     field!("peers_connected",         |_, t| Out::Int(t.peers.into())),
     field!("peers_from",              |_, t| Out::Json(objects::peers_from(t))),
     field!("peers_getting_from_us",   |_, t| Out::Int(t.peers_getting.into())),
     field!("peers_sending_to_us",     |_, t| Out::Int(t.peers_sending.into())),
-    field!("percent_complete",        |_, t| Out::Float(share(t.bytes_verified, t.metainfo.geometry.total()))),
+    field!("percent_complete",        |_, t| Out::Float(share(t.bytes_verified, t.brief.bytes))),
     field!("percent_done",            |_, t| Out::Float(share(t.bytes_have, t.bytes_wanted))),
-    field!("piece_count",             |_, t| Out::Int(t.metainfo.geometry.piece_count().into())),
-    field!("piece_size",              |_, t| Out::Int(t.metainfo.geometry.piece_length().into())),
+    field!("piece_count",             |_, t| Out::Int(t.brief.piece_count.into())),
+    field!("piece_size",              |_, t| Out::Int(t.brief.piece_length.into())),
     field!("pieces",          detail, |_, t| Out::Text(STANDARD.encode(t.detail.as_ref().map_or(&[][..], |detail| &detail.have)))),
     field!("primary_mime_type",       |_, _| Out::Str("application/octet-stream")),
-    field!("priorities",              |_, t| Out::Json(files(t).map(|_| 0).collect())),
+    field!("priorities",      detail, |_, t| Out::Json(files(t).map(|_| 0).collect())),
     field!("queue_position",          |_, t| Out::Int(t.entry.position.into())),
     field!("rate_download",           |_, t| int(t.download_rate)),
     field!("rate_upload",             |_, t| int(t.upload_rate)),
@@ -247,11 +256,11 @@ pub static FIELDS: &[Field] = &[
     field!("sequential_download",     |_, _| Out::Bool(false)),
     field!("sequential_download_from_piece", |_, _| Out::Int(0)),
     field!("size_when_done",          |_, t| int(t.bytes_wanted)),
-    field!("source",                  |_, t| Out::Str(t.metainfo.source.as_deref().unwrap_or_default())),
+    field!("source",          detail, |_, t| Out::Str(info(t).and_then(|info| info.source.as_deref()).unwrap_or_default())),
     field!("start_date",              |_, t| int(t.entry.started)),
     field!("status",                  |_, t| Out::Int(status(t))),
     field!("torrent_file",            |_, _| Out::Str("")),
-    field!("total_size",              |_, t| int(t.metainfo.total_size())),
+    field!("total_size",              |_, t| int(t.brief.total_size)),
     field!("tracker_list",            |_, t| Out::Text(objects::tracker_list(t))),
     field!("tracker_stats",   detail, |c, t| Out::Json(objects::tracker_stats(c, t))),
     field!("trackers",                |_, t| Out::Json(objects::trackers(t))),
@@ -259,9 +268,9 @@ pub static FIELDS: &[Field] = &[
     field!("upload_limited",          |_, _| Out::Bool(false)),
     field!("upload_ratio",            |_, t| Out::Float(ratio(t))),
     field!("uploaded_ever",           |_, t| int(t.uploaded)),
-    field!("wanted",                  |c, t| Out::Json(marks(c, t))),
-    field!("webseeds",                |_, t| Out::Json(json!(t.metainfo.web_seeds))),
-    field!("webseeds_ex",             |_, t| Out::Json(objects::web_seeds(t))),
+    field!("wanted",          detail, |c, t| Out::Json(marks(c, t))),
+    field!("webseeds",        detail, |_, t| Out::Json(json!(info(t).map_or(&[][..], |info| &info.web_seeds)))),
+    field!("webseeds_ex",     detail, |_, t| Out::Json(objects::web_seeds(t))),
     field!("webseeds_sending_to_us",  |_, _| Out::Int(0)),
     // Ours: the state as the contract names it, whether a person has stopped it, and why it does not move.
     field!("state",                   |_, t| Out::Str(t.state.name())),

@@ -23,7 +23,7 @@ fn have(torrent: &TorrentSnapshot, index: usize) -> u64 {
 }
 
 pub(super) fn files(torrent: &TorrentSnapshot) -> Value {
-    let piece_length = u64::from(torrent.metainfo.geometry.piece_length());
+    let piece_length = u64::from(torrent.brief.piece_length);
     fields::files(torrent)
         .map(|(index, file)| {
             json!({
@@ -71,13 +71,15 @@ pub(super) fn availability(torrent: &TorrentSnapshot) -> Value {
 }
 
 pub(super) fn magnet_link(torrent: &TorrentSnapshot) -> String {
-    let metainfo = &torrent.metainfo;
+    let Some(metainfo) = fields::info(torrent) else {
+        return String::new();
+    };
     let escaped = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let mut link = format!("magnet:?xt=urn:btih:{}", metainfo.info_hash);
     link.push_str("&dn=");
     link.push_str(&escaped(&metainfo.name));
     for (parameter, urls) in [
-        ("&tr=", metainfo.trackers.concat()),
+        ("&tr=", torrent.brief.trackers.concat()),
         ("&ws=", metainfo.web_seeds.clone()),
     ] {
         for url in urls {
@@ -108,7 +110,7 @@ fn flags(peer: &PeerSnapshot) -> String {
 
 #[allow(clippy::cast_precision_loss, reason = "a share for people")]
 pub(super) fn peers(torrent: &TorrentSnapshot) -> Value {
-    let pieces = f64::from(torrent.metainfo.geometry.piece_count().max(1));
+    let pieces = f64::from(torrent.brief.piece_count.max(1));
     let peer = |peer: &PeerSnapshot| {
         json!({
             "address": peer.address.ip().to_string(),
@@ -150,7 +152,7 @@ pub(super) fn peers_from(torrent: &TorrentSnapshot) -> Value {
 
 /// Trackers with their numbers and tiers, as the torrent has them.
 fn announces(torrent: &TorrentSnapshot) -> impl Iterator<Item = (usize, usize, &str)> {
-    let tiers = torrent.metainfo.trackers.iter().enumerate();
+    let tiers = torrent.brief.trackers.iter().enumerate();
     tiers
         .flat_map(|(tier, urls)| urls.iter().map(move |url| (tier, url.as_str())))
         .enumerate()
@@ -281,14 +283,15 @@ fn tracker_stat(
 
 /// One URL a line, an empty line between tiers.
 pub(super) fn tracker_list(torrent: &TorrentSnapshot) -> String {
-    let tiers = torrent.metainfo.trackers.iter();
+    let tiers = torrent.brief.trackers.iter();
     let texts: Vec<String> = tiers.map(|urls| urls.join("\n") + "\n").collect();
     texts.join("\n")
 }
 
 pub(super) fn web_seeds(torrent: &TorrentSnapshot) -> Value {
-    let seeds = torrent.metainfo.web_seeds.iter();
+    let seeds = fields::info(torrent).map_or(&[][..], |info| &info.web_seeds);
     seeds
+        .iter()
         .map(|url| json!({ "url": url, "is_downloading": false, "download_bytes_per_second": 0 }))
         .collect()
 }

@@ -1,5 +1,7 @@
 //! Torrents: shown, changed, removed.
 
+use std::borrow::Cow;
+
 use serde::Serializer as _;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde_json::{Value, json};
@@ -10,7 +12,8 @@ use super::names::{Family, classic, ours};
 use super::params::{self, Params};
 use super::{Rpc, strange};
 use crate::engine::library::{
-    Change, Mode, Move, Selection, TorrentsChange, TorrentsShow, TorrentsSnapshot,
+    Change, DETAIL_MAX, Mode, Move, Selection, TorrentKey, TorrentSnapshot, TorrentsChange,
+    TorrentsShow, TorrentsSnapshot,
 };
 use crate::engine::message::{Answer, Message};
 
@@ -74,16 +77,34 @@ impl Rpc {
         };
         let recent = which == Selection::Recent;
         let detail = fields.iter().any(|field| field.detail);
-        let snapshot = self.show(which, detail).await?;
+        let first = self.show(which, false).await?;
         let context = Context {
             dialect,
-            time: snapshot.time,
-            unix: snapshot.unix,
+            time: first.time,
+            unix: first.unix,
             peer_limit: self.options.swarm_links_max,
         };
-        write(&context, &fields, table, recent, &snapshot)
-            .map(Output::Json)
-            .map_err(|fault| RpcError::new(RpcError::INTERNAL, fault.to_string()))
+        let mut writer = Writer::begin(context, fields, table, first.torrents.len())?;
+        if detail {
+            // Page by page: no turn of the actor is long, and of all details only one page is held.
+            for page in first.torrents.chunks(DETAIL_MAX) {
+                let page = self.show(named(page), true).await?;
+                writer.write(&page.torrents)?;
+            }
+        } else {
+            writer.write(&first.torrents)?;
+        }
+        Ok(Output::Json(writer.end(recent.then_some(&first.removed))?))
+    }
+
+    /// Every torrent that is meant, with its detail.
+    async fn show_detail(&self, which: Selection) -> Result<Vec<TorrentSnapshot>, RpcError> {
+        let glance = self.show(which, false).await?;
+        let mut torrents = Vec::new();
+        for page in glance.torrents.chunks(DETAIL_MAX) {
+            torrents.extend(self.show(named(page), true).await?.torrents);
+        }
+        Ok(torrents)
     }
 
     pub(super) async fn torrents_change(
@@ -170,8 +191,8 @@ impl Rpc {
         indices: &[usize],
         wanted: bool,
     ) -> Result<(), RpcError> {
-        let snapshot = self.show(which.clone(), false).await?;
-        for torrent in &snapshot.torrents {
+        let torrents = self.show_detail(which.clone()).await?;
+        for torrent in &torrents {
             let real: Vec<usize> = fields::files(torrent).map(|(index, _)| index).collect();
             let files: Option<Vec<usize>> = if indices.is_empty() {
                 Some(real)
@@ -182,10 +203,10 @@ impl Rpc {
                     .collect()
             };
             let files = files.ok_or_else(|| {
-                let text = format!("{}: no such file index", torrent.metainfo.name);
+                let text = format!("{}: no such file index", torrent.brief.name);
                 RpcError::new(RpcError::FILE_INDEX, text)
             })?;
-            let hash = crate::engine::library::TorrentKey::Hash(torrent.metainfo.info_hash);
+            let hash = TorrentKey::Hash(torrent.brief.info_hash);
             let change = Change::Wanted { files, wanted };
             self.change(Selection::Some(vec![hash]), change).await?;
         }
@@ -228,49 +249,89 @@ fn goals(params: &Params) -> Result<Option<Change>, RpcError> {
     }))
 }
 
+/// These torrents, by name.
+fn named(torrents: &[TorrentSnapshot]) -> Selection {
+    let key = |torrent: &TorrentSnapshot| TorrentKey::Number(torrent.entry.number);
+    Selection::Some(torrents.iter().map(key).collect())
+}
+
 /// The answer's JSON, written as it is made: ten thousand torrents are never held as a tree.
-fn write(
-    context: &Context,
-    fields: &[&Field],
+struct Writer {
+    context: Context,
+    fields: Vec<&'static Field>,
+    /// The fields as the dialect spells them.
+    names: Vec<Cow<'static, str>>,
     table: bool,
-    recent: bool,
-    snapshot: &TorrentsSnapshot,
-) -> Result<Vec<u8>, serde_json::Error> {
-    let name = |field: &Field| match context.dialect {
-        Dialect::Classic => classic(field.name, Family::Camel),
-        Dialect::JsonRpc => field.name.into(),
-    };
-    let names: Vec<_> = fields.iter().map(|field| name(field)).collect();
-    let mut out = Vec::with_capacity(64 + snapshot.torrents.len() * fields.len() * 24);
-    out.extend(br#"{"torrents":["#);
-    if table {
-        serde_json::to_writer(&mut out, &names)?;
-    }
-    for (at, torrent) in snapshot.torrents.iter().enumerate() {
-        if table || at > 0 {
-            out.push(b',');
-        }
-        let mut json = serde_json::Serializer::new(&mut out);
+    is_first: bool,
+    out: Vec<u8>,
+}
+
+impl Writer {
+    /// For `count` torrents, more or less.
+    fn begin(
+        context: Context,
+        fields: Vec<&'static Field>,
+        table: bool,
+        count: usize,
+    ) -> Result<Self, RpcError> {
+        let name = |field: &&'static Field| match context.dialect {
+            Dialect::Classic => classic(field.name, Family::Camel),
+            Dialect::JsonRpc => field.name.into(),
+        };
+        let names: Vec<_> = fields.iter().map(name).collect();
+        let mut out = Vec::with_capacity(64 + count * fields.len() * 24);
+        out.extend(br#"{"torrents":["#);
         if table {
-            let mut row = json.serialize_seq(Some(fields.len()))?;
-            for field in fields {
+            serde_json::to_writer(&mut out, &names).map_err(unwritten)?;
+        }
+        Ok(Self {
+            context,
+            fields,
+            names,
+            table,
+            is_first: !table,
+            out,
+        })
+    }
+
+    fn write(&mut self, torrents: &[TorrentSnapshot]) -> Result<(), RpcError> {
+        (torrents.iter()).try_for_each(|torrent| self.write_one(torrent).map_err(unwritten))
+    }
+
+    fn write_one(&mut self, torrent: &TorrentSnapshot) -> Result<(), serde_json::Error> {
+        if !std::mem::replace(&mut self.is_first, false) {
+            self.out.push(b',');
+        }
+        let context = &self.context;
+        let mut json = serde_json::Serializer::new(&mut self.out);
+        if self.table {
+            let mut row = json.serialize_seq(Some(self.fields.len()))?;
+            for field in &self.fields {
                 row.serialize_element(&field.of(context, torrent))?;
             }
-            SerializeSeq::end(row)?;
+            SerializeSeq::end(row)
         } else {
-            let mut object = json.serialize_map(Some(fields.len()))?;
-            for (name, field) in names.iter().zip(fields) {
+            let mut object = json.serialize_map(Some(self.fields.len()))?;
+            for (name, field) in self.names.iter().zip(&self.fields) {
                 object.serialize_entry(&**name, &field.of(context, torrent))?;
             }
-            SerializeMap::end(object)?;
+            SerializeMap::end(object)
         }
     }
-    out.push(b']');
-    if recent {
-        out.extend(br#","removed":"#);
-        let removed: Value = snapshot.removed.iter().copied().collect();
-        serde_json::to_writer(&mut out, &removed)?;
+
+    /// With the numbers of removed torrents, where they were asked for.
+    fn end(mut self, removed: Option<&Vec<u32>>) -> Result<Vec<u8>, RpcError> {
+        self.out.push(b']');
+        if let Some(removed) = removed {
+            self.out.extend(br#","removed":"#);
+            serde_json::to_writer(&mut self.out, removed).map_err(unwritten)?;
+        }
+        self.out.push(b'}');
+        Ok(self.out)
     }
-    out.push(b'}');
-    Ok(out)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
+fn unwritten(fault: serde_json::Error) -> RpcError {
+    RpcError::new(RpcError::INTERNAL, fault.to_string())
 }

@@ -21,6 +21,7 @@ pub(super) fn why(torrent: &TorrentSnapshot) -> String {
         SessionState::Downloading if torrent.download_rate > 0 => "it is being downloaded",
         SessionState::Seeding if torrent.upload_rate > 0 => "it is being seeded",
         SessionState::Downloading => return idle_download(torrent),
+        SessionState::Parked => "it is complete, and nobody asks for it",
         SessionState::Seeding if torrent.peers == 0 => "it is complete, and nobody asks for it",
         SessionState::Seeding => "it is complete, and none of its peers wants anything",
     };
@@ -34,7 +35,7 @@ fn idle_download(torrent: &TorrentSnapshot) -> String {
     if peers.is_empty() {
         return match &torrent.trouble {
             Trouble::Tracker(text) => format!("no peers: its tracker failed ({text})"),
-            _ if torrent.metainfo.trackers.is_empty() => {
+            _ if torrent.brief.trackers.is_empty() => {
                 "no peers, and it names no tracker: name a peer".to_owned()
             }
             _ => "no peers yet".to_owned(),

@@ -1,5 +1,6 @@
 //! The torrents that a daemon remembers: a row each, and beside it the torrent file, which is written once.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -8,8 +9,10 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 
 use crate::codec::metainfo::Metainfo;
+use crate::engine::library::brief::{Brief, Standing, Tiers};
 use crate::engine::library::entry::{Kept, tidy_labels};
 use crate::engine::library::{Goals, Mode};
+use crate::engine::message::{Known, StoreFault, Times};
 use crate::ids::InfoHash;
 
 /// Made when the database is opened, as far as it is not there.
@@ -30,7 +33,22 @@ pub(super) const SCHEMA: &str = "
         ratio       INTEGER NOT NULL,     -- thousandths
         idle_mode   INTEGER NOT NULL,     -- as ratio_mode
         idle        INTEGER NOT NULL,     -- minutes
-        finished    INTEGER NOT NULL      -- 0 or 1
+        finished    INTEGER NOT NULL,     -- 0 or 1
+        name        TEXT    NOT NULL,     -- what a list shows, from here on
+        size        INTEGER NOT NULL,     -- bytes of its real files
+        bytes       INTEGER NOT NULL,     -- of all pieces
+        piece       INTEGER NOT NULL,     -- bytes
+        pieces      INTEGER NOT NULL,
+        files       INTEGER NOT NULL,     -- real ones
+        private     INTEGER NOT NULL,     -- 0 or 1
+        trackers    TEXT    NOT NULL,     -- a line each, an empty one between tiers
+        have_wanted INTEGER NOT NULL,     -- bytes that are wanted
+        have_bytes  INTEGER NOT NULL,     -- of those, there
+        have_all    INTEGER NOT NULL,     -- bytes there, wanted or not
+        have_pieces INTEGER NOT NULL,
+        whole       INTEGER NOT NULL,     -- 0 or 1: all that is wanted is there and recorded
+        uploaded    INTEGER NOT NULL,     -- bytes
+        downloaded  INTEGER NOT NULL      -- bytes
     ) STRICT;
     CREATE TABLE IF NOT EXISTS metainfo (
         info_hash   BLOB    PRIMARY KEY,
@@ -38,76 +56,148 @@ pub(super) const SCHEMA: &str = "
     ) STRICT;
 ";
 
-/// Every torrent, in the order of the queue. One whose file does not read as what it should be is passed over, and stays.
+/// Every torrent, in the order of the queue. No torrent file is read.
 pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
     let mut statement = database.prepare_cached(
-        "SELECT sessions.info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding, bytes,
-                ratio_mode, ratio, idle_mode, idle, finished
-         FROM sessions JOIN metainfo USING (info_hash) ORDER BY position, number",
+        "SELECT info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding,
+                ratio_mode, ratio, idle_mode, idle, finished,
+                name, size, bytes, piece, pieces, files, private, trackers,
+                have_wanted, have_bytes, have_all, have_pieces, whole, uploaded, downloaded
+         FROM sessions ORDER BY position, number",
     )?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
+    // Most torrents have the trackers, the labels and the marks of many others.
+    let mut known_tiers: BTreeMap<String, Tiers> = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let info_hash = InfoHash(row.get(0)?);
-        let metainfo = match Metainfo::decode(row.get_ref(11)?.as_blob()?) {
-            Ok(metainfo) if metainfo.info_hash == info_hash => metainfo,
-            Ok(_) => {
-                log::error!("torrent {info_hash}: another torrent is stored under its name");
-                continue;
-            }
-            Err(fault) => {
-                log::error!("torrent {info_hash}: cannot be read from the store: {fault}");
-                continue;
-            }
-        };
-        let seconds = |at: usize| {
+        let number = |at: usize| {
             row.get::<_, i64>(at)
                 .map(|value| value.max(0).cast_unsigned())
         };
+        let text = row.get_ref(23)?.as_str()?;
+        let tiers = match known_tiers.get(text) {
+            Some(tiers) => Arc::clone(tiers),
+            None => {
+                let tiers = tiers_of(text);
+                known_tiers.insert(text.to_owned(), Arc::clone(&tiers));
+                tiers
+            }
+        };
+        let brief = Brief {
+            info_hash: InfoHash(row.get(0)?),
+            name: row.get_ref(16)?.as_str()?.into(),
+            root: PathBuf::from(OsStr::from_bytes(row.get_ref(3)?.as_blob()?)),
+            total_size: number(17)?,
+            bytes: number(18)?,
+            piece_length: row.get(19)?,
+            piece_count: row.get(20)?,
+            file_count: row.get(21)?,
+            private: row.get(22)?,
+            trackers: tiers,
+        };
+        let standing = Standing {
+            bytes_wanted: number(24)?,
+            bytes_have: number(25)?,
+            bytes_verified: number(26)?,
+            pieces_have: row.get(27)?,
+            whole: row.get(28)?,
+            uploaded: number(29)?,
+            downloaded: number(30)?,
+        };
         found.push(Kept {
-            info_hash,
+            brief: Arc::new(brief),
+            standing,
             number: row.get(1)?,
             position: row.get(2)?,
-            root: PathBuf::from(OsStr::from_bytes(row.get_ref(3)?.as_blob()?)),
             paused: row.get(4)?,
             labels: tidy_labels(row.get_ref(5)?.as_str()?.split(',')),
             wanted: (row.get_ref(6)?.as_blob()?.iter())
                 .map(|mark| *mark != 0)
                 .collect(),
-            added: seconds(7)?,
-            done: seconds(8)?,
-            downloading: seconds(9)?,
-            seeding: seconds(10)?,
+            added: number(7)?,
+            done: number(8)?,
+            downloading: number(9)?,
+            seeding: number(10)?,
             goals: Goals {
-                ratio_mode: Mode::of_number(row.get(12)?).unwrap_or_default(),
-                ratio_mille: row.get(13)?,
-                idle_mode: Mode::of_number(row.get(14)?).unwrap_or_default(),
-                idle_minutes: row.get(15)?,
+                ratio_mode: Mode::of_number(row.get(11)?).unwrap_or_default(),
+                ratio_mille: row.get(12)?,
+                idle_mode: Mode::of_number(row.get(13)?).unwrap_or_default(),
+                idle_minutes: row.get(14)?,
             },
-            finished: row.get(16)?,
+            finished: row.get(15)?,
             bytes: None,
-            metainfo: Some(Arc::new(metainfo)),
         });
     }
     Ok(found)
+}
+
+/// A line for each URL, an empty one between tiers.
+fn text_of(tiers: &[Vec<String>]) -> String {
+    let tiers: Vec<String> = tiers.iter().map(|urls| urls.join("\n")).collect();
+    tiers.join("\n\n")
+}
+
+/// The inverse.
+fn tiers_of(text: &str) -> Tiers {
+    let tiers = text.split("\n\n").filter(|tier| !tier.is_empty());
+    tiers
+        .map(|tier| tier.split('\n').map(str::to_owned).collect())
+        .collect()
+}
+
+/// The torrent files of `torrents` and the pieces that were recorded of each, in their order.
+pub(super) fn read(
+    database: &mut Connection,
+    torrents: &[InfoHash],
+) -> rusqlite::Result<Vec<Result<Known, StoreFault>>> {
+    let mut statement = database.prepare_cached(
+        "SELECT metainfo.bytes, progress.have
+         FROM metainfo JOIN sessions USING (info_hash)
+         LEFT JOIN progress ON progress.info_hash = sessions.info_hash AND progress.root = sessions.root
+         WHERE sessions.info_hash = ?1",
+    )?;
+    let mut one = |info_hash: InfoHash| -> rusqlite::Result<Result<Known, StoreFault>> {
+        let failed = |why: &dyn std::fmt::Display| {
+            let text =
+                format!("the torrent file of {info_hash} in the store cannot be used: {why}");
+            Ok(Err(StoreFault::Failed(text)))
+        };
+        let mut rows = statement.query(params![info_hash.0])?;
+        let Some(row) = rows.next()? else {
+            return failed(&"it is not there");
+        };
+        match Metainfo::decode(row.get_ref(0)?.as_blob()?) {
+            Ok(metainfo) if metainfo.info_hash == info_hash => Ok(Ok(Known {
+                metainfo: Arc::new(metainfo),
+                have: row.get::<_, Option<Vec<u8>>>(1)?.unwrap_or_default(),
+            })),
+            Ok(_) => failed(&"it is another torrent's"),
+            Err(fault) => failed(&fault),
+        }
+    };
+    torrents.iter().map(|info_hash| one(*info_hash)).collect()
 }
 
 /// Writes a row, and the torrent file where it comes with it.
 pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
     let integer = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let wanted: Vec<u8> = row.wanted.iter().map(|mark| u8::from(*mark)).collect();
+    let (brief, standing) = (&*row.brief, &row.standing);
     database
         .prepare_cached(
             "INSERT OR REPLACE INTO sessions
              (info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding,
-              ratio_mode, ratio, idle_mode, idle, finished)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+              ratio_mode, ratio, idle_mode, idle, finished,
+              name, size, bytes, piece, pieces, files, private, trackers,
+              have_wanted, have_bytes, have_all, have_pieces, whole, uploaded, downloaded)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
+                     ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)",
         )?
         .execute(params![
-            row.info_hash.0,
+            brief.info_hash.0,
             row.number,
             row.position,
-            row.root.as_os_str().as_bytes(),
+            brief.root.as_os_str().as_bytes(),
             row.paused,
             row.labels.join(","),
             wanted,
@@ -120,11 +210,39 @@ pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
             row.goals.idle_mode.number(),
             row.goals.idle_minutes,
             row.finished,
+            &*brief.name,
+            integer(brief.total_size),
+            integer(brief.bytes),
+            brief.piece_length,
+            brief.piece_count,
+            brief.file_count,
+            brief.private,
+            text_of(&brief.trackers),
+            integer(standing.bytes_wanted),
+            integer(standing.bytes_have),
+            integer(standing.bytes_verified),
+            standing.pieces_have,
+            standing.whole,
+            integer(standing.uploaded),
+            integer(standing.downloaded),
         ])?;
     if let Some(bytes) = &row.bytes {
         database
             .prepare_cached("INSERT OR REPLACE INTO metainfo (info_hash, bytes) VALUES (?1, ?2)")?
-            .execute(params![row.info_hash.0, &**bytes])?;
+            .execute(params![brief.info_hash.0, &**bytes])?;
+    }
+    Ok(())
+}
+
+/// Notes how long torrents have been at it.
+pub(super) fn note_times(database: &Connection, times: &[Times]) -> rusqlite::Result<()> {
+    let integer = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let mut statement = database.prepare_cached(
+        "UPDATE sessions SET downloading = ?2, seeding = ?3 WHERE info_hash = ?1",
+    )?;
+    for one in times {
+        let (downloading, seeding) = (integer(one.downloading), integer(one.seeding));
+        statement.execute(params![one.info_hash.0, downloading, seeding])?;
     }
     Ok(())
 }
@@ -156,8 +274,16 @@ mod tests {
         let bytes = torrent(name);
         let metainfo = Metainfo::decode(&bytes).unwrap();
         Kept {
-            info_hash: metainfo.info_hash,
-            root: PathBuf::from("/d\u{e4}ta"),
+            brief: Arc::new(Brief::of(&metainfo, "/d\u{e4}ta".as_ref())),
+            standing: Standing {
+                bytes_wanted: 5,
+                bytes_have: 5,
+                bytes_verified: 5,
+                pieces_have: 1,
+                uploaded: 10,
+                downloaded: 5,
+                whole: true,
+            },
             number,
             position,
             paused: number == 2,
@@ -175,7 +301,6 @@ mod tests {
             downloading: 5,
             seeding: u64::MAX,
             bytes: Some(bytes.into()),
-            metainfo: Some(Arc::new(metainfo)),
         }
     }
 
@@ -184,7 +309,7 @@ mod tests {
         let mut database = Connection::open_in_memory().unwrap();
         database.execute_batch(SCHEMA).unwrap();
         database
-            .execute_batch("CREATE TABLE progress (info_hash BLOB PRIMARY KEY)")
+            .execute_batch("CREATE TABLE progress (info_hash BLOB, root BLOB, have BLOB)")
             .unwrap();
         let (one, two) = (row("one", 1, 1), row("two", 2, 0));
         for row in [&one, &two] {
@@ -204,7 +329,7 @@ mod tests {
         };
         keep(&database, &moved).unwrap();
         assert_eq!(list(&mut database).unwrap(), [read(&one), read(&moved)]);
-        forget(&database, one.info_hash).unwrap();
+        forget(&database, one.brief.info_hash).unwrap();
         assert_eq!(list(&mut database).unwrap(), [read(&moved)]);
     }
 
@@ -212,6 +337,9 @@ mod tests {
     fn a_torrent_file_that_is_none_hides_nothing_but_itself() {
         let mut database = Connection::open_in_memory().unwrap();
         database.execute_batch(SCHEMA).unwrap();
+        database
+            .execute_batch("CREATE TABLE progress (info_hash BLOB, root BLOB, have BLOB)")
+            .unwrap();
         let broken = Kept {
             bytes: Some(b"nonsense".as_slice().into()),
             ..row("one", 1, 0)
@@ -223,11 +351,24 @@ mod tests {
         for row in [broken, strange, row("three", 3, 2)] {
             keep(&database, &row).unwrap();
         }
-        let numbers: Vec<u32> = list(&mut database)
-            .unwrap()
-            .iter()
-            .map(|row| row.number)
-            .collect();
-        assert_eq!(numbers, [3]);
+        let rows = list(&mut database).unwrap();
+        let names: Vec<_> = rows.iter().map(|row| row.brief.info_hash).collect();
+        let read = read(&mut database, &names).unwrap();
+        let told = |at: usize| match &read[at] {
+            Ok(known) => known.metainfo.name.clone(),
+            Err(StoreFault::Failed(text)) => text.clone(),
+            Err(fault) => panic!("{fault:?}"),
+        };
+        assert!(told(0).contains("cannot be used"), "{}", told(0));
+        assert!(told(1).contains("another torrent's"), "{}", told(1));
+        assert_eq!(told(2), "three");
+    }
+
+    #[test]
+    fn trackers_are_written_by_tier() {
+        let tiers: Tiers = [vec!["a".to_owned(), "b".to_owned()], vec!["c".to_owned()]].into();
+        for tiers in [tiers, Tiers::default()] {
+            assert_eq!(tiers_of(&text_of(&tiers)), tiers);
+        }
     }
 }

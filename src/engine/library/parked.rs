@@ -1,0 +1,520 @@
+//! Torrents that rest: a small record each, while the torrent file, the file list and the hashes stay in the store.
+//!
+//! ```text
+//!            idle for a while, everything saved, files closed
+//!   at work ───────────────────────────────────────────────▶ Resting
+//!      ▲                                                        │ a handshake, a tracker that names leechers, a command
+//!      └──────────── the torrent file was read ────────────── Waking
+//! ```
+//!
+//! Trackers go on being asked while it rests. Its files are looked at when it wakes, before anything is served: what was
+//! changed or deleted meanwhile is found then. Handshakes that come while it wakes wait for it (see `accept`).
+
+use std::sync::Arc;
+
+use super::Entry;
+use super::brief::{Brief, Standing};
+use super::change::Change;
+use super::goals;
+use crate::codec::metainfo::Metainfo;
+use crate::engine::Engine;
+use crate::engine::manager::Beginning;
+use crate::engine::message::{StoreFault, StoreTask};
+use crate::engine::rate::Rate;
+use crate::engine::session::trackers::Trackers;
+use crate::engine::session::{Phase, Session, progress, start};
+use crate::engine::settings::{PARK_AFTER, WAITING_MAX};
+use crate::engine::shared::TimerKey;
+use crate::engine::snapshot::SessionState;
+use crate::events::{self, Event};
+use crate::ids::{InfoHash, ReplyId, SessionId, StreamId, SwarmId};
+
+/// A torrent that rests.
+#[derive(Debug)]
+pub struct Parked {
+    /// Its name.
+    pub id: SessionId,
+    /// The swarm it trades in when it is awake.
+    pub swarm: SwarmId,
+    /// What a list shows of it.
+    pub brief: Arc<Brief>,
+    /// How much of it is there.
+    pub standing: Standing,
+    /// What is remembered of it.
+    pub entry: Entry,
+    /// Whether a person has stopped it, or a goal.
+    pub paused: bool,
+    /// Who tells us of peers.
+    pub trackers: Option<Trackers>,
+    /// Payload sent in this run, as trackers are told.
+    pub sent: u64,
+    /// Payload received in this run, as trackers are told.
+    pub received: u64,
+    /// What it is about to do.
+    pub stage: Stage,
+}
+
+/// What a torrent that rests is about to do.
+#[derive(Debug, Default)]
+pub enum Stage {
+    /// Nothing.
+    #[default]
+    Resting,
+    /// Its torrent file is being read.
+    Waking(Wish),
+    /// Its torrent file could not be read; tried again when something is asked of it.
+    Unreadable(String),
+    /// It goes, as soon as its trackers know.
+    Leaving(Option<ReplyId>),
+}
+
+/// What it is woken for.
+#[derive(Debug, Default)]
+pub struct Wish {
+    /// Hash everything.
+    pub recheck: bool,
+    /// What is to be changed as soon as it is awake, and who waits for that.
+    pub changes: Vec<(Change, u64)>,
+}
+
+impl Parked {
+    /// As callers see it.
+    #[must_use]
+    pub const fn state(&self) -> SessionState {
+        match self.stage {
+            Stage::Leaving(_) => SessionState::Stopped,
+            Stage::Unreadable(_) => SessionState::Error,
+            _ if self.paused => SessionState::Paused,
+            _ if self.standing.whole => SessionState::Parked,
+            _ => SessionState::Checking,
+        }
+    }
+
+    /// Whether a peer that asks for it wakes it.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Resting | Stage::Waking(_)) && !self.paused
+    }
+
+    /// A `session.*` event of how it stands now.
+    fn event(&self, previous: SessionState, cause: &'static str) -> events::Session {
+        events::Session {
+            info_hash: self.brief.info_hash,
+            state: self.state().name(),
+            previous_state: previous.name(),
+            cause,
+            message: String::new(),
+            error_code: "",
+            file: String::new(),
+        }
+    }
+}
+
+impl Engine {
+    /// The torrent's swarm, whether it is at work or not.
+    pub(in crate::engine) fn swarm_of_session(&self, id: SessionId) -> Option<SwarmId> {
+        let session = self.sessions.get(id).map(|session| session.swarm);
+        session.or_else(|| self.sessions.parked(id).map(|parked| parked.swarm))
+    }
+
+    /// What is remembered of a torrent, whether it is at work or not.
+    pub(in crate::engine) fn entry(&self, id: SessionId) -> Option<&Entry> {
+        let session = self.sessions.get(id).map(|session| &session.entry);
+        session.or_else(|| self.sessions.parked(id).map(|parked| &parked.entry))
+    }
+
+    /// What is remembered of a torrent, whether it is at work or not.
+    pub(in crate::engine) fn entry_mut(&mut self, id: SessionId) -> Option<&mut Entry> {
+        if self.sessions.get(id).is_some() {
+            return self.sessions.get_mut(id).map(|session| &mut session.entry);
+        }
+        let parked = self.sessions.parked_mut(id)?;
+        Some(&mut parked.entry)
+    }
+
+    // ------------------------------------------------------------------------------------------------------ parking
+
+    /// It has rested for a while, or a goal may be reached while it rests.
+    pub(in crate::engine) fn on_park_timer(&mut self, id: SessionId) {
+        if self.sessions.parked(id).is_some() {
+            self.look_at_parked_goals(id);
+            return;
+        }
+        let now = self.shared.now;
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        if !session.entry.is_visible() || !session.rests() {
+            return;
+        }
+        let totals = Standing::of(session);
+        if (totals.uploaded, totals.downloaded) != session.progress.saved {
+            session.progress.changed = true;
+        }
+        if !session.progress.is_at_rest() {
+            // Saved now; it rests with the next look.
+            progress::advance(&mut self.shared, session);
+        }
+        self.shared.timers.set(TimerKey::Park(id), now + PARK_AFTER);
+        if self.may_park(id)
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            session.parking = true;
+            session.jobs += 1;
+            let job = crate::engine::message::Job::Close;
+            self.shared.work(id, &session.storage, job);
+        }
+    }
+
+    /// Whether nothing is going on, and nothing is about to.
+    fn may_park(&self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get(id) else {
+            return false;
+        };
+        let swarm = self.table.swarms.get(session.swarm);
+        let soon = self.shared.now + 2 * PARK_AFTER;
+        let dials = self
+            .shared
+            .timers
+            .deadline(TimerKey::Connect(session.swarm));
+        session.rests()
+            && session.jobs == 0
+            && session.progress.is_at_rest()
+            && session.progress.store_works
+            && !session.entry.recheck
+            && session.notice.is_empty()
+            && swarm.is_some_and(|swarm| swarm.streams.is_empty() && swarm.opening.is_empty())
+            && dials.is_none_or(|at| at > soon)
+            && !self.waiting.contains_key(&id)
+            && !self.is_ending()
+    }
+
+    /// Its files are closed: parks it, if nothing has come up meanwhile.
+    pub(in crate::engine) fn park(&mut self, id: SessionId) {
+        let was_parking = match self.sessions.get_mut(id) {
+            Some(session) => std::mem::replace(&mut session.parking, false),
+            None => return,
+        };
+        if !was_parking || !self.may_park(id) {
+            return;
+        }
+        let now = self.shared.now;
+        let Some(swarm) = self.swarm_of_session(id) else {
+            return;
+        };
+        if let Some(swarm) = self.table.swarms.get_mut(swarm) {
+            swarm.active = false;
+        }
+        for key in [
+            TimerKey::Choke(id),
+            TimerKey::Stats(id),
+            TimerKey::DiskRetry(id),
+            TimerKey::Save(id),
+            TimerKey::Commit(id),
+            TimerKey::Park(id),
+            TimerKey::Connect(swarm),
+        ] {
+            self.shared.timers.cancel(key);
+        }
+        self.shared.starved.remove(&id);
+        self.keep_changed(id);
+        self.sessions.park(id, |session| {
+            let previous = session.state();
+            session.entry.leave(previous, now);
+            Parked {
+                id,
+                swarm,
+                brief: Arc::clone(&session.brief),
+                standing: Standing::of(session),
+                entry: std::mem::take(&mut session.entry),
+                paused: session.paused,
+                trackers: session.trackers.take(),
+                sent: session.up.total(),
+                received: session.down.total(),
+                stage: Stage::Resting,
+            }
+        });
+        self.await_parked_goal(id);
+    }
+
+    /// A goal that time alone reaches is looked at when it is.
+    pub(in crate::engine) fn await_parked_goal(&mut self, id: SessionId) {
+        let Some(parked) = self.sessions.parked(id) else {
+            return;
+        };
+        match goals::reached_at(parked, &self.shared.settings) {
+            Some(at) => self.shared.timers.set(TimerKey::Park(id), at),
+            None => {
+                self.shared.timers.cancel(TimerKey::Park(id));
+            }
+        }
+    }
+
+    fn look_at_parked_goals(&mut self, id: SessionId) {
+        let now = self.shared.now;
+        let Some(parked) = self.sessions.parked_mut(id) else {
+            return;
+        };
+        let at = goals::reached_at(parked, &self.shared.settings);
+        if at.is_some_and(|at| at <= now) {
+            log::info!("torrent {} has seeded enough", parked.brief.info_hash);
+            parked.entry.finished = true;
+            self.parked_stop(id, "ratio");
+            self.keep(id, None, None);
+        } else {
+            self.await_parked_goal(id);
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------------- waking
+
+    /// Wakes a torrent, if it rests: its torrent file is read, and what was wished is done.
+    pub(in crate::engine) fn wake(&mut self, id: SessionId, wish: Wish) {
+        let Some(parked) = self.sessions.parked_mut(id) else {
+            return;
+        };
+        match &mut parked.stage {
+            Stage::Waking(wished) => {
+                wished.recheck |= wish.recheck;
+                wished.changes.extend(wish.changes);
+                return;
+            }
+            Stage::Leaving(_) => return,
+            Stage::Resting | Stage::Unreadable(_) => parked.stage = Stage::Waking(wish),
+        }
+        let info_hash = parked.brief.info_hash;
+        self.shared.store(id, StoreTask::Read(vec![info_hash]));
+    }
+
+    /// The torrent file of one that wakes was read.
+    pub(in crate::engine) fn awake(
+        &mut self,
+        id: SessionId,
+        read: Result<Arc<Metainfo>, StoreFault>,
+    ) {
+        let metainfo = match read {
+            Ok(metainfo) => metainfo,
+            Err(fault) => return self.unreadable(id, fault),
+        };
+        let Some(parked) = self.sessions.parked_mut(id) else {
+            return;
+        };
+        if !matches!(parked.stage, Stage::Waking(_)) {
+            return;
+        }
+        let Stage::Waking(wish) = std::mem::take(&mut parked.stage) else {
+            return;
+        };
+        self.shared.timers.cancel(TimerKey::Park(id));
+        let shared = &mut self.shared;
+        self.sessions.wake(id, |parked| {
+            let beginning = Beginning {
+                id,
+                swarm: parked.swarm,
+                metainfo,
+                brief: Arc::clone(&parked.brief),
+                download: true,
+                recheck: wish.recheck,
+                wanted: &parked.entry.wanted,
+                trackers: parked.trackers.take(),
+            };
+            let mut session = beginning.begin(shared);
+            session.entry = std::mem::take(&mut parked.entry);
+            session.paused = parked.paused;
+            session.up = Rate::after(parked.sent);
+            session.down = Rate::after(parked.received);
+            session.told.0 = parked.received;
+            session.told.1 = parked.sent;
+            session.progress.uploaded_before = parked.standing.uploaded - parked.sent;
+            session.progress.downloaded_before = parked.standing.downloaded - parked.received;
+            session.waking = parked.standing.whole && !parked.paused && !wish.recheck;
+            session
+        });
+        if let Some(session) = self.sessions.get_mut(id) {
+            if !session.waking {
+                let event = session.event(session.state(), "user");
+                self.shared.event(Event::SessionStarted(event));
+            }
+            start::load(&mut self.shared, session);
+        }
+        for (change, pending) in wish.changes {
+            self.torrent_change(id, &change, pending);
+            self.unhold(pending);
+        }
+    }
+
+    fn unreadable(&mut self, id: SessionId, fault: StoreFault) {
+        let Some(parked) = self.sessions.parked_mut(id) else {
+            return;
+        };
+        let StoreFault::Failed(text) = fault else {
+            return;
+        };
+        log::error!("torrent {}: {text}", parked.brief.info_hash);
+        let previous = parked.state();
+        let stage = std::mem::replace(&mut parked.stage, Stage::Unreadable(text.clone()));
+        let mut event = parked.event(previous, "error");
+        event.message = text;
+        event.error_code = "store_failed";
+        self.shared.event(Event::SessionError(event));
+        if let Stage::Waking(wish) = stage {
+            for (_, pending) in wish.changes {
+                self.fail_pending(pending);
+                self.unhold(pending);
+            }
+        }
+        self.admit_waiting(id);
+    }
+
+    // ------------------------------------------------------------------------------------- what is asked of the rest
+
+    /// A person starts a torrent that rests.
+    pub(in crate::engine) fn parked_start(&mut self, id: SessionId) {
+        let now = self.shared.now;
+        let Some(parked) = self.sessions.parked_mut(id) else {
+            return;
+        };
+        let previous = parked.state();
+        let was_paused = std::mem::replace(&mut parked.paused, false);
+        if matches!(parked.stage, Stage::Unreadable(_)) || !parked.standing.whole {
+            return self.wake(id, Wish::default());
+        }
+        if !was_paused {
+            return;
+        }
+        parked.entry.leave(previous, now);
+        if let Some(trackers) = &mut parked.trackers {
+            trackers.start(now);
+        }
+        let event = parked.event(previous, "user");
+        self.shared.event(Event::SessionResumed(event));
+        self.announce(id);
+        self.await_parked_goal(id);
+    }
+
+    /// A person, or a goal, stops a torrent that rests.
+    pub(in crate::engine) fn parked_stop(&mut self, id: SessionId, cause: &'static str) {
+        let now = self.shared.now;
+        let Some(parked) = self.sessions.parked_mut(id) else {
+            return;
+        };
+        let previous = parked.state();
+        if std::mem::replace(&mut parked.paused, true) {
+            return;
+        }
+        parked.entry.leave(previous, now);
+        if let Some(trackers) = &mut parked.trackers {
+            trackers.stop(now);
+        }
+        let event = parked.event(previous, cause);
+        self.shared.event(Event::SessionPaused(event));
+        self.shared.timers.cancel(TimerKey::Park(id));
+        self.announce(id);
+    }
+
+    /// Lets go of a torrent that rests, as soon as its trackers know.
+    pub(in crate::engine) fn parked_leave(&mut self, id: SessionId, reply: Option<ReplyId>) {
+        let now = self.shared.now;
+        let Some(parked) = self.sessions.parked_mut(id) else {
+            return;
+        };
+        let previous = parked.state();
+        if let Stage::Waking(wish) = std::mem::take(&mut parked.stage) {
+            for (_, pending) in wish.changes {
+                self.fail_pending(pending);
+                self.unhold(pending);
+            }
+        }
+        let Some(parked) = self.sessions.parked_mut(id) else {
+            return;
+        };
+        parked.stage = Stage::Leaving(reply);
+        if let Some(trackers) = &mut parked.trackers {
+            trackers.stop(now);
+        }
+        let event = parked.event(previous, "user");
+        self.shared.event(Event::SessionStopped(event));
+        self.shared.timers.cancel(TimerKey::Park(id));
+        self.announce(id);
+        self.advance_leaving(id);
+    }
+
+    /// A torrent that leaves is gone when nobody has to be told any more.
+    pub(in crate::engine) fn advance_leaving(&mut self, id: SessionId) {
+        let Some(parked) = self.sessions.parked(id) else {
+            return;
+        };
+        if !matches!(parked.stage, Stage::Leaving(_)) {
+            return;
+        }
+        let is_told = parked.trackers.as_ref().is_none_or(Trackers::is_stopped);
+        if !is_told && !self.farewells_are_over() {
+            return;
+        }
+        let Some(parked) = self.sessions.remove_parked(id) else {
+            return;
+        };
+        self.shared.timers.cancel(TimerKey::Trackers(id));
+        self.admit_waiting(id);
+        self.close_swarm(parked.swarm);
+        self.table.swarm_leave(parked.swarm);
+        self.shared.event(Event::TorrentRemoved(events::Torrent {
+            info_hash: parked.brief.info_hash,
+            name: parked.brief.name.as_ref().to_owned(),
+        }));
+        if let Stage::Leaving(reply) = parked.stage {
+            self.shared
+                .reply(reply, crate::engine::message::Answer::Done);
+        }
+        self.ended_one(parked.trackers.as_ref().map_or(0, Trackers::unanswered));
+    }
+
+    // ------------------------------------------------------------------------------------------------- those who wait
+
+    /// Whether a handshake for `info_hash` has to wait, since its torrent wakes. Wakes it if it rests.
+    pub(in crate::engine) fn wakes_for(&mut self, info_hash: InfoHash) -> Option<SessionId> {
+        let swarm = self.table.swarm_of(info_hash).filter(|swarm| swarm.on)?;
+        let id = swarm.session?;
+        if self.is_ending() {
+            return None;
+        }
+        if self.sessions.parked(id).is_some_and(Parked::is_open) {
+            self.wake(id, Wish::default());
+            return Some(id);
+        }
+        let session = self.sessions.get(id)?;
+        session.waking.then_some(id)
+    }
+
+    /// `stream` has said that it is a peer of a torrent that wakes. `false` when too many wait already.
+    pub(in crate::engine) fn wait_for(&mut self, id: SessionId, stream: StreamId) -> bool {
+        let waiting = self.waiting.entry(id).or_default();
+        if waiting.len() >= WAITING_MAX {
+            return false;
+        }
+        waiting.push(stream);
+        true
+    }
+
+    /// The torrent is awake, or will not be: those who waited are heard.
+    pub(in crate::engine) fn admit_waiting(&mut self, id: SessionId) {
+        for stream in self.waiting.remove(&id).unwrap_or_default() {
+            let Some(record) = self.table.streams.get_mut(stream) else {
+                continue;
+            };
+            let mut said = std::mem::take(&mut record.tail);
+            self.on_received(stream, &mut said);
+        }
+    }
+}
+
+impl Session {
+    /// Whether it would rest if nobody came: it has what it wants, or was stopped.
+    fn rests(&self) -> bool {
+        match self.phase {
+            Phase::Trading => self.has_all_wanted() && !self.parking,
+            Phase::Paused => !self.parking,
+            _ => false,
+        }
+    }
+}
