@@ -13,6 +13,9 @@ pub enum Event {
     /// A torrent was taken on.
     #[serde(rename = "torrent.added")]
     TorrentAdded(Torrent),
+    /// What a torrent holds is known now.
+    #[serde(rename = "torrent.metadata")]
+    TorrentMetadata(Torrent),
     /// A torrent was let go.
     #[serde(rename = "torrent.removed")]
     TorrentRemoved(Torrent),

@@ -558,10 +558,7 @@ fn what_is_no_torrent_is_refused_in_one_line() {
         &["verify", "bad.torrent", "."],
         &["get", "bad.torrent"],
         &["seed", "bad.torrent", "-o", "."],
-        &[
-            "show",
-            "magnet:?xt=urn:btih:0123456789012345678901234567890123456789",
-        ],
+        &["show", "magnet:?xt=urn:btih:01234567890"],
         &[
             "get",
             "magnet:?xt=urn:btih:0123456789012345678901234567890123456789",
@@ -578,6 +575,32 @@ fn what_is_no_torrent_is_refused_in_one_line() {
         magnet.err.contains("not supported by this version"),
         "{}",
         magnet.err
+    );
+}
+
+#[test]
+fn a_magnet_link_is_shown_by_what_it_carries() {
+    let directory = tempfile::tempdir().unwrap();
+    let link = "magnet:?xt=urn:btih:YEX6DQDLXISUVHOJ6UM3GNNKPQJWPKEK&dn=A+b&tr=udp%3A%2F%2Ft.example%3A80&x.pe=10.0.0.1:5";
+    let shown = run(&directory, &["show", link]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    for part in [
+        "A b",
+        "c12fe1c06bba254a9dc9f519b335aa7c1367a88a",
+        "udp://t.example:80",
+        "10.0.0.1:5",
+    ] {
+        assert!(shown.out.contains(part), "{part}: {}", shown.out);
+    }
+    let json = run(&directory, &["show", "--json", link]);
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(
+        json["info_hash"],
+        "c12fe1c06bba254a9dc9f519b335aa7c1367a88a"
+    );
+    assert_eq!(
+        json["tracker_tiers"],
+        serde_json::json!([["udp://t.example:80"]])
     );
 }
 

@@ -714,6 +714,150 @@ fn a_daemon_downloads_and_seeds_with_real_clients() {
     });
 }
 
+/// A whole torrent rests from the start of the daemon on; whoever asks for it wakes it, and finds what is on the disk.
+#[test]
+fn a_torrent_that_rests_wakes_for_whoever_asks() {
+    let scratch = Scratch::new();
+    let torrent = Torrent::make(&scratch, &MULTI);
+    let id = json!([hex(&torrent.info_hash)]);
+    let add = json!({ "metainfo": metainfo(&torrent), "download-dir": text(&torrent.dir) });
+    let daemon = Daemon::start(&scratch, "home", &[]);
+    let mut client = daemon.client();
+    client.classic("torrent-add", &add);
+    wait_for_status(&mut client, &id, 6);
+    let linnet = daemon.stop();
+
+    let state = |client: &mut Client| {
+        let fields = [
+            "state",
+            "status",
+            "percentDone",
+            "haveValid",
+            "name",
+            "file-count",
+            "trackers",
+        ];
+        self::torrent(client, &id, &fields)
+    };
+    let daemon = Daemon::again(&scratch, linnet, "home", &[]);
+    let mut client = daemon.client();
+    let rests = state(&mut client);
+    assert_eq!(
+        (&rests["state"], &rests["status"]),
+        (&json!("parked"), &json!(6))
+    );
+    assert_eq!(
+        (&rests["percentDone"], &rests["haveValid"]),
+        (&json!(1.0), &json!(torrent.total))
+    );
+    assert_eq!(
+        (&rests["name"], &rests["file-count"]),
+        (&json!("multi"), &json!(3))
+    );
+    assert_eq!(rests["trackers"][0]["announce"], MULTI.trackers[0]);
+    // What is not in memory is shown all the same, and wakes nobody.
+    let files = self::torrent(
+        &mut client,
+        &id,
+        &["files", "wanted", "pieces", "magnetLink"],
+    );
+    assert_eq!(files["files"][1]["bytesCompleted"], 200_000);
+    assert_eq!(files["wanted"], json!([1, 1, 1]));
+    assert_eq!(state(&mut client)["state"], "parked");
+    let get = |name: &str, listen| {
+        let into = scratch.dir(name);
+        let options = Options {
+            peers: &[listen],
+            ..Options::default()
+        };
+        let get = Libtorrent::get(&torrent.file, &into, &options);
+        (into, get)
+    };
+    let (into, all) = get("into", daemon.listen);
+    all.done();
+    torrent.assert_same(&into);
+    assert_eq!(state(&mut client)["state"], "seeding");
+    drop(all);
+    let linnet = daemon.stop();
+
+    // A file that is gone meanwhile is found missing by the first who asks, and nothing is served in its place.
+    std::fs::remove_file(torrent.dir.join("multi/one")).unwrap();
+    let daemon = Daemon::again(&scratch, linnet, "home", &[]);
+    let mut client = daemon.client();
+    assert_eq!(state(&mut client)["state"], "parked");
+    let (_into, _part) = get("part", daemon.listen);
+    eventually("the loss to be found", || {
+        (state(&mut client)["state"] == "downloading").then_some(())
+    });
+    assert!(state(&mut client)["percentDone"].as_f64().unwrap() < 1.0);
+}
+
+#[test]
+fn a_magnet_link_waits_for_its_metadata() {
+    let scratch = Scratch::new();
+    let torrent = Torrent::make(&scratch, &MULTI);
+    let hash = hex(&torrent.info_hash);
+    let link =
+        format!("magnet:?xt=urn:btih:{hash}&dn=a+name&tr=http%3A%2F%2F127.0.0.1%3A1%2Fannounce");
+    let daemon = Daemon::start(&scratch, "home", &[]);
+    let mut client = daemon.client();
+    let added = client.classic(
+        "torrent-add",
+        &json!({ "filename": link, "labels": ["tv"] }),
+    );
+    assert_eq!(added["torrent-added"]["hashString"], hash);
+    // Sonarr goes on at once, by the hash.
+    client.classic(
+        "torrent-set",
+        &json!({ "ids": [hash], "seedRatioLimit": 2.0, "seedRatioMode": 1 }),
+    );
+    let again = client.classic("torrent-add", &json!({ "filename": link }));
+    assert_eq!(again["torrent-duplicate"]["hashString"], hash);
+    let bad = json!({ "method": "torrent-add", "arguments": { "filename": "magnet:?dn=x" } });
+    let bad = client.post(&bad);
+    assert!(bad["result"].as_str().unwrap().contains("magnet"), "{bad}");
+    let linnet = daemon.kill();
+
+    let daemon = Daemon::again(&scratch, linnet, "home", &[]);
+    let mut client = daemon.client();
+    let fields = [
+        "name",
+        "status",
+        "state",
+        "metadataPercentComplete",
+        "totalSize",
+        "percentDone",
+        "labels",
+        "seedRatioLimit",
+        "magnetLink",
+        "files",
+        "why",
+    ];
+    let shown = self::torrent(&mut client, &json!([hash]), &fields);
+    assert_eq!(
+        (&shown["name"], &shown["state"]),
+        (&json!("a name"), &json!("metadata"))
+    );
+    assert_eq!(
+        (&shown["status"], &shown["metadataPercentComplete"]),
+        (&json!(4), &json!(0.0))
+    );
+    assert_eq!(
+        (&shown["labels"], &shown["seedRatioLimit"]),
+        (&json!(["tv"]), &json!(2.0))
+    );
+    assert_eq!(
+        (&shown["magnetLink"], &shown["files"]),
+        (&json!(link), &json!([]))
+    );
+    // The torrent file is what the link was for.
+    client.classic("torrent-add", &json!({ "metainfo": metainfo(&torrent) }));
+    eventually("the torrent to be known", || {
+        let shown = self::torrent(&mut client, &json!([hash]), &fields);
+        (shown["totalSize"] == torrent.total && shown["name"] == "multi").then_some(())
+    });
+}
+
 #[test]
 fn a_torrent_that_has_seeded_enough_is_stopped_and_stays_so() {
     let scratch = Scratch::new();

@@ -20,7 +20,7 @@ pub const BUFFERED_MAX: usize = 1024;
 pub const SUBSCRIBERS_MAX: usize = 256;
 
 /// Names of all types of events, in the order of [`kind_of`].
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 20] = [
     "torrent.added",
     "torrent.removed",
     "session.started",
@@ -40,6 +40,7 @@ const NAMES: [&str; 19] = [
     "link.ignored",
     "storage.error",
     "stats.update",
+    "torrent.metadata",
 ];
 
 const fn kind_of(event: &Event) -> usize {
@@ -63,6 +64,7 @@ const fn kind_of(event: &Event) -> usize {
         Event::LinkIgnored(_) => 16,
         Event::StorageError(_) => 17,
         Event::StatsUpdate(_) => 18,
+        Event::TorrentMetadata(_) => 19,
     }
 }
 
@@ -320,10 +322,10 @@ mod tests {
     #[test]
     fn filters_read_names_and_prefixes() {
         assert_eq!(
-            Filter::of(["torrent.added", "torrent.removed"]),
+            Filter::of(["torrent.added", "torrent.removed", "torrent.metadata"]),
             Filter::of(["torrent.*"])
         );
-        assert_eq!(Filter::of(["*", "torrent.added"]), Ok(Filter(0x7_ffff)));
+        assert_eq!(Filter::of(["*", "torrent.added"]), Ok(Filter(0xf_ffff)));
         assert_eq!(Filter::of(["torrent.added", "nonsense"]), Err("nonsense"));
         assert_eq!(Filter::of(["nonsense.*"]), Err("nonsense.*"));
         assert_eq!(Filter::of([]), Ok(Filter(0)));

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::codec::layout::{FileEntry, FileKind};
+use crate::codec::magnet::Magnet;
 use crate::codec::metainfo::Metainfo;
 
 use super::console::printable;
@@ -15,8 +16,8 @@ use super::{Context, Failure, source, units};
 /// Arguments of `show`.
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// The torrent file
-    #[arg(value_name = "FILE")]
+    /// The torrent file, or a magnet link
+    #[arg(value_name = "FILE|MAGNET")]
     file: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -25,6 +26,12 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) fn run(&self, context: Context<'_>) -> Result<(), Failure> {
+        if let Some(link) = source::magnet_of(&self.file) {
+            let magnet = Magnet::parse(link).map_err(|fault| {
+                Failure::failed(format!("{link}: not a valid magnet link: {fault}"))
+            })?;
+            return self.show_magnet(&magnet, context.console.out());
+        }
         let torrent = source::read(&self.file)?;
         let out = context.console.out();
         if self.json {
@@ -36,6 +43,69 @@ impl Show {
         }
         Ok(())
     }
+}
+
+impl Show {
+    fn show_magnet(&self, magnet: &Magnet, out: &mut dyn Write) -> Result<(), Failure> {
+        if self.json {
+            serde_json::to_writer_pretty(&mut *out, &ShownMagnet::of(magnet))
+                .map_err(io::Error::from)?;
+            writeln!(out)?;
+        } else {
+            print_magnet(magnet, out)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a link carries, by the names of the contract's JSON.
+#[derive(Serialize)]
+struct ShownMagnet<'a> {
+    name: Option<&'a str>,
+    info_hash: String,
+    info_hash_v2: Option<String>,
+    trackers: Vec<&'a str>,
+    tracker_tiers: &'a [Vec<String>],
+    web_seeds: &'a [String],
+    peers: &'a [String],
+}
+
+impl<'a> ShownMagnet<'a> {
+    fn of(magnet: &'a Magnet) -> Self {
+        Self {
+            name: magnet.name.as_deref(),
+            info_hash: magnet.info_hash.to_string(),
+            info_hash_v2: None,
+            trackers: magnet
+                .trackers
+                .iter()
+                .flatten()
+                .map(String::as_str)
+                .collect(),
+            tracker_tiers: &magnet.trackers,
+            web_seeds: &magnet.web_seeds,
+            peers: &magnet.peers,
+        }
+    }
+}
+
+fn print_magnet(magnet: &Magnet, out: &mut dyn Write) -> io::Result<()> {
+    let mut line = |label: &str, text: &str| writeln!(out, "{label:<12}{}", printable(text));
+    if let Some(name) = &magnet.name {
+        line("Name", name)?;
+    }
+    line("Info-hash", &magnet.info_hash.to_string())?;
+    let lists = [
+        ("Tracker", magnet.trackers.concat()),
+        ("Web seed", magnet.web_seeds.clone()),
+        ("Peer", magnet.peers.clone()),
+    ];
+    for (label, texts) in lists {
+        for (at, text) in texts.iter().enumerate() {
+            line(if at == 0 { label } else { "" }, text)?;
+        }
+    }
+    Ok(())
 }
 
 /// The contract's JSON.

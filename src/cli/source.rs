@@ -48,6 +48,12 @@ impl<'a> Source<'a> {
     }
 }
 
+/// The magnet link that was named instead of a file, if it was one.
+pub(super) fn magnet_of(path: &Path) -> Option<&str> {
+    let text = path.to_str()?;
+    (Source::of(text) == Source::Magnet).then_some(text)
+}
+
 /// Reads the torrent file at `path`.
 pub(super) fn read(path: &Path) -> Result<Metainfo, Failure> {
     let shown = path.display();

@@ -7,6 +7,7 @@ pub mod bitfield;
 pub mod extension;
 pub mod geometry;
 pub mod layout;
+pub mod magnet;
 pub mod metainfo;
 pub mod path;
 pub mod shown;

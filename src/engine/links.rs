@@ -120,6 +120,7 @@ impl Engine {
             | Message::EngineShow
             | Message::LibraryLoad { .. }
             | Message::TorrentAdd(_)
+            | Message::MagnetAdd(_)
             | Message::TorrentsChange(_)
             | Message::TorrentsShow(_)
             | Message::Shutdown { .. } => unreachable!("the manager has these"),

@@ -79,6 +79,7 @@ impl Engine {
             }
             Message::LibraryLoad { epoch_millis } => return self.library_load(epoch_millis, reply),
             Message::TorrentAdd(add) => return self.torrent_add(*add, reply),
+            Message::MagnetAdd(add) => return self.magnet_add(*add, reply),
             Message::TorrentsChange(order) => return self.torrents_change(&order, reply),
             Message::TorrentsShow(order) => return self.torrents_show(&order, reply),
             Message::PeerAdd { session, address } => self.peer_add(session, address),

@@ -20,8 +20,8 @@ use crate::ids::{
 use crate::time::{Duration, Instant};
 
 pub use super::library::{
-    Change, Kept, Move, Selection, TorrentAdd, TorrentDetail, TorrentKey, TorrentSnapshot,
-    TorrentsChange, TorrentsShow, TorrentsSnapshot, Trouble,
+    Change, Kept, MagnetAdd, Move, Selection, TorrentAdd, TorrentDetail, TorrentKey,
+    TorrentSnapshot, TorrentsChange, TorrentsShow, TorrentsSnapshot, Trouble,
 };
 pub use super::snapshot::{
     EngineSnapshot, IgnoredAddress, LinkSummary, LinksCount, PeerSnapshot, SessionSnapshot,
@@ -435,6 +435,8 @@ pub enum Message {
     /// Take on a torrent and remember it. [`Answer::Session`] when that is on disk; refused as a duplicate, or as
     /// [`Refusal::NotRemembered`], and then nothing is left of it.
     TorrentAdd(Box<TorrentAdd>),
+    /// Take on a torrent of which no more than a link is known. Answered like [`Message::TorrentAdd`].
+    MagnetAdd(Box<MagnetAdd>),
     /// Change remembered torrents, all in one turn. [`Answer::Changed`] when it is done and on disk.
     TorrentsChange(Box<TorrentsChange>),
     /// How remembered torrents stand. [`Answer::Torrents`].

@@ -17,6 +17,8 @@ pub enum SessionState {
     Checking,
     /// Fetching what is missing.
     Downloading,
+    /// Nobody has told yet what it holds.
+    Metadata,
     /// Has what it wants and serves it.
     Seeding,
     /// The same, and nobody has asked for a while: it wakes when somebody does.
@@ -36,6 +38,7 @@ impl SessionState {
         match self {
             Self::Checking => "checking",
             Self::Downloading => "downloading",
+            Self::Metadata => "metadata",
             Self::Seeding => "seeding",
             Self::Parked => "parked",
             Self::Paused => "paused",

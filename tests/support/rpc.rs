@@ -61,6 +61,13 @@ impl Daemon {
         self.linnet
     }
 
+    /// Ends it in order; what is left of it.
+    pub(crate) fn stop(mut self) -> Linnet {
+        self.running.signal(rustix::process::Signal::TERM);
+        assert!(self.running.exit().success());
+        self.linnet
+    }
+
     /// A connection that has shaken hands.
     pub(crate) fn client(&self) -> Client {
         let mut client = Client::connect(self.rpc);

@@ -23,7 +23,7 @@ pub(in super::super) struct Type(u8);
 impl Type {
     pub(in super::super) const SHUTDOWN: Self = Self(8);
     pub(in super::super) const STREAM_ADD: Self = Self(13);
-    pub(in super::super) const METRICS: Self = Self(32);
+    pub(in super::super) const METRICS: Self = Self(33);
 
     /// Calls `note` with the type of each operation in an envelope.
     pub(in super::super) fn each(body: &Body, mut note: impl FnMut(Self)) {
@@ -71,6 +71,7 @@ impl Type {
             Message::TorrentAdd(_) => 29,
             Message::TorrentsChange(_) => 30,
             Message::TorrentsShow(_) => 31,
+            Message::MagnetAdd(_) => 32,
         })
     }
 
@@ -85,7 +86,7 @@ impl Type {
 
 /// Name, lane and subject of each type, in the order of [`Type::of_message`].
 #[rustfmt::skip]
-pub(super) const TYPES: [(&str, Lane, About); 33] = [
+pub(super) const TYPES: [(&str, Lane, About); 34] = [
     ("session_add",     Lane::High,     About::Net),
     ("session_remove",  Lane::High,     About::Net),
     ("session_pause",   Lane::High,     About::Net),
@@ -118,6 +119,7 @@ pub(super) const TYPES: [(&str, Lane, About); 33] = [
     ("torrent_add",     Lane::High,     About::Net),
     ("torrents_change", Lane::High,     About::Net),
     ("torrents_show",   Lane::Low,      About::Net),
+    ("magnet_add",      Lane::High,     About::Net),
     ("metrics",         Lane::Low,      About::Whole),
 ];
 

@@ -13,8 +13,11 @@ use super::super::mailbox::{Doorbell, Lane, Options, Wake, lane_of};
 use super::super::{Core, Loop};
 use super::kinds::About;
 use super::*;
+use crate::codec::magnet::Magnet;
 use crate::config::Backpressure;
-use crate::engine::library::{Change, Selection, TorrentAdd, TorrentsChange, TorrentsShow};
+use crate::engine::library::{
+    Brief, Change, MagnetAdd, Selection, TorrentAdd, TorrentsChange, TorrentsShow,
+};
 use crate::engine::message::{
     Accounting, Carrier, Direction, Done, Fetch, Input, Job, Limits, Message, Outcome, Output,
     Refusal, SessionAdd, ShutdownReport, StoreJob, StreamName, Work,
@@ -221,10 +224,18 @@ fn message(kind: usize) -> Message {
             which: Selection::All,
             change: Change::Stop,
         })),
-        _ => Message::TorrentsShow(Box::new(TorrentsShow {
+        31 => Message::TorrentsShow(Box::new(TorrentsShow {
             which: Selection::All,
             detail: false,
         })),
+        _ => {
+            let magnet = Magnet::of(InfoHash([1; 20]));
+            Message::MagnetAdd(Box::new(MagnetAdd {
+                brief: Brief::of_magnet(&magnet, "", std::path::PathBuf::new()),
+                paused: true,
+                labels: Vec::new(),
+            }))
+        }
     }
 }
 

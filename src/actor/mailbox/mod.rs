@@ -108,6 +108,7 @@ pub const fn lane_of(message: &Message) -> Lane {
         | Message::Account { .. }
         | Message::LibraryLoad { .. }
         | Message::TorrentAdd(_)
+        | Message::MagnetAdd(_)
         | Message::TorrentsChange(_) => Lane::High,
         Message::LinkCreate { .. }
         | Message::LinkUpdate { .. }

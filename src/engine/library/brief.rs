@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::codec::layout::FileKind;
+use crate::codec::magnet::Magnet;
 use crate::codec::metainfo::Metainfo;
 use crate::ids::InfoHash;
 
@@ -35,9 +36,30 @@ pub struct Brief {
     pub private: bool,
     /// Its trackers; torrents with the same share them.
     pub trackers: Tiers,
+    /// The link it came by, as long as nobody has told what it holds: all counts are 0 until then.
+    pub magnet: Option<Arc<str>>,
 }
 
 impl Brief {
+    /// Of a torrent of which no more than a link is known, and whose files will be in `root`.
+    #[must_use]
+    pub fn of_magnet(magnet: &Magnet, link: &str, root: PathBuf) -> Self {
+        let hash = magnet.info_hash.to_string();
+        Self {
+            info_hash: magnet.info_hash,
+            name: magnet.name.as_deref().unwrap_or(&hash).into(),
+            root,
+            total_size: 0,
+            bytes: 0,
+            piece_length: 0,
+            piece_count: 0,
+            file_count: 0,
+            private: false,
+            trackers: magnet.trackers.as_slice().into(),
+            magnet: Some(link.into()),
+        }
+    }
+
     /// Of a torrent whose files are in `root`.
     #[must_use]
     pub fn of(metainfo: &Metainfo, root: &Path) -> Self {
@@ -54,6 +76,7 @@ impl Brief {
             file_count: u32::try_from(real).unwrap_or(u32::MAX),
             private: metainfo.private,
             trackers: metainfo.trackers.as_slice().into(),
+            magnet: None,
         }
     }
 }

@@ -91,6 +91,10 @@ impl Engine {
         if let Change::Wanted { files, .. } = &order.change {
             // Of one that rests the count is not known here; what is out of range there is passed over.
             let has = |id: &SessionId| {
+                let parked = self.sessions.parked(*id);
+                if parked.is_some_and(|parked| parked.brief.magnet.is_some()) {
+                    return files.is_empty();
+                }
                 let session = self.sessions.get(*id);
                 let count = session.map_or(usize::MAX, |session| session.metainfo.files.len());
                 files.iter().all(|file| *file < count)

@@ -30,6 +30,7 @@ pub use brief::{Brief, Standing};
 pub use change::{Change, Move, TorrentsChange};
 pub use entry::{Entry, Kept};
 pub use goals::{Goals, Mode};
+pub use parked::MagnetAdd;
 use parked::{Parked, Stage, Wish};
 pub use show::{
     DETAIL_MAX, Selection, TorrentDetail, TorrentKey, TorrentSnapshot, TorrentsShow,
@@ -143,6 +144,23 @@ impl Engine {
         if !self.library.on {
             let refused = Answer::Refused(Refusal::NotRemembered);
             return self.shared.reply(reply, refused);
+        }
+        let info_hash = add.session.metainfo.info_hash;
+        let there = self
+            .table
+            .swarm_of(info_hash)
+            .and_then(|swarm| swarm.session);
+        if let Some(id) = there
+            && self
+                .sessions
+                .parked(id)
+                .is_some_and(|parked| parked.brief.magnet.is_some())
+        {
+            // It came by a link before, and this is what the link was for.
+            let answer = Answer::Refused(Refusal::Duplicate(id));
+            let pending = self.library.wait(reply, answer, None);
+            self.metadata_known(id, &add.session.metainfo, add.bytes, Some(pending));
+            return self.settle(pending);
         }
         let wanted: Arc<[bool]> = add.session.wanted.as_slice().into();
         let id = match self.session_add(add.session) {
@@ -378,7 +396,8 @@ impl Engine {
                 continue;
             };
             self.library.enter(number, info_hash, id);
-            let Some(parked) = self.sessions.parked_mut(id).filter(|parked| !parked.paused) else {
+            let at_work = |parked: &&mut Parked| !parked.paused && parked.brief.magnet.is_none();
+            let Some(parked) = self.sessions.parked_mut(id).filter(at_work) else {
                 continue;
             };
             if !parked.standing.whole {

@@ -19,7 +19,7 @@ use super::goals;
 use crate::codec::metainfo::Metainfo;
 use crate::engine::Engine;
 use crate::engine::manager::Beginning;
-use crate::engine::message::{StoreFault, StoreTask};
+use crate::engine::message::{Answer, Refusal, StoreFault, StoreTask};
 use crate::engine::rate::Rate;
 use crate::engine::session::trackers::Trackers;
 use crate::engine::session::{Phase, Session, progress, start};
@@ -54,6 +54,17 @@ pub struct Parked {
     pub stage: Stage,
 }
 
+/// A torrent of which no more than a link is known, to take on and to remember.
+#[derive(Debug)]
+pub struct MagnetAdd {
+    /// What the link says, and where its files will be.
+    pub brief: Brief,
+    /// Whether it begins stopped.
+    pub paused: bool,
+    /// As a person gave them.
+    pub labels: Vec<String>,
+}
+
 /// What a torrent that rests is about to do.
 #[derive(Debug, Default)]
 pub enum Stage {
@@ -80,11 +91,12 @@ pub struct Wish {
 impl Parked {
     /// As callers see it.
     #[must_use]
-    pub const fn state(&self) -> SessionState {
+    pub fn state(&self) -> SessionState {
         match self.stage {
             Stage::Leaving(_) => SessionState::Stopped,
             Stage::Unreadable(_) => SessionState::Error,
             _ if self.paused => SessionState::Paused,
+            _ if self.brief.magnet.is_some() => SessionState::Metadata,
             _ if self.standing.whole => SessionState::Parked,
             _ => SessionState::Checking,
         }
@@ -92,8 +104,10 @@ impl Parked {
 
     /// Whether a peer that asks for it wakes it.
     #[must_use]
-    pub const fn is_open(&self) -> bool {
-        matches!(self.stage, Stage::Resting | Stage::Waking(_)) && !self.paused
+    pub fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Resting | Stage::Waking(_))
+            && !self.paused
+            && self.brief.magnet.is_none()
     }
 
     /// A `session.*` event of how it stands now.
@@ -273,6 +287,10 @@ impl Engine {
         let Some(parked) = self.sessions.parked_mut(id) else {
             return;
         };
+        if parked.brief.magnet.is_some() {
+            // There is nothing to look at yet. What is to be changed cannot be.
+            return self.give_up(wish);
+        }
         match &mut parked.stage {
             Stage::Waking(wished) => {
                 wished.recheck |= wish.recheck;
@@ -358,12 +376,107 @@ impl Engine {
         event.error_code = "store_failed";
         self.shared.event(Event::SessionError(event));
         if let Stage::Waking(wish) = stage {
-            for (_, pending) in wish.changes {
-                self.fail_pending(pending);
-                self.unhold(pending);
-            }
+            self.give_up(wish);
         }
         self.admit_waiting(id);
+    }
+
+    /// What was wished cannot be.
+    fn give_up(&mut self, wish: Wish) {
+        for (_, pending) in wish.changes {
+            self.fail_pending(pending);
+            self.unhold(pending);
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------------ metadata
+
+    /// Takes on a torrent of which no more than a link is known; answered when its row is on disk.
+    pub(in crate::engine) fn magnet_add(&mut self, add: MagnetAdd, reply: Option<ReplyId>) {
+        if !self.library.on {
+            let refused = Answer::Refused(Refusal::NotRemembered);
+            return self.shared.reply(reply, refused);
+        }
+        let now = self.shared.now;
+        let links_min = u32::try_from(self.shared.settings.swarm_links_min).unwrap_or(u32::MAX);
+        let brief = Arc::new(add.brief);
+        let (info_hash, shared) = (brief.info_hash, &mut self.shared);
+        let trackers =
+            (shared.settings.trackers).then(|| Trackers::new(&brief.trackers, &mut shared.rng));
+        let entry = Entry {
+            number: self.library.last_number + 1,
+            position: u32::try_from(self.library.numbers.len()).unwrap_or(u32::MAX),
+            labels: super::entry::tidy_labels(add.labels.iter().map(String::as_str)),
+            added: self.library.unix(now),
+            since: now,
+            touched: now,
+            ..Entry::default()
+        };
+        let (number, sessions) = (entry.number, &mut self.sessions);
+        let taken = self.table.swarm_take(info_hash, links_min, |swarm| {
+            sessions.park_with(|id| Parked {
+                id,
+                swarm,
+                brief: Arc::clone(&brief),
+                standing: Standing::default(),
+                entry,
+                paused: add.paused,
+                trackers,
+                sent: 0,
+                received: 0,
+                stage: Stage::Resting,
+            })
+        });
+        let id = match taken {
+            Ok((_, id)) => id,
+            Err(there) => {
+                let refused = Answer::Refused(Refusal::Duplicate(there));
+                return self.shared.reply(reply, refused);
+            }
+        };
+        self.library.enter(number, info_hash, id);
+        self.shared.event(Event::TorrentAdded(events::Torrent {
+            info_hash,
+            name: brief.name.as_ref().to_owned(),
+        }));
+        let pending = self.library.wait(reply, Answer::Session(id), Some(id));
+        self.keep(id, None, Some(pending));
+        self.settle(pending);
+    }
+
+    /// What a torrent holds is known now, and nothing else about it changes. `false` when it was known before.
+    pub(in crate::engine) fn metadata_known(
+        &mut self,
+        id: SessionId,
+        metainfo: &Metainfo,
+        bytes: Arc<[u8]>,
+        pending: Option<u64>,
+    ) -> bool {
+        let Some(parked) = self.sessions.parked_mut(id) else {
+            return false;
+        };
+        if parked.brief.magnet.is_none() || parked.brief.info_hash != metainfo.info_hash {
+            return false;
+        }
+        let mut brief = Brief::of(metainfo, &parked.brief.root);
+        if brief.trackers.is_empty() {
+            brief.trackers = Arc::clone(&parked.brief.trackers);
+        } else if let Some(trackers) = &mut parked.trackers {
+            *trackers = Trackers::new(&brief.trackers, &mut self.shared.rng);
+        }
+        parked.standing.bytes_wanted = brief.bytes;
+        parked.brief = Arc::new(brief);
+        let paused = parked.paused;
+        self.shared.event(Event::TorrentMetadata(events::Torrent {
+            info_hash: metainfo.info_hash,
+            name: metainfo.name.clone(),
+        }));
+        // The store does things in order: what is kept here is there when it is read.
+        self.keep(id, Some(bytes), pending);
+        if !paused {
+            self.wake(id, Wish::default());
+        }
+        true
     }
 
     // ------------------------------------------------------------------------------------- what is asked of the rest
@@ -376,14 +489,15 @@ impl Engine {
         };
         let previous = parked.state();
         let was_paused = std::mem::replace(&mut parked.paused, false);
-        if matches!(parked.stage, Stage::Unreadable(_)) || !parked.standing.whole {
+        let is_known = parked.brief.magnet.is_none();
+        if is_known && (matches!(parked.stage, Stage::Unreadable(_)) || !parked.standing.whole) {
             return self.wake(id, Wish::default());
         }
         if !was_paused {
             return;
         }
         parked.entry.leave(previous, now);
-        if let Some(trackers) = &mut parked.trackers {
+        if let Some(trackers) = parked.trackers.as_mut().filter(|_| is_known) {
             trackers.start(now);
         }
         let event = parked.event(previous, "user");
@@ -420,10 +534,7 @@ impl Engine {
         };
         let previous = parked.state();
         if let Stage::Waking(wish) = std::mem::take(&mut parked.stage) {
-            for (_, pending) in wish.changes {
-                self.fail_pending(pending);
-                self.unhold(pending);
-            }
+            self.give_up(wish);
         }
         let Some(parked) = self.sessions.parked_mut(id) else {
             return;
@@ -463,8 +574,7 @@ impl Engine {
             name: parked.brief.name.as_ref().to_owned(),
         }));
         if let Stage::Leaving(reply) = parked.stage {
-            self.shared
-                .reply(reply, crate::engine::message::Answer::Done);
+            self.shared.reply(reply, Answer::Done);
         }
         self.ended_one(parked.trackers.as_ref().map_or(0, Trackers::unanswered));
     }

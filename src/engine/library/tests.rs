@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::codec::magnet::Magnet;
 use crate::codec::metainfo::Metainfo;
 use crate::codec::wire::{Features, Handshake};
 use crate::config::Config;
@@ -641,4 +642,81 @@ fn a_torrent_file_that_cannot_be_read_is_an_error_and_not_an_end() {
     bench.change(Change::Start);
     bench.store_answers(true, &mut Vec::new());
     assert_eq!(bench.shown()[0].state, SessionState::Seeding);
+}
+
+#[test]
+fn a_link_waits_for_its_metadata_and_outlives_a_restart() {
+    const LINK: &str =
+        "magnet:?xt=urn:btih:c12fe1c06bba254a9dc9f519b335aa7c1367a88a&tr=http://t.example/a";
+    let bytes = torrent("one");
+    let metainfo = Metainfo::decode(&bytes).unwrap();
+    let mut magnet = Magnet::parse(LINK).unwrap();
+    magnet.info_hash = metainfo.info_hash;
+    let mut bench = Bench::new();
+    let mut rows = Vec::new();
+    bench.store_answers(true, &mut rows);
+    let link = |paused| {
+        Message::MagnetAdd(Box::new(MagnetAdd {
+            brief: Brief::of_magnet(&magnet, LINK, PathBuf::from("/d")),
+            paused,
+            labels: Vec::new(),
+        }))
+    };
+    let added = bench.ask(link(false));
+    assert!(bench.answer(added).is_none());
+    bench.store_answers(true, &mut rows);
+    assert!(matches!(bench.answer(added), Some(Answer::Session(_))));
+    let again = bench.ask(link(false));
+    assert!(matches!(
+        bench.answer(again),
+        Some(Answer::Refused(Refusal::Duplicate(_)))
+    ));
+    assert_eq!(bench.shown()[0].state, SessionState::Metadata);
+    // What it does not have cannot be chosen; what any torrent has can.
+    let wanted = bench.change(Change::Wanted {
+        files: vec![0],
+        wanted: false,
+    });
+    assert!(matches!(
+        bench.answer(wanted),
+        Some(Answer::Refused(Refusal::UnknownFile))
+    ));
+    for change in [
+        Change::Stop,
+        Change::Start,
+        Change::Recheck,
+        Change::Labels(vec!["x".to_owned()]),
+    ] {
+        let changed = bench.change(change);
+        bench.store_answers(true, &mut rows);
+        assert!(matches!(bench.answer(changed), Some(Answer::Changed(1))));
+    }
+    bench.pass(Duration::from_secs(1000));
+    let mut bench = Bench::new();
+    bench.store_answers(true, &mut vec![rows.pop().unwrap()]);
+    let shown = bench.shown().remove(0);
+    assert_eq!(
+        (shown.state, shown.brief.magnet.as_deref()),
+        (SessionState::Metadata, Some(LINK))
+    );
+    assert_eq!(*shown.entry.labels, ["x".into()]);
+    bench.engine.check();
+    // The torrent file is what the link was for.
+    let file = bench.ask(add("one", false));
+    bench.store_answers(true, &mut Vec::new());
+    assert!(matches!(
+        bench.answer(file),
+        Some(Answer::Refused(Refusal::Duplicate(_)))
+    ));
+    let shown = bench.shown().remove(0);
+    assert_eq!(
+        (shown.state, shown.entry.number, shown.brief.piece_count),
+        (SessionState::Downloading, 1, 3)
+    );
+    assert_eq!(
+        *shown.brief.trackers, magnet.trackers,
+        "the file names none"
+    );
+    let told = |output: &Output| matches!(output, Output::Event(Event::TorrentMetadata(_)));
+    assert_eq!(bench.sent.iter().filter(|output| told(output)).count(), 1);
 }

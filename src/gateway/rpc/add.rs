@@ -22,16 +22,23 @@ use super::names::Family;
 use super::params::{self, Params};
 use super::{Rpc, refused, strange, unanswered};
 use crate::codec::layout::FileKind;
+use crate::codec::magnet::Magnet;
 use crate::codec::metainfo::{METAINFO_BYTES_MAX, Metainfo};
-use crate::engine::library::{Selection, TorrentAdd, TorrentKey};
+use crate::engine::library::{Brief, MagnetAdd, Selection, TorrentAdd, TorrentKey};
 use crate::engine::message::{Answer, Message, Refusal, SessionAdd};
 use crate::gateway::client::masked;
+use crate::ids::InfoHash;
 
 /// For fetching a torrent file.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(60);
 
 impl Rpc {
     pub(super) async fn torrent_add(&self, params: &Params) -> Result<Output, RpcError> {
+        let named = params::text(params, "filename")?.unwrap_or_default().trim();
+        let has_file = params::text(params, "metainfo")?.is_some_and(|text| !text.is_empty());
+        if !has_file && is_magnet(named) {
+            return self.magnet_add(named, params).await;
+        }
         let bytes = self.torrent_file(params).await?;
         let metainfo = Metainfo::decode(&bytes).map_err(|fault| {
             RpcError::new(
@@ -40,13 +47,8 @@ impl Rpc {
             )
         })?;
         let wanted = wanted(params, &metainfo)?;
-        let labels = params::texts(params, "labels")?.unwrap_or_default();
-        let paused = params::flag(params, "paused")?.unwrap_or(false);
-        let directory = params::text(params, "download_dir")?.filter(|path| !path.is_empty());
-        let directory = directory.map_or_else(|| self.options.downloads.clone(), PathBuf::from);
-        let root = real_directory(&directory)?;
+        let (root, paused, labels) = self.placed(params)?;
         let info_hash = metainfo.info_hash;
-        let name = metainfo.name.clone();
         let add = TorrentAdd {
             session: SessionAdd {
                 metainfo: Arc::new(metainfo),
@@ -60,10 +62,38 @@ impl Rpc {
             paused,
             labels,
         };
-        let answer = self
-            .asking
-            .ask_patiently(Message::TorrentAdd(Box::new(add)))
-            .await;
+        self.added(info_hash, Message::TorrentAdd(Box::new(add)))
+            .await
+    }
+
+    /// A link: its torrent is there at once, and holds nothing until peers have told what it holds.
+    async fn magnet_add(&self, link: &str, params: &Params) -> Result<Output, RpcError> {
+        let magnet = Magnet::parse(link).map_err(|fault| {
+            let text = format!("not a valid magnet link: {fault}");
+            RpcError::new(RpcError::CORRUPT_TORRENT, text)
+        })?;
+        let (root, paused, labels) = self.placed(params)?;
+        let add = MagnetAdd {
+            brief: Brief::of_magnet(&magnet, link, root),
+            paused,
+            labels,
+        };
+        self.added(magnet.info_hash, Message::MagnetAdd(Box::new(add)))
+            .await
+    }
+
+    /// Where its files go, whether it begins stopped, and its labels.
+    fn placed(&self, params: &Params) -> Result<(PathBuf, bool, Vec<String>), RpcError> {
+        let labels = params::texts(params, "labels")?.unwrap_or_default();
+        let paused = params::flag(params, "paused")?.unwrap_or(false);
+        let directory = params::text(params, "download_dir")?.filter(|path| !path.is_empty());
+        let directory = directory.map_or_else(|| self.options.downloads.clone(), PathBuf::from);
+        Ok((real_directory(&directory)?, paused, labels))
+    }
+
+    /// Gives it to the engine, and says what clients want to know of it.
+    async fn added(&self, info_hash: InfoHash, message: Message) -> Result<Output, RpcError> {
+        let answer = self.asking.ask_patiently(message).await;
         let key = match answer.map_err(unanswered)? {
             Answer::Session(_) => "torrent_added",
             Answer::Refused(Refusal::Duplicate(_)) => "torrent_duplicate",
@@ -73,7 +103,7 @@ impl Rpc {
         let this = Selection::Some(vec![TorrentKey::Hash(info_hash)]);
         let snapshot = self.show(this, false).await?;
         let Some(torrent) = snapshot.torrents.first() else {
-            let text = format!("{name} is just being removed: try again in a moment");
+            let text = format!("{info_hash} is just being removed: try again in a moment");
             return Err(RpcError::new(RpcError::INTERNAL, text));
         };
         let torrent = json!({
@@ -102,10 +132,6 @@ impl Rpc {
         };
         let scheme = named.split_once(':').map(|(scheme, _)| scheme);
         let is = |name: &str| scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(name));
-        if is("magnet") {
-            let text = "magnet links are not supported by this version yet: use the torrent file";
-            return Err(RpcError::new(RpcError::CORRUPT_TORRENT, text));
-        }
         if is("http") || is("https") {
             let fetched = self.tools.get(named, METAINFO_BYTES_MAX, FETCH_TIME_MAX);
             return fetched.await.map_err(|fault| {
@@ -115,6 +141,11 @@ impl Rpc {
         read(Path::new(named))
             .map_err(|fault| RpcError::new(RpcError::SYSTEM, format!("{named}: {fault}")))
     }
+}
+
+fn is_magnet(text: &str) -> bool {
+    let scheme = text.get(..7);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("magnet:"))
 }
 
 /// Reads a torrent file; never waits for the other end of a pipe.

@@ -107,7 +107,7 @@ pub fn files(torrent: &TorrentSnapshot) -> impl Iterator<Item = (usize, &FileEnt
 fn status(torrent: &TorrentSnapshot) -> i64 {
     match torrent.state {
         SessionState::Checking => 2,
-        SessionState::Downloading => 4,
+        SessionState::Downloading | SessionState::Metadata => 4,
         SessionState::Seeding | SessionState::Parked => 6,
         SessionState::Paused | SessionState::Stopped | SessionState::Error => 0,
     }
@@ -130,6 +130,14 @@ fn share(part: u64, whole: u64) -> f64 {
         1.0
     } else {
         part as f64 / whole as f64
+    }
+}
+
+/// Of a torrent of which nobody knows what it holds there is nothing.
+fn part(torrent: &TorrentSnapshot, part: u64, whole: u64) -> f64 {
+    match &torrent.brief.magnet {
+        Some(_) => 0.0,
+        None => share(part, whole),
     }
 }
 
@@ -228,7 +236,7 @@ pub static FIELDS: &[Field] = &[
     field!("magnet_link",     detail, |_, t| Out::Text(objects::magnet_link(t))),
     field!("manual_announce_time",    |_, _| Out::Int(-1)),
     field!("max_connected_peers",     |c, _| Out::Int(c.peer_limit.into())),
-    field!("metadata_percent_complete", |_, _| Out::Float(1.0)),
+    field!("metadata_percent_complete", |_, t| Out::Float(if t.brief.magnet.is_some() { 0.0 } else { 1.0 })),
     field!("name",                    |_, t| Out::Str(&t.brief.name)),
     field!("peer_limit",              |c, _| Out::Int(c.peer_limit.into())),
     field!("peers",           detail, |_, t| Out::Json(objects::peers(t))),
@@ -236,8 +244,8 @@ pub static FIELDS: &[Field] = &[
     field!("peers_from",              |_, t| Out::Json(objects::peers_from(t))),
     field!("peers_getting_from_us",   |_, t| Out::Int(t.peers_getting.into())),
     field!("peers_sending_to_us",     |_, t| Out::Int(t.peers_sending.into())),
-    field!("percent_complete",        |_, t| Out::Float(share(t.bytes_verified, t.brief.bytes))),
-    field!("percent_done",            |_, t| Out::Float(share(t.bytes_have, t.bytes_wanted))),
+    field!("percent_complete",        |_, t| Out::Float(part(t, t.bytes_verified, t.brief.bytes))),
+    field!("percent_done",            |_, t| Out::Float(part(t, t.bytes_have, t.bytes_wanted))),
     field!("piece_count",             |_, t| Out::Int(t.brief.piece_count.into())),
     field!("piece_size",              |_, t| Out::Int(t.brief.piece_length.into())),
     field!("pieces",          detail, |_, t| Out::Text(STANDARD.encode(t.detail.as_ref().map_or(&[][..], |detail| &detail.have)))),

@@ -71,6 +71,9 @@ pub(super) fn availability(torrent: &TorrentSnapshot) -> Value {
 }
 
 pub(super) fn magnet_link(torrent: &TorrentSnapshot) -> String {
+    if let Some(link) = &torrent.brief.magnet {
+        return link.as_ref().to_owned();
+    }
     let Some(metainfo) = fields::info(torrent) else {
         return String::new();
     };

@@ -48,7 +48,8 @@ pub(super) const SCHEMA: &str = "
         have_pieces INTEGER NOT NULL,
         whole       INTEGER NOT NULL,     -- 0 or 1: all that is wanted is there and recorded
         uploaded    INTEGER NOT NULL,     -- bytes
-        downloaded  INTEGER NOT NULL      -- bytes
+        downloaded  INTEGER NOT NULL,     -- bytes
+        magnet      TEXT    NOT NULL      -- the link, until the metadata is known; empty then
     ) STRICT;
     CREATE TABLE IF NOT EXISTS metainfo (
         info_hash   BLOB    PRIMARY KEY,
@@ -62,7 +63,7 @@ pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
         "SELECT info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding,
                 ratio_mode, ratio, idle_mode, idle, finished,
                 name, size, bytes, piece, pieces, files, private, trackers,
-                have_wanted, have_bytes, have_all, have_pieces, whole, uploaded, downloaded
+                have_wanted, have_bytes, have_all, have_pieces, whole, uploaded, downloaded, magnet
          FROM sessions ORDER BY position, number",
     )?;
     let mut rows = statement.query([])?;
@@ -94,6 +95,9 @@ pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
             file_count: row.get(21)?,
             private: row.get(22)?,
             trackers: tiers,
+            magnet: Some(row.get_ref(31)?.as_str()?)
+                .filter(|link| !link.is_empty())
+                .map(Into::into),
         };
         let standing = Standing {
             bytes_wanted: number(24)?,
@@ -189,9 +193,9 @@ pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
              (info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding,
               ratio_mode, ratio, idle_mode, idle, finished,
               name, size, bytes, piece, pieces, files, private, trackers,
-              have_wanted, have_bytes, have_all, have_pieces, whole, uploaded, downloaded)
+              have_wanted, have_bytes, have_all, have_pieces, whole, uploaded, downloaded, magnet)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
-                     ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)",
+                     ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)",
         )?
         .execute(params![
             brief.info_hash.0,
@@ -225,6 +229,7 @@ pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
             standing.whole,
             integer(standing.uploaded),
             integer(standing.downloaded),
+            brief.magnet.as_deref().unwrap_or_default(),
         ])?;
     if let Some(bytes) = &row.bytes {
         database
