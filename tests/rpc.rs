@@ -252,7 +252,6 @@ fn every_kind_of_client_finds_what_it_needs() {
     // What cannot be done is an error and changes nothing.
     #[rustfmt::skip]
     let refused = [
-        ("torrent-add", json!({ "filename": "magnet:?xt=urn:btih:0123456789012345678901234567890123456789" })),
         ("torrent-add", json!({ "metainfo": "bm90IGEgdG9ycmVudA==" })),
         ("torrent-add", json!({ "metainfo": metainfo(&torrent), "download-dir": "relative" })),
         ("torrent-add", json!({ "filename": "/nonexistent.torrent" })),

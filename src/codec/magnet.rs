@@ -95,11 +95,7 @@ impl Magnet {
                 _ => &*key,
             };
             match kind {
-                "xt" => {
-                    if info_hash.is_err() {
-                        info_hash = topic(&value).unwrap_or(info_hash);
-                    }
-                }
+                "xt" if info_hash.is_err() => info_hash = topic(&value).unwrap_or(info_hash),
                 "dn" if magnet.name.is_none() => {
                     let name: String = value.chars().filter(|c| !c.is_control()).collect();
                     let name = name.trim().chars().take(NAME_CHARS_MAX).collect::<String>();
