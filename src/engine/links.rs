@@ -121,6 +121,7 @@ impl Engine {
             | Message::LibraryLoad { .. }
             | Message::TorrentAdd(_)
             | Message::TorrentsChange(_)
+            | Message::Survey(_)
             | Message::TorrentsShow(_)
             | Message::Shutdown { .. } => unreachable!("the manager has these"),
         };

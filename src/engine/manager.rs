@@ -75,6 +75,7 @@ impl Engine {
             Message::LibraryLoad { epoch_millis } => return self.library_load(epoch_millis, reply),
             Message::TorrentAdd(add) => return self.torrent_add(*add, reply),
             Message::TorrentsChange(order) => return self.torrents_change(&order, reply),
+            Message::Survey(survey) => return self.survey(*survey, reply),
             Message::TorrentsShow(order) => Answer::Torrents(Box::new(self.torrents_show(&order))),
             Message::PeerAdd { session, address } => self.peer_add(session, address),
             Message::PeerAddNamed {

@@ -23,6 +23,7 @@ pub mod settings;
 pub mod shared;
 pub mod slots;
 pub mod snapshot;
+mod survey;
 pub mod table;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ use session::Session;
 use settings::Settings;
 use shared::{Shared, TimerKey};
 use slots::Slots;
+use survey::Surveys;
 use table::Table;
 use table::link::LinkState;
 
@@ -61,6 +63,7 @@ pub struct Engine {
     /// Accepted streams, oldest first: all that have not said whose peers they are, and some that have.
     newcomers: VecDeque<StreamId>,
     library: Library,
+    surveys: Surveys,
 }
 
 impl Engine {
@@ -76,6 +79,7 @@ impl Engine {
             transactions: Transactions::default(),
             newcomers: VecDeque::new(),
             library: Library::default(),
+            surveys: Surveys::default(),
         }
     }
 

@@ -21,6 +21,9 @@ use super::table::stream::{CloseReason, Stream};
 
 impl Engine {
     pub(super) fn on_done(&mut self, done: Done) {
+        let Some(done) = self.on_survey_done(done) else {
+            return;
+        };
         let id = done.session;
         // A session is kept until all its jobs are back, so there is always somebody to take the buffers.
         let Some(session) = self.sessions.get_mut(id) else {
@@ -80,12 +83,14 @@ impl Engine {
                 }
             }
             Outcome::Cancelled(job) => session.cancelled(shared, done.id, job),
-            Outcome::Closed | Outcome::Deleted(Ok(())) => {}
+            Outcome::Relocated(relocation, result) => self.on_relocated(id, relocation, result),
+            Outcome::Surveyed(_) | Outcome::Closed | Outcome::Deleted(Ok(())) => {}
             Outcome::Deleted(Err(fault)) => {
                 log::warn!("torrent {}: {}", session.info_hash(), fault.message);
             }
         }
         self.begin_recheck(id);
+        self.begin_move(id);
         self.advance_stop(id);
     }
 
@@ -134,10 +139,12 @@ impl Engine {
                     progress::arm(&mut self.shared, session);
                 }
             }
-            // The last two are the library's.
-            StoreOutcome::Released | StoreOutcome::Listed(_) | StoreOutcome::Kept(_) => {}
+            StoreOutcome::Kept(result) => self.on_move_kept(id, result.is_ok()),
+            // The last is the library's.
+            StoreOutcome::Released | StoreOutcome::Listed(_) => {}
         }
         self.begin_recheck(id);
+        self.begin_move(id);
         self.advance_stop(id);
     }
 
@@ -159,6 +166,10 @@ impl Engine {
             return;
         };
         session.progress.judged = true;
+        if session.entry.move_ready {
+            self.move_now(id);
+            return;
+        }
         if session.paused {
             self.rest(id, "user");
             return;
@@ -345,9 +356,11 @@ impl Engine {
             Phase::Loading => Then::Load,
             Phase::Preparing { known } => Then::Prepare(known.take()),
             Phase::Checking(check) => Then::Check(std::mem::take(check)),
-            Phase::Trading | Phase::Paused | Phase::Failed { .. } | Phase::Stopping { .. } => {
-                Then::Trade
-            }
+            Phase::Moving(_)
+            | Phase::Trading
+            | Phase::Paused
+            | Phase::Failed { .. }
+            | Phase::Stopping { .. } => Then::Trade,
         };
         session.enter(&mut self.shared, Phase::Failed { fault, then }, "error");
         self.shared.arm(TimerKey::DiskRetry(id), DISK_RETRY);
@@ -393,6 +406,9 @@ impl Engine {
             Then::Check(check) => {
                 session.enter(&mut self.shared, Phase::Checking(check), "error");
                 self.check_over(id);
+            }
+            Then::Move(moving) => {
+                super::library::relocate::go_back(&mut self.shared, session, moving)
             }
             Then::Trade if start::check_doubtful(&mut self.shared, session) => self.check_over(id),
             Then::Trade => self.start_trading(id, "error"),

@@ -216,10 +216,16 @@ fn message(kind: usize) -> Message {
             bytes: Arc::new([]),
             paused: false,
             labels: Vec::new(),
+            then: None,
         })),
         30 => Message::TorrentsChange(Box::new(TorrentsChange {
             which: Selection::All,
             change: Change::Stop,
+        })),
+        32 => Message::Survey(Box::new(crate::engine::message::Survey {
+            path: "/d".into(),
+            make: false,
+            file: None,
         })),
         _ => Message::TorrentsShow(Box::new(TorrentsShow {
             which: Selection::All,

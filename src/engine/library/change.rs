@@ -1,13 +1,15 @@
 //! Changes of remembered torrents, all of one message in one turn.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::ids::{ReplyId, SessionId};
 
-use super::entry::tidy_labels;
+use super::entry::{Rename, tidy_labels};
 use super::goals::Mode;
 use super::show::Selection;
+use super::trackers::TrackersChange;
 use crate::engine::Engine;
 use crate::engine::message::{Answer, Refusal, StoreTask};
 use crate::engine::session::start::{self, Check};
@@ -61,6 +63,17 @@ pub enum Change {
     },
     /// Another place in the queue.
     Queue(Move),
+    /// Another directory.
+    Location {
+        /// Which: real, absolute.
+        root: PathBuf,
+        /// Whether its files are moved there; else they are looked for there, and hashed.
+        carry: bool,
+    },
+    /// Another name for a file or a directory, of one torrent. Answered when it has it.
+    Rename(Rename),
+    /// Other trackers.
+    Trackers(TrackersChange),
 }
 
 /// Where to in the queue.
@@ -86,6 +99,12 @@ impl Engine {
         reply: Option<ReplyId>,
     ) {
         let ids = self.selected(&order.which);
+        if let Err(refusal) = ids
+            .iter()
+            .try_for_each(|id| self.may_change(*id, &order.change))
+        {
+            return self.shared.reply(reply, Answer::Refused(refusal));
+        }
         // Checked for all before anything changes.
         if let Change::Wanted { files, .. } = &order.change {
             let has = |id: &SessionId| {
@@ -171,6 +190,9 @@ impl Engine {
                 }
                 self.keep(id, None, Some(pending));
             }
+            Change::Location { root, carry } => self.locate(id, root, *carry, pending),
+            Change::Rename(rename) => self.rename(id, rename, pending),
+            Change::Trackers(change) => self.change_trackers(id, change, pending),
             Change::Queue(_) => {}
         }
     }
@@ -234,6 +256,8 @@ impl Engine {
             // What it does now ends first.
             Phase::Checking(_) => session.entry.recheck = true,
             Phase::Stopping { .. } => {}
+            // Hashed where they are then.
+            Phase::Moving(_) => session.recheck = true,
             Phase::Trading | Phase::Paused | Phase::Failed { .. } => {
                 session.entry.recheck = true;
                 session.progress.judged = false;
@@ -281,6 +305,7 @@ impl Engine {
             session.entry.done = unix;
             self.keep(id, None, None);
         }
+        self.move_complete(id);
     }
 }
 

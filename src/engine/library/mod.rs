@@ -8,9 +8,11 @@ pub mod entry;
 
 mod change;
 pub mod goals;
+pub(super) mod relocate;
 mod show;
 #[cfg(test)]
 mod tests;
+pub mod trackers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,13 +22,15 @@ use crate::time::{Duration, Instant};
 
 use super::Engine;
 use super::message::{Answer, Refusal, SessionAdd, StoreFault, StoreOutcome, StoreTask, Stored};
+use super::session::Session;
 
 pub use change::{Change, Move, TorrentsChange};
-pub use entry::{Entry, Kept};
+pub use entry::{Destination, Entry, Kept, Rename, Whereabouts};
 pub use goals::{Goals, Mode};
 pub use show::{
     Selection, TorrentDetail, TorrentKey, TorrentSnapshot, TorrentsShow, TorrentsSnapshot, Trouble,
 };
+pub use trackers::TrackersChange;
 
 /// How long a removed or changed torrent counts as recent.
 pub const RECENT: Duration = Duration::from_secs(60);
@@ -48,6 +52,8 @@ pub struct TorrentAdd {
     pub paused: bool,
     /// As a person gave them.
     pub labels: Vec<String>,
+    /// The directory its files are moved to when all that is wanted is there.
+    pub then: Option<std::path::PathBuf>,
 }
 
 /// All that is remembered.
@@ -151,6 +157,7 @@ impl Engine {
             number,
             position,
             labels: entry::tidy_labels(add.labels.iter().map(String::as_str)),
+            whereabouts: relocate::bound_for(add.then),
             wanted,
             added,
             started: if add.paused { 0 } else { added },
@@ -191,8 +198,19 @@ impl Engine {
         let (downloading, seeding) = session.entry.times(session.state(), now);
         session.entry.changed = false;
         session.entry.touched = now;
+        let row = Self::row_of(session, bytes, downloading.as_secs(), seeding.as_secs());
+        self.library_store(StoreTask::Keep(Box::new(row)), pending);
+    }
+
+    /// The row of a session, for the store.
+    pub(super) fn row_of(
+        session: &Session,
+        bytes: Option<Arc<[u8]>>,
+        downloading: u64,
+        seeding: u64,
+    ) -> Kept {
         let entry = &session.entry;
-        let row = Kept {
+        Kept {
             info_hash: session.info_hash(),
             root: session.storage.layout.root.clone(),
             number: entry.number,
@@ -202,14 +220,15 @@ impl Engine {
             finished: entry.finished,
             labels: Arc::clone(&entry.labels),
             wanted: Arc::clone(&entry.wanted),
+            whereabouts: entry.whereabouts.clone(),
+            trackers: entry.trackers.clone(),
             added: entry.added,
             done: entry.done,
-            downloading: downloading.as_secs(),
-            seeding: seeding.as_secs(),
+            downloading,
+            seeding,
             bytes,
             metainfo: None,
-        };
-        self.library_store(StoreTask::Keep(Box::new(row)), pending);
+        }
     }
 
     /// The row of a session whose times or date have changed, without anybody waiting for it.
@@ -315,6 +334,9 @@ impl Engine {
                 finished: row.finished,
                 labels: row.labels,
                 wanted: row.wanted,
+                move_ready: relocate::is_moving(&row.whereabouts),
+                move_resumed: relocate::is_moving(&row.whereabouts),
+                whereabouts: row.whereabouts,
                 added: row.added,
                 done: row.done,
                 started: if row.paused { 0 } else { unix },
@@ -325,6 +347,8 @@ impl Engine {
                 ..Entry::default()
             };
             self.library.enter(row.number, row.info_hash, id);
+            relocate::take_on(session);
+            self.set_trackers(id, row.trackers);
         }
     }
 
@@ -337,6 +361,8 @@ impl Engine {
         }
         session.entry.removed = true;
         session.entry.delete = delete;
+        self.release(id, false);
+        let session = self.sessions.get_mut(id)?;
         // What is forgotten is not to be saved again on its way out.
         session.progress.store_works = false;
         let info_hash = session.info_hash();

@@ -210,6 +210,7 @@ impl Engine {
         let session = self.sessions.get(id)?;
         let (pieces_checked, pieces_to_check) = match &session.phase {
             Phase::Checking(check) => (check.done, check.pieces.len()),
+            Phase::Moving(moving) => moving.pieces(session.geometry()),
             _ => (0, 0),
         };
         let (bytes_wanted, bytes_have) = session.bytes();
@@ -297,6 +298,9 @@ impl Engine {
 fn trouble(session: &Session) -> Trouble {
     if let Phase::Failed { fault, .. } = &session.phase {
         return Trouble::Local(fault.message.clone());
+    }
+    if !session.entry.move_failed.is_empty() {
+        return Trouble::Local(session.entry.move_failed.to_string());
     }
     if !session.progress.complaint.is_empty() {
         return Trouble::Local(session.progress.complaint.clone());

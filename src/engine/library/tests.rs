@@ -156,6 +156,7 @@ fn add(name: &str, paused: bool) -> Message {
         bytes,
         paused,
         labels: vec!["a".to_owned()],
+        then: None,
     }))
 }
 

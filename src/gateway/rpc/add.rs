@@ -44,7 +44,17 @@ impl Rpc {
         let paused = params::flag(params, "paused")?.unwrap_or(false);
         let directory = params::text(params, "download_dir")?.filter(|path| !path.is_empty());
         let directory = directory.map_or_else(|| self.options.downloads.clone(), PathBuf::from);
-        let root = real_directory(&directory)?;
+        let first = metainfo.files.first().map(|file| file.path.clone());
+        let found = self.directory(&directory, first).await?;
+        let (root, then) = match &self.options.incomplete {
+            // What is there already is where it is to be.
+            Some(incomplete) if !found.found => {
+                let root = self.directory(incomplete, None).await?.path;
+                let differs = root != found.path;
+                (root, differs.then_some(found.path))
+            }
+            _ => (found.path, None),
+        };
         let info_hash = metainfo.info_hash;
         let name = metainfo.name.clone();
         let add = TorrentAdd {
@@ -59,6 +69,7 @@ impl Rpc {
             bytes: bytes.into(),
             paused,
             labels,
+            then,
         };
         let answer = self
             .asking
@@ -135,20 +146,6 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
         .read_to_end(&mut bytes)
         .map_err(|fault| fault.kind().to_string())?;
     Ok(bytes)
-}
-
-/// The directory, made if it is missing, as its real path.
-fn real_directory(path: &Path) -> Result<PathBuf, RpcError> {
-    if !path.is_absolute() {
-        let text = "download directory path is not absolute";
-        return Err(RpcError::new(RpcError::PATH_NOT_ABSOLUTE, text));
-    }
-    std::fs::create_dir_all(path)
-        .and_then(|()| path.canonicalize())
-        .map_err(|fault| {
-            let text = format!("{}: {}", path.display(), fault.kind());
-            RpcError::new(RpcError::SYSTEM, text)
-        })
 }
 
 /// A mark for each file of the layout; empty when all are wanted. Clients count without padding.

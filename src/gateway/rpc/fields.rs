@@ -96,7 +96,7 @@ fn int(value: u64) -> Out<'static> {
 
 /// The real files of a torrent with their indices in the layout: clients count without padding.
 pub fn files(torrent: &TorrentSnapshot) -> impl Iterator<Item = (usize, &FileEntry)> {
-    let all = torrent.metainfo.files.iter().enumerate();
+    let all = torrent.storage.layout.files.iter().enumerate();
     all.filter(|(_, file)| file.kind != FileKind::Pad)
 }
 
@@ -158,8 +158,22 @@ fn marks(context: &Context, torrent: &TorrentSnapshot) -> Value {
     files(torrent).map(mark).collect()
 }
 
+/// Where its files are, or will be when all of them are there.
 fn root(torrent: &TorrentSnapshot) -> &Path {
-    &torrent.storage.layout.root
+    let whereabouts = torrent.entry.whereabouts.as_deref();
+    let moving = whereabouts.and_then(|whereabouts| Some(&whereabouts.moving.as_ref()?.root));
+    let then = whereabouts.and_then(|whereabouts| whereabouts.then.as_ref());
+    then.or(moving).unwrap_or(&torrent.storage.layout.root)
+}
+
+/// What its file or directory is called now.
+pub fn name(torrent: &TorrentSnapshot) -> String {
+    let first = torrent.storage.layout.files.first();
+    let first = first.and_then(|file| file.path.components().next());
+    first.map_or_else(
+        || torrent.metainfo.name.clone(),
+        |name| name.as_os_str().to_string_lossy().into_owned(),
+    )
 }
 
 macro_rules! field {
@@ -220,7 +234,7 @@ pub static FIELDS: &[Field] = &[
     field!("manual_announce_time",    |_, _| Out::Int(-1)),
     field!("max_connected_peers",     |c, _| Out::Int(c.peer_limit.into())),
     field!("metadata_percent_complete", |_, _| Out::Float(1.0)),
-    field!("name",                    |_, t| Out::Str(&t.metainfo.name)),
+    field!("name",                    |_, t| Out::Text(name(t))),
     field!("peer_limit",              |c, _| Out::Int(c.peer_limit.into())),
     field!("peers",           detail, |_, t| Out::Json(objects::peers(t))),
     field!("peers_connected",         |_, t| Out::Int(t.peers.into())),

@@ -12,6 +12,8 @@ use crate::engine::library::entry::{Kept, tidy_labels};
 use crate::engine::library::{Goals, Mode};
 use crate::ids::InfoHash;
 
+mod places;
+
 /// Made when the database is opened, as far as it is not there.
 pub(super) const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS sessions (
@@ -32,6 +34,18 @@ pub(super) const SCHEMA: &str = "
         idle        INTEGER NOT NULL,     -- minutes
         finished    INTEGER NOT NULL      -- 0 or 1
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS whereabouts (  -- of torrents that were moved or renamed, or are to be
+        info_hash   BLOB    PRIMARY KEY,
+        renames     BLOB    NOT NULL,     -- path and name by turns, a NUL behind each
+        moving      BLOB    NOT NULL,     -- the directory its files are going to; empty when they are not
+        carry       INTEGER NOT NULL,     -- whether they are taken there: 0 or 1
+        new_renames BLOB    NOT NULL,     -- as renames, from then on
+        then_to     BLOB    NOT NULL      -- the directory they go to when all is there, or empty
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS trackers (     -- of torrents whose trackers a person has changed
+        info_hash   BLOB    PRIMARY KEY,
+        list        TEXT    NOT NULL      -- number, tier and URL a line
+    ) STRICT;
     CREATE TABLE IF NOT EXISTS metainfo (
         info_hash   BLOB    PRIMARY KEY,
         bytes       BLOB    NOT NULL      -- the torrent file
@@ -42,8 +56,10 @@ pub(super) const SCHEMA: &str = "
 pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
     let mut statement = database.prepare_cached(
         "SELECT sessions.info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding, bytes,
-                ratio_mode, ratio, idle_mode, idle, finished
-         FROM sessions JOIN metainfo USING (info_hash) ORDER BY position, number",
+                ratio_mode, ratio, idle_mode, idle, finished,
+                renames, moving, carry, new_renames, then_to, list
+         FROM sessions JOIN metainfo USING (info_hash) LEFT JOIN whereabouts USING (info_hash)
+         LEFT JOIN trackers USING (info_hash) ORDER BY position, number",
     )?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
@@ -85,6 +101,8 @@ pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
                 idle_minutes: row.get(15)?,
             },
             finished: row.get(16)?,
+            whereabouts: places::whereabouts_of(row, 17)?,
+            trackers: places::trackers_of(row, 22)?,
             bytes: None,
             metainfo: Some(Arc::new(metainfo)),
         });
@@ -95,6 +113,7 @@ pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
 /// Writes a row, and the torrent file where it comes with it.
 pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
     let integer = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    places::keep(database, row)?;
     let wanted: Vec<u8> = row.wanted.iter().map(|mark| u8::from(*mark)).collect();
     database
         .prepare_cached(
@@ -131,7 +150,13 @@ pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
 
 /// Takes away all that is known of a torrent, its progress too.
 pub(super) fn forget(database: &Connection, info_hash: InfoHash) -> rusqlite::Result<()> {
-    for table in ["sessions", "metainfo", "progress"] {
+    for table in [
+        "sessions",
+        "metainfo",
+        "progress",
+        "whereabouts",
+        "trackers",
+    ] {
         let statement = format!("DELETE FROM {table} WHERE info_hash = ?1");
         database
             .prepare_cached(&statement)?
@@ -170,6 +195,8 @@ mod tests {
             finished: number == 1,
             labels: tidy_labels(["a", "b c"]),
             wanted: [true, false].into(),
+            whereabouts: None,
+            trackers: None,
             added: 1_700_000_000,
             done: 0,
             downloading: 5,
@@ -184,9 +211,12 @@ mod tests {
         let mut database = Connection::open_in_memory().unwrap();
         database.execute_batch(SCHEMA).unwrap();
         database
-            .execute_batch("CREATE TABLE progress (info_hash BLOB PRIMARY KEY)")
+            .execute_batch(
+                "CREATE TABLE progress (info_hash BLOB, root BLOB, PRIMARY KEY (info_hash, root))",
+            )
             .unwrap();
-        let (one, two) = (row("one", 1, 1), row("two", 2, 0));
+        let (one, mut two) = (row("one", 1, 1), row("two", 2, 0));
+        (two.whereabouts, two.trackers) = places::tests::some();
         for row in [&one, &two] {
             keep(&database, row).unwrap();
         }
@@ -197,13 +227,26 @@ mod tests {
         };
         assert_eq!(list(&mut database).unwrap(), [read(&two), read(&one)]);
         // A change keeps the torrent file that is there.
+        database
+            .execute(
+                "INSERT INTO progress VALUES (?1, ?2)",
+                params![two.info_hash.0, two.root.as_os_str().as_bytes()],
+            )
+            .unwrap();
         let moved = Kept {
             position: 9,
             bytes: None,
+            root: PathBuf::from("/elsewhere"),
+            whereabouts: None,
+            trackers: None,
             ..two.clone()
         };
         keep(&database, &moved).unwrap();
         assert_eq!(list(&mut database).unwrap(), [read(&one), read(&moved)]);
+        let root: Vec<u8> = database
+            .query_row("SELECT root FROM progress", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(root, b"/elsewhere", "progress moves with its torrent");
         forget(&database, one.info_hash).unwrap();
         assert_eq!(list(&mut database).unwrap(), [read(&moved)]);
     }
@@ -220,6 +263,9 @@ mod tests {
             bytes: Some(torrent("another").into()),
             ..row("two", 2, 1)
         };
+        database
+            .execute_batch("CREATE TABLE progress (info_hash BLOB, root BLOB)")
+            .unwrap();
         for row in [broken, strange, row("three", 3, 2)] {
             keep(&database, &row).unwrap();
         }
