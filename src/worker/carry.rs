@@ -205,7 +205,7 @@ fn copy(
     };
     let accessed = Timespec {
         tv_sec: 0,
-        tv_nsec: UTIME_OMIT.into(),
+        tv_nsec: UTIME_OMIT,
     };
     futimens(
         &copy,

@@ -141,8 +141,12 @@ impl Engine {
                     session.entry.started = unix;
                     session.entry.finished = false;
                 }
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.entry.move_failed = Arc::default();
+                }
                 self.session_resume(id);
                 self.keep(id, None, Some(pending));
+                self.move_complete(id);
             }
             Change::Stop => {
                 self.session_pause(id);

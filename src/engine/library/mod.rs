@@ -9,6 +9,7 @@ pub mod entry;
 mod change;
 pub mod goals;
 pub(super) mod relocate;
+mod rename;
 mod show;
 #[cfg(test)]
 mod tests;

@@ -17,8 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::codec::geometry::Geometry;
-use crate::codec::layout::{FileEntry, FileKind, Layout};
-use crate::codec::path::COMPONENT_BYTES_MAX;
+use crate::codec::layout::{FileEntry, Layout};
 use crate::engine::Engine;
 use crate::engine::message::{
     Answer, Fault, Job, Progress, Refusal, RelocateTask, Relocation, Storage, StoreTask,
@@ -31,6 +30,7 @@ use crate::ids::SessionId;
 
 use super::change::Change;
 use super::entry::{Destination, Rename, Whereabouts};
+use super::rename::{all_renamed, renamed};
 
 /// New names that one torrent remembers; beyond them a rename is refused.
 const RENAMES_MAX: usize = 1024;
@@ -220,11 +220,14 @@ impl Engine {
         self.intend(id, to, Some(pending), true);
     }
 
-    /// All that is wanted is there: it goes where it is to be then.
+    /// All that is wanted is there: it goes where it is to be then. Where it could not, a person starts it again.
     pub(super) fn move_complete(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get(id) else {
             return;
         };
+        if !session.entry.move_failed.is_empty() || !session.has_all_wanted() {
+            return;
+        }
         let whereabouts = session.entry.whereabouts.as_deref();
         let Some(root) = whereabouts.and_then(|whereabouts| whereabouts.then.clone()) else {
             return;
@@ -247,7 +250,8 @@ impl Engine {
         };
         let renaming = to.root == session.storage.layout.root;
         change_whereabouts(session, |whereabouts| {
-            if !renaming {
+            // A person's word stands for it; otherwise it holds until they are there.
+            if !renaming && whereabouts.then.as_ref() != Some(&to.root) {
                 whereabouts.then = None;
             }
             whereabouts.moving = Some(to);
@@ -418,6 +422,7 @@ impl Engine {
         session.storage = to;
         change_whereabouts(session, |whereabouts| {
             if let Some(to) = whereabouts.moving.take() {
+                whereabouts.then.take_if(|then| *then == to.root);
                 whereabouts.renames = to.renames;
             }
         });
@@ -546,106 +551,4 @@ fn leftover(session: &Session, relocation: &Relocation) -> Option<Arc<Storage>> 
         ..to.clone()
     };
     Some(storage_of(session, layout))
-}
-
-fn all_renamed(files: &[FileEntry], renames: &[Rename]) -> Result<Vec<FileEntry>, Refusal> {
-    let mut files = files.to_vec();
-    for rename in renames {
-        files = renamed(&files, rename)?;
-    }
-    Ok(files)
-}
-
-/// The files with one of them, or a directory of theirs, by another name.
-fn renamed(files: &[FileEntry], rename: &Rename) -> Result<Vec<FileEntry>, Refusal> {
-    let name = rename.name.as_str();
-    let is_name = !name.is_empty()
-        && name != "."
-        && name != ".."
-        && name.len() <= COMPONENT_BYTES_MAX
-        && !name.contains(['/', '\0']);
-    if !is_name {
-        return Err(Refusal::BadName);
-    }
-    let old = rename.path.as_path();
-    let real = |file: &&FileEntry| file.kind != FileKind::Pad;
-    if old.file_name().is_none()
-        || !files
-            .iter()
-            .filter(real)
-            .any(|file| file.path.starts_with(old))
-    {
-        return Err(Refusal::UnknownFile);
-    }
-    let new = old.with_file_name(name);
-    if new == old {
-        return Ok(files.to_vec());
-    }
-    if files.iter().any(|file| file.path.starts_with(&new)) {
-        return Err(Refusal::NameTaken);
-    }
-    let moved = |path: &Path| match path.strip_prefix(old) {
-        Ok(rest) if rest.as_os_str().is_empty() => new.clone(),
-        Ok(rest) => new.join(rest),
-        Err(_) => path.to_owned(),
-    };
-    let entry = |file: &FileEntry| FileEntry {
-        path: moved(&file.path),
-        kind: match &file.kind {
-            FileKind::Symlink { target } => FileKind::Symlink {
-                target: moved(target),
-            },
-            kind => kind.clone(),
-        },
-        ..file.clone()
-    };
-    Ok(files.iter().map(entry).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn files(paths: &[&str]) -> Vec<FileEntry> {
-        let entry = |path: &&str| FileEntry {
-            path: PathBuf::from(path),
-            length: 1,
-            offset: 0,
-            kind: FileKind::Regular { executable: false },
-        };
-        paths.iter().map(entry).collect()
-    }
-
-    #[test]
-    fn names_change_where_they_may() {
-        let before = ["t/a", "t/d/b", "t/d/e/c", "t/da"];
-        #[rustfmt::skip]
-        let table: &[(&str, &str, Result<[&str; 4], Refusal>)] = &[
-            ("t/a",   "z",      Ok(["t/z", "t/d/b", "t/d/e/c", "t/da"])),
-            ("t/d",   "z",      Ok(["t/a", "t/z/b", "t/z/e/c", "t/da"])),
-            ("t/d/e", "z",      Ok(["t/a", "t/d/b", "t/d/z/c", "t/da"])),
-            ("t",     "u v",    Ok(["u v/a", "u v/d/b", "u v/d/e/c", "u v/da"])),
-            ("t/a",   "a",      Ok(before)),
-            ("t/a",   "d",      Err(Refusal::NameTaken)),
-            ("t/d",   "a",      Err(Refusal::NameTaken)),
-            ("t/x",   "z",      Err(Refusal::UnknownFile)),
-            ("t/d/",  "..",     Err(Refusal::BadName)),
-            ("",      "z",      Err(Refusal::UnknownFile)),
-            ("/",     "z",      Err(Refusal::UnknownFile)),
-            ("t/..",  "z",      Err(Refusal::UnknownFile)),
-            ("t/a",   "",       Err(Refusal::BadName)),
-            ("t/a",   ".",      Err(Refusal::BadName)),
-            ("t/a",   "x/y",    Err(Refusal::BadName)),
-            ("t/a",   "x\0y",   Err(Refusal::BadName)),
-        ];
-        for (path, name, want) in table {
-            let rename = Rename {
-                path: PathBuf::from(path),
-                name: (*name).to_owned(),
-            };
-            let got = renamed(&files(&before), &rename);
-            let want = want.map(|paths| files(&paths));
-            assert_eq!(got, want, "{path} {name}");
-        }
-    }
 }

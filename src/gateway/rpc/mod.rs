@@ -140,9 +140,9 @@ impl Rpc {
     /// Asks the actor; its refusals and silences become errors.
     async fn ask(&self, message: Message) -> Result<Answer, RpcError> {
         let answer = match &message {
-            Message::TorrentsChange(_) | Message::Survey(_) => {
-                self.asking.ask_patiently(message).await
-            }
+            Message::TorrentsChange(_) => self.asking.ask_patiently(message).await,
+            // A directory may be made on a slow disk; of one that is only looked at nobody waits long.
+            Message::Survey(survey) if survey.make => self.asking.ask_patiently(message).await,
             _ => self.asking.ask(message).await,
         };
         match answer {
