@@ -335,7 +335,7 @@ fn a_move_is_on_disk_before_the_first_file_goes_and_when_all_have_gone() {
     rows.clear();
     let moved = bench.change(to_new(true));
     assert!(bench.relocated.is_empty() && bench.answer(moved).is_none());
-    assert_eq!(bench.shown()[0].state, SessionState::Checking);
+    assert_eq!(bench.shown()[0].state, SessionState::Downloading, "not yet");
     let again = bench.change(to_new(true));
     let again = bench.answer(again);
     assert!(matches!(again, Some(Answer::Refused(Refusal::Moving))));
