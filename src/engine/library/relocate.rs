@@ -365,7 +365,7 @@ impl Engine {
         let Phase::Moving(moving) = &mut session.phase else {
             return;
         };
-        moving.there = relocation.bytes;
+        moving.there = relocation.bytes + relocation.copied;
         match (relocation.task, result) {
             (RelocateTask::Look, Ok(_)) => relocation.task = RelocateTask::Carry,
             (RelocateTask::Carry | RelocateTask::Back, Ok(false)) => {}
