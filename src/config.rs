@@ -47,6 +47,10 @@ pub struct Config {
 pub struct Paths {
     /// Where downloads go when nothing else is said. `~` is the home directory.
     pub downloads: PathBuf,
+    /// Where a daemon's downloads are until they are complete. Empty: where they go.
+    pub incomplete: PathBuf,
+    /// Torrent files that are put here are added by a daemon. Empty: nowhere.
+    pub watch: PathBuf,
     /// Where state is kept. Empty is `linnet` in `$XDG_STATE_HOME`; [`Config::load`] fills that in, where the environment
     /// allows it.
     pub state: PathBuf,
@@ -210,6 +214,8 @@ impl Default for Paths {
     fn default() -> Self {
         Self {
             downloads: PathBuf::from("~/Downloads"),
+            incomplete: PathBuf::new(),
+            watch: PathBuf::new(),
             state: PathBuf::new(),
         }
     }

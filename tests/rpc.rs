@@ -256,12 +256,12 @@ fn every_kind_of_client_finds_what_it_needs() {
         ("torrent-add", json!({ "metainfo": metainfo(&torrent), "download-dir": "relative" })),
         ("torrent-add", json!({ "filename": "/nonexistent.torrent" })),
         ("torrent-add", json!({})),
-        ("torrent-set", json!({ "ids": [id], "trackerAdd": ["http://x/announce"] })),
+        ("torrent-set", json!({ "ids": [id], "trackerAdd": ["nonsense"] })),
         ("torrent-set", json!({ "ids": [id], "files-unwanted": [3] })),
         ("torrent-get", json!({})),
         ("session-set", json!({ "speed-limit-down-enabled": true })),
         ("free-space",  json!({ "path": "relative" })),
-        ("torrent-set-location", json!({ "ids": [id], "location": "/tmp" })),
+        ("torrent-set-location", json!({ "ids": [id], "location": "relative" })),
         ("no-such-method", json!({})),
     ];
     for (method, arguments) in refused {

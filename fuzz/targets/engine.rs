@@ -336,6 +336,8 @@ impl World {
             Job::Sync { .. } => Outcome::Synced(Ok(Vec::new())),
             Job::Close => Outcome::Closed,
             Job::Delete => Outcome::Deleted(Ok(())),
+            Job::Relocate(relocation) => Outcome::Relocated(relocation, Ok(true)),
+            Job::Survey(_) => unreachable!("no message asks for it"),
         }
     }
 }

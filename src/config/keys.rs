@@ -88,6 +88,8 @@ macro_rules! texts {
 /// All settings, in the order of `config.toml`.
 pub(super) const KEYS: &[Key] = &[
     path!(paths.downloads, false),
+    path!(paths.incomplete, true),
+    path!(paths.watch, true),
     path!(paths.state, true),
     Key {
         name: "peer.listen",

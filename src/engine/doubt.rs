@@ -119,6 +119,7 @@ impl Engine {
                 *then = Then::Check(Check::of(again));
             }
             // Nothing is had yet, or nothing will be served any more; what is saved is without them.
+            Phase::Moving(moving) => moving.doubt(),
             Phase::Loading
             | Phase::Preparing { .. }
             | Phase::Failed { .. }

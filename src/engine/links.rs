@@ -122,6 +122,7 @@ impl Engine {
             | Message::TorrentAdd(_)
             | Message::MagnetAdd(_)
             | Message::TorrentsChange(_)
+            | Message::Survey(_)
             | Message::TorrentsShow(_)
             | Message::Shutdown { .. } => unreachable!("the manager has these"),
         };

@@ -82,6 +82,7 @@ impl Engine {
             Message::MagnetAdd(add) => return self.magnet_add(*add, reply),
             Message::TorrentsChange(order) => return self.torrents_change(&order, reply),
             Message::TorrentsShow(order) => return self.torrents_show(&order, reply),
+            Message::Survey(survey) => return self.survey(*survey, reply),
             Message::PeerAdd { session, address } => self.peer_add(session, address),
             Message::PeerAddNamed {
                 session,

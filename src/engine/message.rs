@@ -4,7 +4,7 @@
 //! given out ([`Output::Work`], [`Output::Store`], [`Output::Fetch`]) is answered exactly once, in any order.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::buffer::Block;
@@ -439,6 +439,9 @@ pub enum Message {
     MagnetAdd(Box<MagnetAdd>),
     /// Change remembered torrents, all in one turn. [`Answer::Changed`] when it is done and on disk.
     TorrentsChange(Box<TorrentsChange>),
+    /// Look at a directory, on a worker. [`Answer::Surveyed`]. Refused as [`Refusal::Full`] when too many such looks are out:
+    /// some disk hangs.
+    Survey(Box<Survey>),
     /// How remembered torrents stand. [`Answer::Torrents`].
     TorrentsShow(Box<TorrentsShow>),
 }
@@ -579,6 +582,8 @@ pub enum Answer {
     Changed(u32),
     /// How torrents stand.
     Torrents(Box<TorrentsSnapshot>),
+    /// How a directory was found, or what the system said.
+    Surveyed(Box<Result<Surveyed, Fault>>),
 }
 
 /// Why a message was refused.
@@ -602,6 +607,8 @@ pub enum Refusal {
     WrongState,
     /// The torrent is already there.
     Duplicate(SessionId),
+    /// What the torrent holds is not known: it came by a link, or its torrent file cannot be read.
+    NotKnown,
     /// Our own address.
     OwnAddress,
     /// Not an address anyone can be dialled at.
@@ -614,6 +621,18 @@ pub enum Refusal {
     NotRemembered,
     /// A file that the torrent does not have.
     UnknownFile,
+    /// Not a name that a file can have.
+    BadName,
+    /// Another file of the torrent has the name.
+    NameTaken,
+    /// Its files are being moved.
+    Moving,
+    /// Its files could not be moved or renamed, and are where they were.
+    NotMoved,
+    /// A tracker that the torrent does not have.
+    UnknownTracker,
+    /// It has the tracker already, or the URL cannot be one.
+    BadTracker,
 }
 
 impl std::fmt::Display for Refusal {
@@ -627,6 +646,9 @@ impl std::fmt::Display for Refusal {
             Self::AlreadyAssociated => "the link belongs to the swarm already",
             Self::AlreadyConnected => "there is a stream already",
             Self::WrongState => "the link is not in a state where that can be",
+            Self::NotKnown => {
+                "nobody knows what the torrent holds, or its torrent file cannot be read"
+            }
             Self::Duplicate(_) => "the torrent is there already",
             Self::OwnAddress => "that is our own address",
             Self::BadAddress => "nobody can be reached at that address",
@@ -634,6 +656,12 @@ impl std::fmt::Display for Refusal {
             Self::ShuttingDown => "the engine is ending",
             Self::NotRemembered => "the store does not work, so nothing was changed",
             Self::UnknownFile => "the torrent has no such file",
+            Self::BadName => "not a name that a file can have",
+            Self::NameTaken => "the torrent has a file of that name already",
+            Self::Moving => "its files are being moved: try again when they are there",
+            Self::NotMoved => "its files are where they were: its error says why",
+            Self::UnknownTracker => "the torrent has no such tracker",
+            Self::BadTracker => "not a tracker's URL, or the torrent has it already",
         })
     }
 }
@@ -721,6 +749,11 @@ pub enum Job {
     },
     /// Close the torrent's files.
     Close,
+    /// Bring the torrent's files to where another layout has them, a bounded part at a time. Nothing that is there is
+    /// overwritten.
+    Relocate(Box<Relocation>),
+    /// Look at a directory, which is no torrent's.
+    Survey(Survey),
     /// Close the torrent's files and delete them, and directories of it that are empty then. What is not the torrent's stays.
     Delete,
 }
@@ -735,6 +768,8 @@ impl Job {
             | Self::Write { .. }
             | Self::Sync { .. }
             | Self::Close
+            | Self::Relocate(_)
+            | Self::Survey(_)
             | Self::Delete => false,
         }
     }
@@ -751,8 +786,76 @@ impl Job {
             Self::Sync { .. } => "sync",
             Self::Close => "close",
             Self::Delete => "delete",
+            Self::Relocate(_) => "relocate",
+            Self::Survey(_) => "survey",
         }
     }
+}
+
+/// A torrent's files on their way to another layout.
+#[derive(Clone, Debug)]
+pub struct Relocation {
+    /// The same files under another root or other names.
+    pub to: Arc<Storage>,
+    /// How each file looked when its pieces were last known to be right: tells ours from strangers'.
+    pub stamps: Arc<[Option<FileStamp>]>,
+    /// What is to be done.
+    pub task: RelocateTask,
+    /// Whether an earlier run began it: a file that is in both places was just being taken over.
+    pub resumed: bool,
+    /// Files before it are there.
+    pub next: FileIndex,
+    /// Bytes of the file at hand that were copied.
+    pub copied: u64,
+    /// Bytes of the files that are there.
+    pub bytes: u64,
+    /// Files that are there and were ours, in the order in which they went.
+    pub carried: Vec<FileIndex>,
+}
+
+impl Relocation {
+    /// The name that a copy of the file at `path` has until it is whole: no other torrent's, nor another file's.
+    #[must_use]
+    pub fn part_of(path: &Path, info_hash: InfoHash, file: FileIndex) -> PathBuf {
+        path.with_file_name(format!(".linnet-{info_hash}-{file}.part"))
+    }
+}
+
+/// What a [`Job::Relocate`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelocateTask {
+    /// See whether it can be done: nothing is in the way, and there is room.
+    Look,
+    /// Take the next files there.
+    Carry,
+    /// Bring back those that were carried.
+    Back,
+    /// Leave them where they are: others are looked for there.
+    Leave,
+}
+
+/// What is asked of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Make it, and what leads to it, when it is missing.
+    pub make: bool,
+    /// A file beneath it that may be there.
+    pub file: Option<PathBuf>,
+}
+
+/// How a directory was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surveyed {
+    /// Its real path.
+    pub path: PathBuf,
+    /// Bytes that we may still take on its file system.
+    pub free: u64,
+    /// Bytes that its file system has.
+    pub total: u64,
+    /// Whether the file is there.
+    pub found: bool,
 }
 
 /// A piece in memory, to be hashed and written.
@@ -841,6 +944,11 @@ pub enum Outcome {
     Closed,
     /// Of a job that was not done, or not to its end, because of [`Output::Cancel`]: as it was given out.
     Cancelled(Job),
+    /// Of [`Job::Relocate`]: how far it is, and whether its task is over. What had been copied of a file in part when it failed
+    /// is gone.
+    Relocated(Box<Relocation>, Result<bool, Fault>),
+    /// Of [`Job::Survey`].
+    Surveyed(Result<Surveyed, Fault>),
     /// Of [`Job::Delete`]: what could not be deleted stays, and the first fault is told.
     Deleted(Result<(), Fault>),
 }

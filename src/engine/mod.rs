@@ -24,6 +24,7 @@ pub mod settings;
 pub mod shared;
 pub mod slots;
 pub mod snapshot;
+mod survey;
 pub mod table;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ use message::{Input, Output};
 use sessions::Sessions;
 use settings::Settings;
 use shared::{Shared, TimerKey};
+use survey::Surveys;
 use table::Table;
 use table::link::LinkState;
 
@@ -63,6 +65,7 @@ pub struct Engine {
     library: Library,
     /// Streams whose handshakes wait for a torrent to wake; at most [`settings::WAITING_MAX`] each.
     waiting: BTreeMap<SessionId, Vec<StreamId>>,
+    surveys: Surveys,
 }
 
 impl Engine {
@@ -79,6 +82,7 @@ impl Engine {
             newcomers: VecDeque::new(),
             library: Library::default(),
             waiting: BTreeMap::new(),
+            surveys: Surveys::default(),
         }
     }
 

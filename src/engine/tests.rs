@@ -674,6 +674,8 @@ impl World {
             }
             Job::Close => Outcome::Closed,
             Job::Delete => Outcome::Deleted(Ok(())),
+            Job::Relocate(relocation) => Outcome::Relocated(relocation, Ok(true)),
+            Job::Survey(survey) => panic!("nobody asked for {survey:?}"),
         }
     }
 

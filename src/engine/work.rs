@@ -21,6 +21,9 @@ use super::table::stream::{CloseReason, Stream};
 
 impl Engine {
     pub(super) fn on_done(&mut self, done: Done) {
+        let Some(done) = self.on_survey_done(done) else {
+            return;
+        };
         let id = done.session;
         // A session is kept until all its jobs are back, so there is always somebody to take the buffers.
         let Some(session) = self.sessions.get_mut(id) else {
@@ -80,13 +83,15 @@ impl Engine {
                 }
             }
             Outcome::Cancelled(job) => session.cancelled(shared, done.id, job),
+            Outcome::Relocated(relocation, result) => self.on_relocated(id, relocation, result),
             Outcome::Closed => self.park(id),
-            Outcome::Deleted(Ok(())) => {}
+            Outcome::Surveyed(_) | Outcome::Deleted(Ok(())) => {}
             Outcome::Deleted(Err(fault)) => {
                 log::warn!("torrent {}: {}", session.info_hash(), fault.message);
             }
         }
         self.begin_recheck(id);
+        self.begin_move(id);
         self.advance_stop(id);
     }
 
@@ -143,13 +148,12 @@ impl Engine {
                 }
                 self.keep_whole(id);
             }
+            StoreOutcome::Kept(result) => self.on_move_kept(id, result.is_ok()),
             // The last ones are the library's, and of torrents that rest.
-            StoreOutcome::Released
-            | StoreOutcome::Listed(_)
-            | StoreOutcome::Read(_)
-            | StoreOutcome::Kept(_) => {}
+            StoreOutcome::Released | StoreOutcome::Listed(_) | StoreOutcome::Read(_) => {}
         }
         self.begin_recheck(id);
+        self.begin_move(id);
         self.advance_stop(id);
     }
 
@@ -175,6 +179,10 @@ impl Engine {
         };
         session.progress.judged = true;
         session.waking = false;
+        if session.entry.move_ready {
+            self.move_now(id);
+            return;
+        }
         if session.paused {
             self.rest(id, "user");
             return;
@@ -364,9 +372,11 @@ impl Engine {
             Phase::Loading => Then::Load,
             Phase::Preparing { known } => Then::Prepare(known.take()),
             Phase::Checking(check) => Then::Check(std::mem::take(check)),
-            Phase::Trading | Phase::Paused | Phase::Failed { .. } | Phase::Stopping { .. } => {
-                Then::Trade
-            }
+            Phase::Moving(_)
+            | Phase::Trading
+            | Phase::Paused
+            | Phase::Failed { .. }
+            | Phase::Stopping { .. } => Then::Trade,
         };
         session.enter(&mut self.shared, Phase::Failed { fault, then }, "error");
         self.shared.arm(TimerKey::DiskRetry(id), DISK_RETRY);
@@ -413,6 +423,9 @@ impl Engine {
             Then::Check(check) => {
                 session.enter(&mut self.shared, Phase::Checking(check), "error");
                 self.check_over(id);
+            }
+            Then::Move(moving) => {
+                super::library::relocate::go_back(&mut self.shared, session, moving)
             }
             Then::Trade if start::check_doubtful(&mut self.shared, session) => self.check_over(id),
             Then::Trade => self.start_trading(id, "error"),

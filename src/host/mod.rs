@@ -165,7 +165,10 @@ impl OsHost {
             let done = completion.done;
             if matches!(
                 done.outcome,
-                Outcome::Closed | Outcome::Deleted(_) | Outcome::Prepared(_)
+                Outcome::Closed
+                    | Outcome::Deleted(_)
+                    | Outcome::Prepared(_)
+                    | Outcome::Relocated(..)
             ) {
                 self.handles.forget(done.session);
             } else {
@@ -312,8 +315,14 @@ impl Host for OsHost {
                     });
                 }
             }
-            Job::Close | Job::Delete | Job::Prepare { .. } => self.handles.forget(work.session),
-            Job::Check { .. } | Job::Commit { .. } | Job::Write { .. } | Job::Sync { .. } => {}
+            Job::Close | Job::Delete | Job::Prepare { .. } | Job::Relocate(_) => {
+                self.handles.forget(work.session);
+            }
+            Job::Survey(_)
+            | Job::Check { .. }
+            | Job::Commit { .. }
+            | Job::Write { .. }
+            | Job::Sync { .. } => {}
         }
         self.submit(work);
         None

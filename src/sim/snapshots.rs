@@ -28,6 +28,7 @@ pub fn check(answer: &Answer) -> Result<(), String> {
         | Answer::Swarm(_)
         | Answer::Condition(_)
         | Answer::Changed(_)
+        | Answer::Surveyed(_)
         | Answer::Torrents(_) => true,
     };
     if sound {

@@ -15,7 +15,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, symlinkat, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags, mkdirat, openat, openat2,
+    renameat, renameat_with, statat, symlinkat, unlinkat,
 };
 use rustix::io::{Errno, retry_on_intr};
 
@@ -113,6 +114,38 @@ impl Resolver {
         self.in_parent(root, path, |parent, name| unlinkat(parent, name, flags))
     }
 
+    /// Gives what is at `from` beneath one root the name `to` beneath another, whose parents are there. Takes nobody's place.
+    pub(super) fn rename(
+        self,
+        (from_root, from): (BorrowedFd<'_>, &Path),
+        (to_root, to): (BorrowedFd<'_>, &Path),
+    ) -> Result<(), RenameError> {
+        let mut renamed = Ok(());
+        self.in_parent(from_root, from, |old_parent, old| {
+            let inner = self.in_parent(to_root, to, |new_parent, new| {
+                renamed = rename_there((old_parent, old), (new_parent, new));
+                Ok(())
+            });
+            if let Err(error) = inner {
+                renamed = Err(RenameError::Failed(error));
+            }
+            Ok(())
+        })
+        .map_err(RenameError::Failed)?;
+        renamed
+    }
+
+    /// Whether the name at the end of `path` is a symbolic link.
+    pub(super) fn is_link(self, root: BorrowedFd<'_>, path: &Path) -> io::Result<bool> {
+        let mut is_link = false;
+        self.in_parent(root, path, |parent, name| {
+            let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+            Ok(())
+        })?;
+        Ok(is_link)
+    }
+
     /// Does something to the name at the end of `path`, in the directory before it.
     fn in_parent(
         self,
@@ -134,6 +167,36 @@ impl Resolver {
             None => act(root, name),
         };
         result.map_err(io::Error::from)
+    }
+}
+
+/// Why a file has not got its new name.
+#[derive(Debug)]
+pub(super) enum RenameError {
+    /// The two places are on different file systems.
+    Elsewhere,
+    /// Anything else.
+    Failed(io::Error),
+}
+
+fn rename_there(
+    (old_parent, old): (BorrowedFd<'_>, &OsStr),
+    (new_parent, new): (BorrowedFd<'_>, &OsStr),
+) -> Result<(), RenameError> {
+    let plainly = || match statat(new_parent, new, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Err(Errno::EXIST),
+        Err(Errno::NOENT) => renameat(old_parent, old, new_parent, new),
+        Err(error) => Err(error),
+    };
+    let renamed = match renameat_with(old_parent, old, new_parent, new, RenameFlags::NOREPLACE) {
+        // Network file systems know no such flag; between the look and the rename nobody else should come.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => plainly(),
+        result => result,
+    };
+    match renamed {
+        Ok(()) => Ok(()),
+        Err(Errno::XDEV) => Err(RenameError::Elsewhere),
+        Err(error) => Err(RenameError::Failed(error.into())),
     }
 }
 

@@ -41,7 +41,12 @@ impl Load {
                 let bytes = bytes.map(|(block, _)| u64::from(geometry.block_size(*block)));
                 (None, Some(bytes.sum()))
             }
-            Job::Prepare { .. } | Job::Sync { .. } | Job::Close | Job::Delete => (None, None),
+            Job::Prepare { .. }
+            | Job::Sync { .. }
+            | Job::Close
+            | Job::Relocate(_)
+            | Job::Survey(_)
+            | Job::Delete => (None, None),
         };
         Self { read, written }
     }

@@ -16,7 +16,7 @@ use crate::ids::SessionId;
 
 pub use super::check::Scratch;
 use super::files::{Access, Files, Place};
-use super::{check, commit, delete, span};
+use super::{check, commit, delete, relocate, span};
 
 /// Does a job.
 pub fn run<F: Files>(files: &mut F, scratch: &mut Scratch, work: Work) -> Done {
@@ -59,6 +59,11 @@ pub fn run<F: Files>(files: &mut F, scratch: &mut Scratch, work: Work) -> Done {
             files.close(session);
             Outcome::Closed
         }
+        Job::Relocate(mut relocation) => {
+            let result = relocate::relocate(files, session, storage, &mut relocation);
+            Outcome::Relocated(relocation, result)
+        }
+        Job::Survey(survey) => Outcome::Surveyed(files.survey(&survey)),
         Job::Delete => Outcome::Deleted(delete::delete(files, session, storage)),
     };
     Done {
@@ -79,6 +84,8 @@ pub fn has_fault(outcome: &Outcome) -> bool {
         Outcome::Written { result, .. } | Outcome::Read(_, result) => result.is_err(),
         Outcome::Synced(result) => result.is_err(),
         Outcome::Deleted(result) => result.is_err(),
+        Outcome::Relocated(_, result) => result.is_err(),
+        Outcome::Surveyed(result) => result.is_err(),
         Outcome::Closed | Outcome::Cancelled(_) => false,
     }
 }

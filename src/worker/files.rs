@@ -4,13 +4,14 @@
 //! outside the layout's root, whatever links lie in the tree. [`DiskFiles`](super::DiskFiles) is the real one,
 //! [`MemoryFiles`](super::MemoryFiles) the one of the tests.
 
+use std::collections::BTreeSet;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::path::Path;
 
 use crate::codec::layout::{FileEntry, FileIndex, FileKind, Layout};
 use crate::codec::shown::shown;
-use crate::engine::message::{Fault, FaultKind, FileStamp};
-use crate::ids::SessionId;
+use crate::engine::message::{Fault, FaultKind, FileStamp, Survey, Surveyed};
+use crate::ids::{InfoHash, SessionId};
 
 /// Which file: of which session's layout, and where in it.
 #[derive(Clone, Copy, Debug)]
@@ -174,8 +175,63 @@ pub trait Files {
     /// The disk's; one that is not empty is one.
     fn remove_directory(&mut self, layout: &Layout, path: &Path) -> io::Result<()>;
 
+    /// Takes the file or the link at `from` to `to`, at most `budget` bytes of it at a time; nothing that is there is overwritten.
+    /// A disk that has no names to move says so.
+    ///
+    /// # Errors
+    /// The disk's; `AlreadyExists` when something is there. Then nothing of it is at `to`.
+    fn carry(
+        &mut self,
+        _from: Place<'_>,
+        _to: Place<'_>,
+        _what: &mut Carry,
+    ) -> io::Result<Carried> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Flushes the names in the directories of `layout` that are at `paths`, relative to its root.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn sync_names(&mut self, _layout: &Layout, _paths: &BTreeSet<&Path>) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Looks at a directory that is no torrent's.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn survey(&mut self, survey: &Survey) -> Result<Surveyed, Fault> {
+        let error = io::ErrorKind::Unsupported.into();
+        Err(fault(&survey.path, "look at", &error))
+    }
+
     /// Closes what is open of a session.
     fn close(&mut self, session: SessionId);
+}
+
+/// How a file is carried.
+#[derive(Clone, Copy, Debug)]
+pub struct Carry {
+    /// Whose: names what is copied in part.
+    pub info_hash: InfoHash,
+    /// Whether an earlier run may have been about to take the file over: the same size and time in both places means that.
+    pub resumed: bool,
+    /// Bytes that were copied.
+    pub copied: u64,
+    /// Bytes to copy at most.
+    pub budget: u64,
+}
+
+/// What became of a file that was to be carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// There was none.
+    Nothing,
+    /// It is there: so many bytes.
+    There(u64),
+    /// The budget was used up.
+    Partly,
 }
 
 /// Most parts of one read or write: the kernel's own limit.

@@ -10,7 +10,7 @@
     reason = "the workers' own: files and the table they share"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::ops::Deref;
@@ -27,12 +27,12 @@ use rustix::fs::{
 use rustix::io::{Errno, preadv, pwritev, retry_on_intr};
 
 use crate::codec::layout::{FileIndex, Layout};
-use crate::engine::message::FileStamp;
+use crate::engine::message::{Fault, FileStamp, Survey, Surveyed};
 use crate::ids::SessionId;
 use crate::time::{Duration, Instant};
 
 use super::beneath::{Resolver, open_root};
-use super::files::{Access, Files, Place};
+use super::files::{Access, Carried, Carry, Files, Place};
 
 /// Handles that are kept open; beyond it the one that was not used for the longest time is closed.
 pub const HANDLES_MAX: usize = 512;
@@ -192,7 +192,7 @@ impl Table {
 #[derive(Debug)]
 pub struct DiskFiles {
     table: Arc<Mutex<Table>>,
-    resolver: Resolver,
+    pub(super) resolver: Resolver,
     /// The root that the job at work has opened.
     root: Option<(PathBuf, Arc<OwnedFd>)>,
     offered: Option<Vec<(HandleKey, Handle)>>,
@@ -260,7 +260,7 @@ impl DiskFiles {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn root(&mut self, path: &Path, create: bool) -> io::Result<Arc<OwnedFd>> {
+    pub(super) fn root(&mut self, path: &Path, create: bool) -> io::Result<Arc<OwnedFd>> {
         match &self.root {
             Some((of, root)) if of == path => Ok(Arc::clone(root)),
             _ => {
@@ -322,7 +322,7 @@ pub(super) fn stamp_of(file: &File) -> io::Result<FileStamp> {
 }
 
 /// Length, time, and bytes taken of the device.
-fn stamp_taken(file: &File) -> io::Result<(FileStamp, u64)> {
+pub(super) fn stamp_taken(file: &File) -> io::Result<(FileStamp, u64)> {
     /// `st_blocks` counts these on every file system.
     const SECTOR: u64 = 512;
     // Every read ends with one, so it is asked by the cheapest call.
@@ -478,6 +478,18 @@ impl Files for DiskFiles {
     fn remove_directory(&mut self, layout: &Layout, path: &Path) -> io::Result<()> {
         let root = self.root(&layout.root, false)?;
         self.resolver.remove(root.as_fd(), path, AtFlags::REMOVEDIR)
+    }
+
+    fn carry(&mut self, from: Place<'_>, to: Place<'_>, what: &mut Carry) -> io::Result<Carried> {
+        self.carry_file(from, to, what)
+    }
+
+    fn sync_names(&mut self, layout: &Layout, paths: &BTreeSet<&Path>) -> io::Result<()> {
+        self.sync_directories(layout, paths)
+    }
+
+    fn survey(&mut self, survey: &Survey) -> Result<Surveyed, Fault> {
+        super::survey::survey(survey)
     }
 
     fn close(&mut self, session: SessionId) {

@@ -10,6 +10,7 @@
 //! ```
 
 mod beneath;
+mod carry;
 mod check;
 mod commit;
 mod delete;
@@ -25,10 +26,12 @@ mod memory;
 mod now;
 mod pool;
 mod queue;
+mod relocate;
 mod row;
 mod span;
 mod state_lock;
 pub mod store;
+mod survey;
 mod watch;
 
 pub use disk::Scratch;

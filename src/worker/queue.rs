@@ -22,8 +22,8 @@ const DEVICES_MAX: usize = 4096;
 pub(super) type Device = u64;
 
 /// The kinds of jobs, in the order of [`Stats`].
-pub const KINDS: [&str; 8] = [
-    "prepare", "check", "commit", "write", "read", "sync", "close", "delete",
+pub const KINDS: [&str; 10] = [
+    "prepare", "check", "commit", "write", "read", "sync", "close", "delete", "relocate", "survey",
 ];
 
 fn kind_of(job: &Job) -> usize {
@@ -36,6 +36,8 @@ fn kind_of(job: &Job) -> usize {
         Job::Sync { .. } => 5,
         Job::Close => 6,
         Job::Delete => 7,
+        Job::Relocate(_) => 8,
+        Job::Survey(_) => 9,
     }
 }
 
@@ -232,7 +234,7 @@ impl Queue {
         if *busy == 0 {
             self.busy.remove(&running.device);
         }
-        if matches!(KINDS[running.kind], "close" | "delete")
+        if matches!(KINDS[running.kind], "close" | "delete" | "survey")
             && !self.waiting.contains_key(&running.session)
         {
             self.devices.remove(&running.session);

@@ -23,7 +23,7 @@ pub(in super::super) struct Type(u8);
 impl Type {
     pub(in super::super) const SHUTDOWN: Self = Self(8);
     pub(in super::super) const STREAM_ADD: Self = Self(13);
-    pub(in super::super) const METRICS: Self = Self(33);
+    pub(in super::super) const METRICS: Self = Self(34);
 
     /// Calls `note` with the type of each operation in an envelope.
     pub(in super::super) fn each(body: &Body, mut note: impl FnMut(Self)) {
@@ -72,6 +72,7 @@ impl Type {
             Message::TorrentsChange(_) => 30,
             Message::TorrentsShow(_) => 31,
             Message::MagnetAdd(_) => 32,
+            Message::Survey(_) => 33,
         })
     }
 
@@ -86,7 +87,7 @@ impl Type {
 
 /// Name, lane and subject of each type, in the order of [`Type::of_message`].
 #[rustfmt::skip]
-pub(super) const TYPES: [(&str, Lane, About); 34] = [
+pub(super) const TYPES: [(&str, Lane, About); 35] = [
     ("session_add",     Lane::High,     About::Net),
     ("session_remove",  Lane::High,     About::Net),
     ("session_pause",   Lane::High,     About::Net),
@@ -120,6 +121,7 @@ pub(super) const TYPES: [(&str, Lane, About); 34] = [
     ("torrents_change", Lane::High,     About::Net),
     ("torrents_show",   Lane::Low,      About::Net),
     ("magnet_add",      Lane::High,     About::Net),
+    ("survey",          Lane::Low,      About::Whole),
     ("metrics",         Lane::Low,      About::Whole),
 ];
 
@@ -145,15 +147,15 @@ impl End {
 pub(in super::super) struct JobKind(u8);
 
 /// Names of the kinds of jobs, the workers' first.
-pub(super) const KINDS: [&str; 11] = [
-    "prepare", "check", "commit", "write", "read", "sync", "close", "delete", "store", "http",
-    "resolve",
+pub(super) const KINDS: [&str; 13] = [
+    "prepare", "check", "commit", "write", "read", "sync", "close", "delete", "relocate", "survey",
+    "store", "http", "resolve",
 ];
 
 impl JobKind {
-    pub(super) const STORE: Self = Self(8);
-    const HTTP: Self = Self(9);
-    const RESOLVE: Self = Self(10);
+    pub(super) const STORE: Self = Self(10);
+    const HTTP: Self = Self(11);
+    const RESOLVE: Self = Self(12);
 
     pub(super) const fn of(job: &Job) -> Self {
         Self(match job {
@@ -165,6 +167,8 @@ impl JobKind {
             Job::Sync { .. } => 5,
             Job::Close => 6,
             Job::Delete => 7,
+            Job::Relocate(_) => 8,
+            Job::Survey(_) => 9,
         })
     }
 
@@ -187,6 +191,8 @@ impl JobKind {
             Outcome::Synced(result) => (5, result.is_ok()),
             Outcome::Closed => (6, true),
             Outcome::Deleted(result) => (7, result.is_ok()),
+            Outcome::Relocated(_, result) => (8, result.is_ok()),
+            Outcome::Surveyed(result) => (9, result.is_ok()),
             Outcome::Cancelled(job) => return (Self::of(job), End::Cancelled),
         };
         (Self(kind), End::of(well))

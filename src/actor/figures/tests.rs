@@ -219,10 +219,16 @@ fn message(kind: usize) -> Message {
             bytes: Arc::new([]),
             paused: false,
             labels: Vec::new(),
+            then: None,
         })),
         30 => Message::TorrentsChange(Box::new(TorrentsChange {
             which: Selection::All,
             change: Change::Stop,
+        })),
+        33 => Message::Survey(Box::new(crate::engine::message::Survey {
+            path: "/d".into(),
+            make: false,
+            file: None,
         })),
         31 => Message::TorrentsShow(Box::new(TorrentsShow {
             which: Selection::All,
@@ -234,6 +240,7 @@ fn message(kind: usize) -> Message {
                 brief: Brief::of_magnet(&magnet, "", std::path::PathBuf::new()),
                 paused: true,
                 labels: Vec::new(),
+                then: None,
             }))
         }
     }

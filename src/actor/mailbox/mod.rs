@@ -126,6 +126,7 @@ pub const fn lane_of(message: &Message) -> Lane {
         Message::LinksShow { .. }
         | Message::IgnoredShow { .. }
         | Message::EngineShow
+        | Message::Survey(_)
         | Message::TorrentsShow(_) => Lane::Low,
     }
 }

@@ -3,6 +3,7 @@
 
 mod reload;
 mod wakes;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::time::{Duration, unix_millis};
 use crate::worker::{StateBusy, StateLock};
 
 use wakes::{Wake, Wakes};
+use watch::Watch;
 
 /// For reading what is remembered.
 const LOAD_TIME_MAX: Duration = Duration::from_secs(60);
@@ -64,6 +66,7 @@ struct Running {
     state: PathBuf,
     close: Close,
     peer_port: u16,
+    watch: Option<Watch>,
 }
 
 fn start(loaded: Loaded, state: &Path, wakes: &Wakes) -> Result<Running, Failure> {
@@ -113,7 +116,9 @@ fn start(loaded: Loaded, state: &Path, wakes: &Wakes) -> Result<Running, Failure
         }
         runtime.serve(server).map_err(Failure::failed)?;
     }
+    let watch = Watch::new(&loaded.config.paths);
     Ok(Running {
+        watch,
         loaded,
         runtime,
         state: state.to_owned(),
@@ -127,12 +132,16 @@ impl Running {
     fn serve(&mut self, wakes: &Wakes, context: &Context<'_>) -> Duration {
         log::info!("ready");
         loop {
-            match wakes.wait(None) {
+            let timeout = self.watch.as_ref().map(|_| watch::LOOK_EVERY);
+            match wakes.wait(timeout) {
                 Some(Wake::Stop) => return self.budget(),
                 Some(Wake::Close(budget)) => return budget,
                 Some(Wake::Metrics) => self.tell_metrics(),
                 Some(Wake::Reload) => self.reload(context),
                 None => {}
+            }
+            if let Some(watch) = &mut self.watch {
+                watch.look(self.runtime.handle());
             }
         }
     }
@@ -213,6 +222,11 @@ fn options(config: &Config, state: &Path, close: Close, peer_port: u16) -> Resul
     }
     let downloads = std::path::absolute(&config.paths.downloads)
         .map_err(|fault| format!("paths.downloads: {}", reason(&fault)))?;
+    let incomplete = &config.paths.incomplete;
+    let incomplete = (!incomplete.as_os_str().is_empty())
+        .then(|| std::path::absolute(incomplete))
+        .transpose()
+        .map_err(|fault| format!("paths.incomplete: {}", reason(&fault)))?;
     Ok(Options {
         access: Access {
             user: rpc.user.clone(),
@@ -221,6 +235,7 @@ fn options(config: &Config, state: &Path, close: Close, peer_port: u16) -> Resul
             hosts: rpc.host_whitelist.clone(),
         },
         downloads,
+        incomplete,
         state: state.to_owned(),
         web_home: rpc.web_home.clone(),
         budget: Duration::from_millis(config.shutdown.budget_ms),

@@ -1,6 +1,7 @@
 //! SIGHUP: the configuration is read again. What can be changed while running is; what cannot is named. A file that is wrong
 //! changes nothing.
 
+use super::watch::Watch;
 use super::{ANSWER_TIME_MAX, Running, options};
 use crate::cli::{Context, logging};
 use crate::config::{Config, Loaded};
@@ -9,6 +10,8 @@ use crate::engine::message::{Limits, Message};
 /// Keys that hold from now on; every other one holds from the next start.
 const LIVE: &[&str] = &[
     "paths.downloads",
+    "paths.incomplete",
+    "paths.watch",
     "peer.max_links",
     "peer.max_links_per_swarm",
     "seeding.upload_slots",
@@ -50,6 +53,9 @@ impl Running {
         }
         if !later.is_empty() {
             log::warn!("only a restart changes {}", later.join(", "));
+        }
+        if live.iter().any(|name| name.starts_with("paths.")) {
+            self.watch = Watch::new(&loaded.config.paths);
         }
         self.loaded = loaded;
     }

@@ -176,7 +176,8 @@ pub(in crate::cli) struct SetCommand {
     /// A number, the beginning of a hash, or all
     #[arg(value_name = "TORRENT")]
     torrent: String,
-    /// labels=A,B · queue_position=N · files_wanted=0,1 · files_unwanted=2
+    /// labels=A,B · queue_position=N · files_wanted=0,1 · files_unwanted=2 · dir=DIR (its files are moved there) ·
+    /// found_in=DIR (they are there) · rename=PATH:NAME · tracker_add=URL · tracker_remove=ID,ID
     #[arg(value_name = "KEY=VALUE", required = true)]
     settings: Vec<String>,
     #[command(flatten)]
@@ -187,10 +188,29 @@ impl SetCommand {
     pub(in crate::cli) fn run(&self, context: Context<'_>) -> Result<(), Failure> {
         let mut params = json!({});
         for setting in &self.settings {
-            let (key, value) = parse(setting).map_err(|fault| Failure::Usage(vec![fault]))?;
-            params[key] = value;
+            let read = parse(setting).map_err(|fault| Failure::Usage(vec![fault]))?;
+            for (key, value) in read {
+                params[key] = value;
+            }
         }
         with(&self.daemon, context, |session| {
+            for (method, keys) in [
+                ("torrent_set_location", ["location", "move"]),
+                ("torrent_rename_path", ["path", "name"]),
+            ] {
+                let mut own = json!({});
+                for key in keys {
+                    if let Some(value) = params.as_object_mut().and_then(|all| all.remove(key)) {
+                        own[key] = value;
+                    }
+                }
+                if own != json!({}) {
+                    act(session, std::slice::from_ref(&self.torrent), method, own)?;
+                }
+            }
+            if params == json!({}) {
+                return Ok(());
+            }
             act(
                 session,
                 std::slice::from_ref(&self.torrent),
@@ -202,7 +222,7 @@ impl SetCommand {
 }
 
 /// A setting and its value, as the RPC takes it.
-fn parse(setting: &str) -> Result<(&'static str, Value), String> {
+fn parse(setting: &str) -> Result<Vec<(&'static str, Value)>, String> {
     let (key, value) = setting
         .split_once('=')
         .ok_or_else(|| format!("{setting}: not a setting, which is KEY=VALUE"))?;
@@ -212,7 +232,25 @@ fn parse(setting: &str) -> Result<(&'static str, Value), String> {
             .map(|numbers| json!(numbers))
             .map_err(|_| format!("{setting}: a list of numbers from 0 was expected, such as 0,2"))
     };
-    Ok(match key {
+    let directory = || -> Result<Value, String> {
+        let path = std::path::absolute(value).map_err(|fault| format!("{setting}: {fault}"))?;
+        Ok(json!(path.to_string_lossy()))
+    };
+    Ok(vec![match key {
+        "dir" | "found_in" => {
+            return Ok(vec![
+                ("location", directory()?),
+                ("move", json!(key == "dir")),
+            ]);
+        }
+        "rename" => {
+            let (path, name) = value.rsplit_once(':').ok_or_else(|| {
+                format!("{setting}: PATH:NAME was expected, such as rename=album/1.flac:one.flac")
+            })?;
+            return Ok(vec![("path", json!(path)), ("name", json!(name))]);
+        }
+        "tracker_add" => ("tracker_add", json!([value])),
+        "tracker_remove" => ("tracker_remove", numbers()?),
         "labels" => {
             let labels: Vec<&str> = value.split(',').filter(|label| !label.is_empty()).collect();
             ("labels", json!(labels))
@@ -222,10 +260,11 @@ fn parse(setting: &str) -> Result<(&'static str, Value), String> {
         "files_unwanted" => ("files_unwanted", numbers()?),
         _ => {
             return Err(format!(
-                "{key}: unknown; it can be labels, queue_position, files_wanted or files_unwanted"
+                "{key}: unknown; it can be labels, queue_position, files_wanted, files_unwanted, dir, found_in, rename, \
+                 tracker_add or tracker_remove"
             ));
         }
-    })
+    }])
 }
 
 /// Arguments of `shutdown`.
@@ -266,11 +305,15 @@ mod tests {
             ("labels=",           Some(("labels", json!([])))),
             ("queue_position=3",  Some(("queue_position", json!(3)))),
             ("files_wanted=0,2",  Some(("files_wanted", json!([0, 2])))),
+            ("tracker_add=http://a/", Some(("tracker_add", json!(["http://a/"])))),
+            ("tracker_remove=0,2", Some(("tracker_remove", json!([0, 2])))),
+            ("rename=a",          None),
             ("files_wanted=x",    None),
             ("labels",            None),
             ("nonsense=1",        None),
         ];
         for (setting, want) in table {
+            let want = want.map(|pair| vec![pair]);
             assert_eq!(parse(setting).ok(), want, "{setting}");
         }
     }

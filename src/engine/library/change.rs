@@ -1,14 +1,16 @@
 //! Changes of remembered torrents, all of one message in one turn.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::ids::{ReplyId, SessionId};
 
-use super::entry::tidy_labels;
+use super::entry::{Rename, tidy_labels};
 use super::goals::Mode;
 use super::parked::Wish;
 use super::show::Selection;
+use super::trackers::TrackersChange;
 use crate::engine::Engine;
 use crate::engine::message::{Answer, Refusal, StoreTask};
 use crate::engine::session::start::{self, Check};
@@ -62,6 +64,17 @@ pub enum Change {
     },
     /// Another place in the queue.
     Queue(Move),
+    /// Another directory.
+    Location {
+        /// Which: real, absolute.
+        root: PathBuf,
+        /// Whether its files are moved there; else they are looked for there, and hashed.
+        carry: bool,
+    },
+    /// Another name for a file or a directory, of one torrent. Answered when it has it.
+    Rename(Rename),
+    /// Other trackers.
+    Trackers(TrackersChange),
 }
 
 /// Where to in the queue.
@@ -87,6 +100,12 @@ impl Engine {
         reply: Option<ReplyId>,
     ) {
         let ids = self.selected(&order.which);
+        if let Err(refusal) = ids
+            .iter()
+            .try_for_each(|id| self.may_change(*id, &order.change))
+        {
+            return self.shared.reply(reply, Answer::Refused(refusal));
+        }
         // Checked for all before anything changes.
         if let Change::Wanted { files, .. } = &order.change {
             // Of one that rests the count is not known here; what is out of range there is passed over.
@@ -119,7 +138,7 @@ impl Engine {
     pub(super) fn torrent_change(&mut self, id: SessionId, change: &Change, pending: u64) {
         // What needs more than the record that is kept of it wakes it first.
         let needs_it_awake = match change {
-            Change::Wanted { .. } => true,
+            Change::Wanted { .. } | Change::Location { .. } | Change::Rename(_) => true,
             Change::Remove { delete } => *delete,
             _ => false,
         };
@@ -145,8 +164,12 @@ impl Engine {
                     entry.started = unix;
                     entry.finished = false;
                 }
+                if let Some(entry) = self.entry_mut(id) {
+                    entry.move_failed = Arc::default();
+                }
                 self.session_resume(id);
                 self.keep(id, None, Some(pending));
+                self.move_complete(id);
             }
             Change::Stop => {
                 self.session_pause(id);
@@ -191,6 +214,9 @@ impl Engine {
                 self.await_parked_goal(id);
                 self.keep(id, None, Some(pending));
             }
+            Change::Location { root, carry } => self.locate(id, root, *carry, pending),
+            Change::Rename(rename) => self.rename(id, rename, pending),
+            Change::Trackers(change) => self.change_trackers(id, change, pending),
             Change::Queue(_) => {}
         }
     }
@@ -264,6 +290,8 @@ impl Engine {
             // What it does now ends first.
             Phase::Checking(_) => session.entry.recheck = true,
             Phase::Stopping { .. } => {}
+            // Hashed where they are then.
+            Phase::Moving(_) => session.recheck = true,
             Phase::Trading | Phase::Paused | Phase::Failed { .. } => {
                 session.entry.recheck = true;
                 session.progress.judged = false;
@@ -311,6 +339,7 @@ impl Engine {
             session.entry.done = unix;
             self.keep(id, None, None);
         }
+        self.move_complete(id);
     }
 }
 

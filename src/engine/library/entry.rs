@@ -1,9 +1,11 @@
 //! What is remembered of one torrent, beside its progress.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::brief::{Brief, Standing};
 use super::goals::Goals;
+use super::trackers::TrackerUrl;
 use crate::engine::snapshot::SessionState;
 use crate::time::{Duration, Instant};
 
@@ -46,6 +48,20 @@ pub struct Entry {
     pub goals: Goals,
     /// Whether it was stopped for having reached that.
     pub finished: bool,
+    /// What is remembered of where its files are, where that is not where the torrent has them.
+    pub whereabouts: Option<Arc<Whereabouts>>,
+    /// Its trackers by tier, where they are not those of the torrent file.
+    pub trackers: Option<Arc<[TrackerUrl]>>,
+    /// Whether the store has it that its files are to be moved.
+    pub move_ready: bool,
+    /// Whether an earlier run has begun to move them.
+    pub move_resumed: bool,
+    /// Who waits for the move.
+    pub move_reply: Option<u64>,
+    /// Why its files could not be moved; empty when nothing went wrong.
+    pub move_failed: Arc<str>,
+    /// What a move that was broken off by the removal has left in the other place.
+    pub leftover: Option<Arc<crate::engine::message::Storage>>,
     /// Whether its row differs from what the store has.
     pub changed: bool,
     /// Whether the store has it as whole.
@@ -94,6 +110,37 @@ impl Entry {
     }
 }
 
+/// Where a torrent's files are, or are going.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// New names, in the order in which they were given.
+    pub renames: Vec<Rename>,
+    /// Where its files are being moved.
+    pub moving: Option<Destination>,
+    /// The directory they are moved to when all that is wanted is there.
+    pub then: Option<PathBuf>,
+}
+
+/// A file or a directory has another name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rename {
+    /// Relative to the root, as it was.
+    pub path: PathBuf,
+    /// Its last component now.
+    pub name: String,
+}
+
+/// Where files are being moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The directory.
+    pub root: PathBuf,
+    /// All new names.
+    pub renames: Vec<Rename>,
+    /// Whether the files are taken along; else those that are there are looked at.
+    pub carry: bool,
+}
+
 /// A torrent's row in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
@@ -113,6 +160,10 @@ pub struct Kept {
     pub finished: bool,
     /// As a person gave them.
     pub labels: Arc<[Box<str>]>,
+    /// As in [`Entry::whereabouts`].
+    pub whereabouts: Option<Arc<Whereabouts>>,
+    /// As in [`Entry::trackers`].
+    pub trackers: Option<Arc<[TrackerUrl]>>,
     /// As in [`Entry::wanted`].
     pub wanted: Arc<[bool]>,
     /// Seconds since 1970.

@@ -10,9 +10,12 @@ pub mod parked;
 
 mod change;
 pub mod goals;
+pub(super) mod relocate;
+mod rename;
 mod show;
 #[cfg(test)]
 mod tests;
+pub mod trackers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -24,11 +27,12 @@ use super::Engine;
 use super::message::{
     Answer, Refusal, SessionAdd, StoreFault, StoreOutcome, StoreTask, Stored, Times,
 };
+use super::session::Session;
 use super::session::trackers::Trackers;
 
 pub use brief::{Brief, Standing};
 pub use change::{Change, Move, TorrentsChange};
-pub use entry::{Entry, Kept};
+pub use entry::{Destination, Entry, Kept, Rename, Whereabouts};
 pub use goals::{Goals, Mode};
 pub use parked::MagnetAdd;
 use parked::{Parked, Stage, Wish};
@@ -36,6 +40,7 @@ pub use show::{
     DETAIL_MAX, Selection, TorrentDetail, TorrentKey, TorrentSnapshot, TorrentsShow,
     TorrentsSnapshot, Trouble,
 };
+pub use trackers::TrackersChange;
 
 /// How long a removed or changed torrent counts as recent.
 pub const RECENT: Duration = Duration::from_secs(60);
@@ -57,6 +62,8 @@ pub struct TorrentAdd {
     pub paused: bool,
     /// As a person gave them.
     pub labels: Vec<String>,
+    /// The directory its files are moved to when all that is wanted is there.
+    pub then: Option<std::path::PathBuf>,
 }
 
 /// All that is remembered.
@@ -179,6 +186,7 @@ impl Engine {
             number,
             position,
             labels: entry::tidy_labels(add.labels.iter().map(String::as_str)),
+            whereabouts: relocate::bound_for(add.then),
             wanted,
             added,
             started: if add.paused { 0 } else { added },
@@ -233,23 +241,24 @@ impl Engine {
         entry.changed = false;
         entry.kept_whole = standing.whole;
         entry.touched = now;
-        let row = Kept {
-            brief,
-            standing,
-            number: entry.number,
-            position: entry.position,
-            paused,
-            goals: entry.goals,
-            finished: entry.finished,
-            labels: Arc::clone(&entry.labels),
-            wanted: Arc::clone(&entry.wanted),
-            added: entry.added,
-            done: entry.done,
-            downloading: downloading.as_secs(),
-            seeding: seeding.as_secs(),
+        let row = row_of(
+            entry,
+            (brief, standing, paused),
             bytes,
-        };
+            (downloading, seeding),
+        );
         self.library_store(StoreTask::Keep(Box::new(row)), pending);
+    }
+
+    /// The row of a session, as it is to be kept.
+    pub(super) fn row_of_session(&self, session: &Session) -> Kept {
+        let parts = (
+            Arc::clone(&session.brief),
+            Standing::of(session),
+            session.paused,
+        );
+        let times = session.entry.times(session.state(), self.shared.now);
+        row_of(&session.entry, parts, None, times)
     }
 
     /// The row of a torrent whose times or date have changed, without anybody waiting for it.
@@ -344,9 +353,9 @@ impl Engine {
     }
 
     /// What the caller at `at` waits for cannot be done.
-    pub(super) fn fail_pending(&mut self, at: u64) {
+    pub(super) fn fail_pending(&mut self, at: u64, refusal: Refusal) {
         if let Some(pending) = self.library.pending.get_mut(&at) {
-            pending.failed = true;
+            pending.answer = Answer::Refused(refusal);
         }
     }
 
@@ -381,8 +390,12 @@ impl Engine {
         let links_min = u32::try_from(self.shared.settings.swarm_links_min).unwrap_or(u32::MAX);
         for (position, row) in (0..).zip(rows) {
             let shared = &mut self.shared;
-            let trackers = (shared.settings.trackers)
-                .then(|| Trackers::new(&row.brief.trackers, &mut shared.rng));
+            let tiers = match &row.trackers {
+                Some(list) => trackers::tiers(list).into(),
+                None => Arc::clone(&row.brief.trackers),
+            };
+            let trackers =
+                (shared.settings.trackers).then(|| Trackers::new(&tiers, &mut shared.rng));
             let (number, info_hash) = (row.number, row.brief.info_hash);
             let (sessions, mut row) = (&mut self.sessions, Some(row));
             let taken = self.table.swarm_take(info_hash, links_min, |swarm| {
@@ -400,7 +413,7 @@ impl Engine {
             let Some(parked) = self.sessions.parked_mut(id).filter(at_work) else {
                 continue;
             };
-            if !parked.standing.whole {
+            if !parked.standing.whole || parked.is_bound() {
                 self.wake(id, Wish::default());
                 continue;
             }
@@ -423,6 +436,7 @@ impl Engine {
             // What is forgotten is not to be saved again on its way out.
             session.progress.store_works = false;
         }
+        self.release(id, false);
         let swarm = self.swarm_of_session(id)?;
         let info_hash = self.table.swarms.get(swarm)?.info_hash;
         self.library.leave(number, info_hash, now);
@@ -451,6 +465,10 @@ fn parked_of(
             finished: row.finished,
             labels: row.labels,
             wanted: row.wanted,
+            move_ready: relocate::is_moving(&row.whereabouts),
+            move_resumed: relocate::is_moving(&row.whereabouts),
+            whereabouts: row.whereabouts,
+            trackers: row.trackers,
             added: row.added,
             done: row.done,
             started: if row.paused { 0 } else { unix },
@@ -466,5 +484,33 @@ fn parked_of(
         sent: 0,
         received: 0,
         stage: Stage::Resting,
+    }
+}
+
+/// The row of a torrent, for the store: what it is, how much of it is there, and whether a person has stopped it; how long it
+/// has downloaded and seeded.
+fn row_of(
+    entry: &Entry,
+    (brief, standing, paused): (Arc<Brief>, Standing, bool),
+    bytes: Option<Arc<[u8]>>,
+    (downloading, seeding): (Duration, Duration),
+) -> Kept {
+    Kept {
+        brief,
+        standing,
+        number: entry.number,
+        position: entry.position,
+        paused,
+        goals: entry.goals,
+        finished: entry.finished,
+        labels: Arc::clone(&entry.labels),
+        wanted: Arc::clone(&entry.wanted),
+        whereabouts: entry.whereabouts.clone(),
+        trackers: entry.trackers.clone(),
+        added: entry.added,
+        done: entry.done,
+        downloading: downloading.as_secs(),
+        seeding: seeding.as_secs(),
+        bytes,
     }
 }

@@ -10,12 +10,14 @@
 //! Trackers go on being asked while it rests. Its files are looked at when it wakes, before anything is served: what was
 //! changed or deleted meanwhile is found then. Handshakes that come while it wakes wait for it (see `accept`).
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Entry;
 use super::brief::{Brief, Standing};
 use super::change::Change;
 use super::goals;
+use super::relocate;
 use crate::codec::metainfo::Metainfo;
 use crate::engine::Engine;
 use crate::engine::manager::Beginning;
@@ -63,6 +65,8 @@ pub struct MagnetAdd {
     pub paused: bool,
     /// As a person gave them.
     pub labels: Vec<String>,
+    /// Where its files go when all are there, if that is elsewhere.
+    pub then: Option<PathBuf>,
 }
 
 /// What a torrent that rests is about to do.
@@ -100,6 +104,13 @@ impl Parked {
             _ if self.standing.whole => SessionState::Parked,
             _ => SessionState::Checking,
         }
+    }
+
+    /// Whether its files have to go somewhere.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        let whereabouts = self.entry.whereabouts.as_deref();
+        whereabouts.is_some_and(|places| places.moving.is_some() || places.then.is_some())
     }
 
     /// Whether a peer that asks for it wakes it.
@@ -289,7 +300,7 @@ impl Engine {
         };
         if parked.brief.magnet.is_some() {
             // There is nothing to look at yet. What is to be changed cannot be.
-            return self.give_up(wish);
+            return self.drop_wish(wish);
         }
         match &mut parked.stage {
             Stage::Waking(wished) => {
@@ -345,7 +356,11 @@ impl Engine {
             session.told.1 = parked.sent;
             session.progress.uploaded_before = parked.standing.uploaded - parked.sent;
             session.progress.downloaded_before = parked.standing.downloaded - parked.received;
-            session.waking = parked.standing.whole && !parked.paused && !wish.recheck;
+            session.waking = parked.standing.whole
+                && !parked.paused
+                && !wish.recheck
+                && !session.entry.move_ready;
+            relocate::take_on(&mut session);
             session
         });
         if let Some(session) = self.sessions.get_mut(id) {
@@ -356,7 +371,11 @@ impl Engine {
             start::load(&mut self.shared, session);
         }
         for (change, pending) in wish.changes {
-            self.torrent_change(id, &change, pending);
+            // What it could not be asked while it rested.
+            match self.may_change(id, &change) {
+                Ok(()) => self.torrent_change(id, &change, pending),
+                Err(refusal) => self.fail_pending(pending, refusal),
+            }
             self.unhold(pending);
         }
     }
@@ -376,15 +395,15 @@ impl Engine {
         event.error_code = "store_failed";
         self.shared.event(Event::SessionError(event));
         if let Stage::Waking(wish) = stage {
-            self.give_up(wish);
+            self.drop_wish(wish);
         }
         self.admit_waiting(id);
     }
 
     /// What was wished cannot be.
-    fn give_up(&mut self, wish: Wish) {
+    fn drop_wish(&mut self, wish: Wish) {
         for (_, pending) in wish.changes {
-            self.fail_pending(pending);
+            self.fail_pending(pending, Refusal::NotKnown);
             self.unhold(pending);
         }
     }
@@ -408,6 +427,7 @@ impl Engine {
             position: u32::try_from(self.library.numbers.len()).unwrap_or(u32::MAX),
             labels: super::entry::tidy_labels(add.labels.iter().map(String::as_str)),
             added: self.library.unix(now),
+            whereabouts: relocate::bound_for(add.then),
             since: now,
             touched: now,
             ..Entry::default()
@@ -493,6 +513,10 @@ impl Engine {
         if is_known && (matches!(parked.stage, Stage::Unreadable(_)) || !parked.standing.whole) {
             return self.wake(id, Wish::default());
         }
+        if is_known && parked.is_bound() {
+            // Where it could not go before, it is tried again.
+            return self.wake(id, Wish::default());
+        }
         if !was_paused {
             return;
         }
@@ -534,7 +558,7 @@ impl Engine {
         };
         let previous = parked.state();
         if let Stage::Waking(wish) = std::mem::take(&mut parked.stage) {
-            self.give_up(wish);
+            self.drop_wish(wish);
         }
         let Some(parked) = self.sessions.parked_mut(id) else {
             return;

@@ -11,9 +11,11 @@ use crate::time::Instant;
 use super::brief::{Brief, Standing};
 use super::entry::Entry;
 use super::parked::{Parked, Stage};
-use super::{NOBODY, RECENT};
+use super::{NOBODY, RECENT, relocate};
 use crate::engine::Engine;
-use crate::engine::message::{Answer, Known, PeerSnapshot, READ_MAX, StoreFault, StoreTask};
+use crate::engine::message::{
+    Answer, Known, PeerSnapshot, READ_MAX, Storage, StoreFault, StoreTask,
+};
 use crate::engine::session::trackers::{TrackerStatus, Trackers};
 use crate::engine::session::{Phase, Session};
 use crate::engine::snapshot::SessionState;
@@ -135,6 +137,8 @@ pub struct TorrentSnapshot {
 pub struct TorrentDetail {
     /// What it is.
     pub metainfo: Arc<Metainfo>,
+    /// Its files as they are called now.
+    pub storage: Arc<Storage>,
     /// Handshakes that stand.
     pub peers: Vec<PeerSnapshot>,
     /// In the order in which they are asked.
@@ -281,6 +285,7 @@ impl Engine {
                 have: have.to_wire(),
                 available: 0,
                 holders: vec![0; pieces as usize],
+                storage: relocate::storage_at_rest(parked, &known.metainfo),
                 metainfo: Arc::clone(&known.metainfo),
             })
         });
@@ -292,6 +297,9 @@ impl Engine {
             paused: parked.paused,
             trouble: match &parked.stage {
                 Stage::Unreadable(text) => Trouble::Local(text.clone()),
+                _ if !parked.entry.move_failed.is_empty() => {
+                    Trouble::Local(parked.entry.move_failed.to_string())
+                }
                 _ => tracker_trouble(trackers),
             },
             pieces_have: standing.pieces_have,
@@ -320,6 +328,7 @@ impl Engine {
         let session = self.sessions.get(id)?;
         let (pieces_checked, pieces_to_check) = match &session.phase {
             Phase::Checking(check) => (check.done, check.pieces.len()),
+            Phase::Moving(moving) => moving.pieces(session.geometry()),
             _ => (0, 0),
         };
         let standing = Standing::of(session);
@@ -361,6 +370,7 @@ impl Engine {
                 .sum();
             Box::new(TorrentDetail {
                 metainfo: Arc::clone(&session.metainfo),
+                storage: Arc::clone(&session.storage),
                 peers: peers()
                     .filter_map(|(stream, _)| stream.show(pieces, now))
                     .collect(),
@@ -407,6 +417,9 @@ impl Engine {
 fn trouble(session: &Session) -> Trouble {
     if let Phase::Failed { fault, .. } = &session.phase {
         return Trouble::Local(fault.message.clone());
+    }
+    if !session.entry.move_failed.is_empty() {
+        return Trouble::Local(session.entry.move_failed.to_string());
     }
     if !session.progress.complaint.is_empty() {
         return Trouble::Local(session.progress.complaint.clone());

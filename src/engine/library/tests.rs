@@ -6,8 +6,8 @@ use crate::codec::metainfo::Metainfo;
 use crate::codec::wire::{Features, Handshake};
 use crate::config::Config;
 use crate::engine::message::{
-    Done, FileStamp, Input, Job, Known, Message, Outcome, Output, Prepared, Progress, SessionState,
-    StoreOutcome,
+    Done, Fault, FaultKind, FileStamp, Input, Job, Known, Message, Outcome, Output, Prepared,
+    Progress, RelocateTask, SessionState, StoreOutcome,
 };
 use crate::engine::settings::{PARK_AFTER, Settings};
 use crate::events::Event;
@@ -27,6 +27,9 @@ struct Bench {
     store: VecDeque<(JobId, SessionId, StoreTask)>,
     replies: Vec<(ReplyId, Answer)>,
     deleted: usize,
+    /// What the disk was asked to do with files that move, and what of it fails.
+    relocated: Vec<RelocateTask>,
+    in_the_way: Option<RelocateTask>,
     asked: u64,
     /// Torrent files by info-hash, as they were kept.
     files: BTreeMap<InfoHash, Arc<[u8]>>,
@@ -46,6 +49,8 @@ impl Bench {
             store: VecDeque::new(),
             replies: Vec::new(),
             deleted: 0,
+            relocated: Vec::new(),
+            in_the_way: None,
             asked: 0,
             files: BTreeMap::new(),
             whole: false,
@@ -85,6 +90,14 @@ impl Bench {
                         Job::Delete => {
                             self.deleted += 1;
                             Outcome::Deleted(Ok(()))
+                        }
+                        Job::Relocate(relocation) => {
+                            self.relocated.push(relocation.task);
+                            let result = match self.in_the_way {
+                                Some(task) if task == relocation.task => Err(in_the_way()),
+                                _ => Ok(true),
+                            };
+                            Outcome::Relocated(relocation, result)
                         }
                         other => panic!("an empty disk needs no {}", other.kind()),
                     };
@@ -205,6 +218,14 @@ impl Bench {
     }
 }
 
+fn in_the_way() -> Fault {
+    Fault {
+        kind: FaultKind::InTheWay,
+        path: PathBuf::from("/new/one"),
+        message: "it is in the way".to_owned(),
+    }
+}
+
 fn torrent(name: &str) -> Arc<[u8]> {
     let head = format!(
         "d4:infod6:lengthi40000e4:name{}:{name}12:piece lengthi16384e6:pieces60:",
@@ -227,6 +248,7 @@ fn add(name: &str, paused: bool) -> Message {
         bytes,
         paused,
         labels: vec!["a".to_owned()],
+        then: None,
     }))
 }
 
@@ -660,6 +682,7 @@ fn a_link_waits_for_its_metadata_and_outlives_a_restart() {
             brief: Brief::of_magnet(&magnet, LINK, PathBuf::from("/d")),
             paused,
             labels: Vec::new(),
+            then: None,
         }))
     };
     let added = bench.ask(link(false));
@@ -719,4 +742,119 @@ fn a_link_waits_for_its_metadata_and_outlives_a_restart() {
     );
     let told = |output: &Output| matches!(output, Output::Event(Event::TorrentMetadata(_)));
     assert_eq!(bench.sent.iter().filter(|output| told(output)).count(), 1);
+}
+
+fn to_new(carry: bool) -> Change {
+    Change::Location {
+        root: PathBuf::from("/new"),
+        carry,
+    }
+}
+
+#[test]
+fn a_move_is_on_disk_before_the_first_file_goes_and_when_all_have_gone() {
+    let mut bench = Bench::new();
+    let mut rows = Vec::new();
+    bench.store_answers(true, &mut rows);
+    bench.ask(add("one", false));
+    bench.store_answers(true, &mut rows);
+    rows.clear();
+    let moved = bench.change(to_new(true));
+    assert!(bench.relocated.is_empty() && bench.answer(moved).is_none());
+    assert_eq!(bench.shown()[0].state, SessionState::Downloading, "not yet");
+    let again = bench.change(to_new(true));
+    let again = bench.answer(again);
+    assert!(matches!(again, Some(Answer::Refused(Refusal::Moving))));
+    bench.store_answers(true, &mut rows);
+    assert!(matches!(bench.answer(moved), Some(Answer::Changed(1))));
+    assert_eq!(bench.relocated, [RelocateTask::Look, RelocateTask::Carry]);
+    let intent = rows[0].whereabouts.as_ref().unwrap().moving.as_ref();
+    assert_eq!(intent.unwrap().root, PathBuf::from("/new"));
+    assert_eq!(rows[0].brief.root, PathBuf::from("/d"));
+    let last = rows.last().unwrap();
+    assert_eq!(
+        (&last.brief.root, &last.whereabouts),
+        (&PathBuf::from("/new"), &None)
+    );
+    assert_eq!(bench.shown()[0].state, SessionState::Downloading);
+
+    // The next start finds the intent, and carries on.
+    let kept = rows[0].clone();
+    let mut again = Bench::new();
+    again.files = bench.files;
+    let mut rows = vec![kept];
+    again.store_answers(true, &mut rows);
+    again.store_answers(true, &mut rows);
+    assert_eq!(again.relocated, [RelocateTask::Look, RelocateTask::Carry]);
+    assert_eq!(again.shown()[0].brief.root, PathBuf::from("/new"));
+}
+
+#[test]
+fn a_move_that_cannot_be_leaves_everything_as_it_was() {
+    use RelocateTask::{Back, Carry, Look};
+    for (fails, want) in [(Look, vec![Look, Back]), (Carry, vec![Look, Carry, Back])] {
+        let mut bench = Bench::new();
+        let mut rows = Vec::new();
+        bench.store_answers(true, &mut rows);
+        bench.ask(add("one", false));
+        bench.store_answers(true, &mut rows);
+        bench.in_the_way = Some(fails);
+        bench.change(to_new(true));
+        bench.store_answers(true, &mut rows);
+        assert_eq!(bench.relocated, want);
+        let shown = &bench.shown()[0];
+        assert_eq!(shown.brief.root, PathBuf::from("/d"));
+        assert_eq!(shown.state, SessionState::Downloading);
+        let text = "not moved: it is in the way".to_owned();
+        assert_eq!(shown.trouble, Trouble::Local(text));
+        assert_eq!(rows.last().unwrap().whereabouts, None);
+    }
+    // Nor does a store that does not work.
+    let mut bench = Bench::new();
+    bench.store_answers(true, &mut Vec::new());
+    bench.ask(add("one", false));
+    bench.store_answers(true, &mut Vec::new());
+    let moved = bench.change(to_new(true));
+    bench.store_answers(false, &mut Vec::new());
+    let answer = bench.answer(moved);
+    assert!(
+        matches!(answer, Some(Answer::Refused(Refusal::NotRemembered))),
+        "{answer:?}"
+    );
+    assert!(bench.relocated.is_empty());
+    bench.store_answers(true, &mut Vec::new());
+    assert_eq!(bench.shown()[0].state, SessionState::Downloading);
+}
+
+#[test]
+fn a_rename_is_answered_when_it_is_done() {
+    let mut bench = Bench::new();
+    bench.store_answers(true, &mut Vec::new());
+    bench.ask(add("one", false));
+    bench.store_answers(true, &mut Vec::new());
+    let rename = |path: &str, name: &str| {
+        Change::Rename(Rename {
+            path: PathBuf::from(path),
+            name: name.to_owned(),
+        })
+    };
+    let wrong = bench.change(rename("one", "a/b"));
+    let wrong = bench.answer(wrong);
+    assert!(matches!(wrong, Some(Answer::Refused(Refusal::BadName))));
+    let renamed = bench.change(rename("one", "uno"));
+    bench.store_answers(true, &mut Vec::new());
+    assert!(matches!(bench.answer(renamed), Some(Answer::Changed(1))));
+    let shown = &bench.shown()[0];
+    assert_eq!(&*shown.brief.name, "uno");
+    let detail = shown.detail.as_ref().unwrap();
+    assert_eq!(detail.storage.layout.files[0].path, PathBuf::from("uno"));
+    assert_eq!(detail.metainfo.files[0].path, PathBuf::from("one"));
+    bench.in_the_way = Some(RelocateTask::Carry);
+    let failed = bench.change(rename("uno", "two"));
+    bench.store_answers(true, &mut Vec::new());
+    let failed = bench.answer(failed);
+    assert!(
+        matches!(failed, Some(Answer::Refused(Refusal::NotMoved))),
+        "{failed:?}"
+    );
 }

@@ -33,6 +33,7 @@ use crate::events::{self, Event};
 use crate::ids::{InfoHash, JobId, ReplyId, SessionId, StreamId, SwarmId};
 use crate::time::Instant;
 
+use super::library::relocate::Moving;
 use super::library::{Brief, Entry};
 use super::message::{Fault, Job, SessionState, Storage};
 use super::rate::Rate;
@@ -132,6 +133,8 @@ pub enum Phase {
     Checking(Check),
     /// Fetches what is missing, or serves what is there.
     Trading,
+    /// Its files are on their way to another place.
+    Moving(Box<Moving>),
     /// By a person's will.
     Paused,
     /// The disk, the store or a file is in the way; tried again by itself where that can help.
@@ -159,6 +162,8 @@ pub enum Then {
     Prepare(Option<Box<super::message::Progress>>),
     /// It hashes what is left.
     Check(Check),
+    /// It brings its files back to where they were.
+    Move(Box<Moving>),
     /// It trades.
     Trade,
 }
@@ -234,7 +239,9 @@ impl Session {
             Phase::Checking(ref check) if self.waking && check.pieces.is_empty() => {
                 SessionState::Parked
             }
-            Phase::Loading | Phase::Preparing { .. } | Phase::Checking(_) => SessionState::Checking,
+            Phase::Loading | Phase::Preparing { .. } | Phase::Checking(_) | Phase::Moving(_) => {
+                SessionState::Checking
+            }
             Phase::Trading if self.is_downloading() => SessionState::Downloading,
             Phase::Trading => SessionState::Seeding,
             Phase::Paused => SessionState::Paused,
@@ -256,6 +263,8 @@ impl Session {
             | Job::Write { .. }
             | Job::Sync { .. }
             | Job::Close
+            | Job::Relocate(_)
+            | Job::Survey(_)
             | Job::Delete => debug_assert!(
                 matches!(job, Job::Prepare { .. }),
                 "a job that writes is always done"
@@ -294,7 +303,7 @@ impl Session {
         }
         let mut event = self.event(previous, cause);
         match &self.phase {
-            Phase::Loading | Phase::Preparing { .. } | Phase::Checking(_)
+            Phase::Loading | Phase::Preparing { .. } | Phase::Checking(_) | Phase::Moving(_)
                 if !self.waking && previous != SessionState::Checking =>
             {
                 shared.event(Event::SessionStarted(event));

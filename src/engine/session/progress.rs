@@ -228,9 +228,18 @@ pub fn save_early(shared: &mut Shared, session: &mut Session) {
 }
 
 fn save(shared: &mut Shared, session: &mut Session, partial: Vec<(u32, Vec<u8>)>) {
-    let progress = &mut session.progress;
-    progress.changed = false;
-    progress.saving = true;
+    session.progress.changed = false;
+    session.progress.saving = true;
+    let row = record(session, partial);
+    session.progress.saved = (row.uploaded, row.downloaded);
+    session.jobs += 1;
+    shared.store(session.id, StoreTask::Save(Box::new(row)));
+}
+
+/// What is flushed, as it is remembered.
+#[must_use]
+pub fn record(session: &Session, partial: Vec<(u32, Vec<u8>)>) -> message::Progress {
+    let progress = &session.progress;
     let layout = &session.storage.layout;
     let (mut have, mut stamps) = (progress.flushed.clone(), progress.stamps.clone());
     for &file in &progress.doubtful {
@@ -239,7 +248,7 @@ fn save(shared: &mut Shared, session: &mut Session, partial: Vec<(u32, Vec<u8>)>
     for piece in progress.doubtful_pieces(layout) {
         have.clear(piece.index());
     }
-    let row = message::Progress {
+    message::Progress {
         info_hash: Some(session.metainfo.info_hash),
         root: session.storage.layout.root.clone(),
         have: have.to_wire(),
@@ -252,10 +261,7 @@ fn save(shared: &mut Shared, session: &mut Session, partial: Vec<(u32, Vec<u8>)>
                 .trackers
                 .as_ref()
                 .is_some_and(Trackers::completed_told),
-    };
-    progress.saved = (row.uploaded, row.downloaded);
-    session.jobs += 1;
-    shared.store(session.id, StoreTask::Save(Box::new(row)));
+    }
 }
 
 /// What follows from a flush.
@@ -358,6 +364,10 @@ pub fn advance_stop(shared: &mut Shared, session: &mut Session) -> bool {
                     Job::Close
                 };
                 shared.work(session.id, &session.storage, job);
+                if let Some(leftover) = session.entry.leftover.take() {
+                    session.jobs += 1;
+                    shared.work(session.id, &leftover, Job::Delete);
+                }
                 let root = session.storage.layout.root.clone();
                 shared.store(
                     session.id,

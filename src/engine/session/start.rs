@@ -8,6 +8,7 @@ use crate::codec::bitfield::Bitfield;
 use crate::codec::geometry::PieceIndex;
 use crate::codec::layout::FileEntry;
 use crate::codec::shown::shown;
+use crate::engine::library::relocate;
 use crate::engine::message::{
     Checked, Fault, FaultKind, FileStamp, Job, Prepared, Progress, Space, StoreFault, StoreTask,
     Verdict,
@@ -87,7 +88,12 @@ pub fn loaded(
 }
 
 /// Looks at the files, making what is to be made.
+///
+/// Where they are to be moved, and the store has that, they are moved first.
 pub fn prepare(shared: &mut Shared, session: &mut Session, known: Option<Box<Progress>>) {
+    if session.entry.move_ready {
+        return relocate::begin(shared, session, known);
+    }
     session.jobs += 1;
     shared.work(
         session.id,

@@ -47,7 +47,9 @@ impl Rpc {
             )
         })?;
         let wanted = wanted(params, &metainfo)?;
-        let (root, paused, labels) = self.placed(params)?;
+        let first = metainfo.files.first().map(|file| file.path.clone());
+        let (root, then) = self.place(params, first).await?;
+        let (paused, labels) = ways(params)?;
         let info_hash = metainfo.info_hash;
         let add = TorrentAdd {
             session: SessionAdd {
@@ -61,6 +63,7 @@ impl Rpc {
             bytes: bytes.into(),
             paused,
             labels,
+            then,
         };
         self.added(info_hash, Message::TorrentAdd(Box::new(add)))
             .await
@@ -72,23 +75,36 @@ impl Rpc {
             let text = format!("not a valid magnet link: {fault}");
             RpcError::new(RpcError::CORRUPT_TORRENT, text)
         })?;
-        let (root, paused, labels) = self.placed(params)?;
+        let (root, then) = self.place(params, None).await?;
+        let (paused, labels) = ways(params)?;
         let add = MagnetAdd {
             brief: Brief::of_magnet(&magnet, link, root),
             paused,
             labels,
+            then,
         };
         self.added(magnet.info_hash, Message::MagnetAdd(Box::new(add)))
             .await
     }
 
-    /// Where its files go, whether it begins stopped, and its labels.
-    fn placed(&self, params: &Params) -> Result<(PathBuf, bool, Vec<String>), RpcError> {
-        let labels = params::texts(params, "labels")?.unwrap_or_default();
-        let paused = params::flag(params, "paused")?.unwrap_or(false);
+    /// Where its files go, and where they go when all are there, if that is elsewhere. `first` is its first file.
+    async fn place(
+        &self,
+        params: &Params,
+        first: Option<PathBuf>,
+    ) -> Result<(PathBuf, Option<PathBuf>), RpcError> {
         let directory = params::text(params, "download_dir")?.filter(|path| !path.is_empty());
         let directory = directory.map_or_else(|| self.options.downloads.clone(), PathBuf::from);
-        Ok((real_directory(&directory)?, paused, labels))
+        let found = self.directory(&directory, first).await?;
+        match &self.options.incomplete {
+            // What is there already is where it is to be.
+            Some(incomplete) if !found.found => {
+                let root = self.directory(incomplete, None).await?.path;
+                let differs = root != found.path;
+                Ok((root, differs.then_some(found.path)))
+            }
+            _ => Ok((found.path, None)),
+        }
     }
 
     /// Gives it to the engine, and says what clients want to know of it.
@@ -143,6 +159,12 @@ impl Rpc {
     }
 }
 
+/// Whether it begins stopped, and its labels.
+fn ways(params: &Params) -> Result<(bool, Vec<String>), RpcError> {
+    let labels = params::texts(params, "labels")?.unwrap_or_default();
+    Ok((params::flag(params, "paused")?.unwrap_or(false), labels))
+}
+
 fn is_magnet(text: &str) -> bool {
     let scheme = text.get(..7);
     scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("magnet:"))
@@ -166,20 +188,6 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
         .read_to_end(&mut bytes)
         .map_err(|fault| fault.kind().to_string())?;
     Ok(bytes)
-}
-
-/// The directory, made if it is missing, as its real path.
-fn real_directory(path: &Path) -> Result<PathBuf, RpcError> {
-    if !path.is_absolute() {
-        let text = "download directory path is not absolute";
-        return Err(RpcError::new(RpcError::PATH_NOT_ABSOLUTE, text));
-    }
-    std::fs::create_dir_all(path)
-        .and_then(|()| path.canonicalize())
-        .map_err(|fault| {
-            let text = format!("{}: {}", path.display(), fault.kind());
-            RpcError::new(RpcError::SYSTEM, text)
-        })
 }
 
 /// A mark for each file of the layout; empty when all are wanted. Clients count without padding.

@@ -97,9 +97,11 @@ fn int(value: u64) -> Out<'static> {
 
 /// The real files of a torrent with their indices in the layout: clients count without padding.
 pub fn files(torrent: &TorrentSnapshot) -> impl Iterator<Item = (usize, &FileEntry)> {
-    let all = info(torrent)
-        .into_iter()
-        .flat_map(|metainfo| metainfo.files.iter().enumerate());
+    let files = torrent
+        .detail
+        .as_deref()
+        .map_or(&[][..], |detail| &detail.storage.layout.files);
+    let all = files.iter().enumerate();
     all.filter(|(_, file)| file.kind != FileKind::Pad)
 }
 
@@ -169,8 +171,12 @@ fn marks(context: &Context, torrent: &TorrentSnapshot) -> Value {
     files(torrent).map(mark).collect()
 }
 
+/// Where its files are, or will be when all of them are there.
 fn root(torrent: &TorrentSnapshot) -> &Path {
-    &torrent.brief.root
+    let whereabouts = torrent.entry.whereabouts.as_deref();
+    let moving = whereabouts.and_then(|whereabouts| Some(&whereabouts.moving.as_ref()?.root));
+    let then = whereabouts.and_then(|whereabouts| whereabouts.then.as_ref());
+    then.or(moving).unwrap_or(&torrent.brief.root)
 }
 
 /// What the torrent file says; only with the snapshot's detail.

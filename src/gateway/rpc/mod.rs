@@ -8,10 +8,12 @@ pub mod fields;
 pub mod names;
 
 mod add;
+mod location;
 mod objects;
 mod params;
 mod session;
 mod torrents;
+mod trackers;
 mod why;
 
 use std::sync::Arc;
@@ -114,12 +116,14 @@ impl Rpc {
             "torrent_add" => self.torrent_add(params).await,
             "torrent_set" => self.torrent_set(params).await,
             "torrent_remove" => self.torrent_remove(params).await,
-            "session_get" => Ok(self.session_get(call.dialect, params)),
-            "session_set" => self.session_set(params),
+            "session_get" => Ok(self.session_get(call.dialect, params).await),
+            "session_set" => self.session_set(params).await,
             "session_stats" => self.session_stats().await,
             "session_close" => self.session_close(params),
             "peer_add" => self.peer_add(params).await,
-            "free_space" => session::free_space(params),
+            "torrent_set_location" => self.torrent_set_location(params).await,
+            "torrent_rename_path" => self.torrent_rename_path(params).await,
+            "free_space" => self.free_space(params).await,
             "group_get" => Ok(session::no_groups()),
             "metrics_get" => self.metrics_get().await,
             method => match torrents::action(method) {
@@ -137,6 +141,8 @@ impl Rpc {
     async fn ask(&self, message: Message) -> Result<Answer, RpcError> {
         let answer = match &message {
             Message::TorrentsChange(_) => self.asking.ask_patiently(message).await,
+            // A directory may be made on a slow disk; of one that is only looked at nobody waits long.
+            Message::Survey(survey) if survey.make => self.asking.ask_patiently(message).await,
             _ => self.asking.ask(message).await,
         };
         match answer {
@@ -148,13 +154,7 @@ impl Rpc {
 }
 
 /// Methods that Transmission has and we do not.
-const UNSUPPORTED: &[&str] = &[
-    "torrent_set_location",
-    "torrent_rename_path",
-    "group_set",
-    "blocklist_update",
-    "port_test",
-];
+const UNSUPPORTED: &[&str] = &["group_set", "blocklist_update", "port_test"];
 
 fn answered(
     status: u16,

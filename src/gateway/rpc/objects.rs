@@ -5,6 +5,7 @@ use url::form_urlencoded::byte_serialize;
 
 use super::fields::{self, Context};
 use crate::codec::announce::mask;
+use crate::engine::library::trackers::{TrackerUrl, numbered, tiers};
 use crate::engine::library::{TorrentDetail, TorrentSnapshot};
 use crate::engine::message::PeerSnapshot;
 use crate::engine::session::trackers::{TrackerState, TrackerStatus};
@@ -82,7 +83,10 @@ pub(super) fn magnet_link(torrent: &TorrentSnapshot) -> String {
     link.push_str("&dn=");
     link.push_str(&escaped(&metainfo.name));
     for (parameter, urls) in [
-        ("&tr=", torrent.brief.trackers.concat()),
+        (
+            "&tr=",
+            announces(torrent).into_iter().map(|one| one.url).collect(),
+        ),
         ("&ws=", metainfo.web_seeds.clone()),
     ] {
         for url in urls {
@@ -153,13 +157,12 @@ pub(super) fn peers_from(torrent: &TorrentSnapshot) -> Value {
     })
 }
 
-/// Trackers with their numbers and tiers, as the torrent has them.
-fn announces(torrent: &TorrentSnapshot) -> impl Iterator<Item = (usize, usize, &str)> {
-    let tiers = torrent.brief.trackers.iter().enumerate();
-    tiers
-        .flat_map(|(tier, urls)| urls.iter().map(move |url| (tier, url.as_str())))
-        .enumerate()
-        .map(|(id, (tier, url))| (id, tier, url))
+/// Trackers with their numbers and tiers: those of the torrent file, or what a person has made of them.
+fn announces(torrent: &TorrentSnapshot) -> Vec<TrackerUrl> {
+    match &torrent.entry.trackers {
+        Some(list) => list.to_vec(),
+        None => numbered(&torrent.brief.trackers),
+    }
 }
 
 /// The name of a tracker's site: its host without the last label and what stands before the one in front of that.
@@ -205,7 +208,8 @@ fn scrape(url: &str) -> String {
 
 pub(super) fn trackers(torrent: &TorrentSnapshot) -> Value {
     announces(torrent)
-        .map(|(id, tier, url)| {
+        .iter()
+        .map(|TrackerUrl { id, tier, url }| {
             json!({
                 "id": id,
                 "tier": tier,
@@ -221,20 +225,21 @@ pub(super) fn tracker_stats(context: &Context, torrent: &TorrentSnapshot) -> Val
     let detail: Option<&TorrentDetail> = torrent.detail.as_deref();
     let statuses = detail.map_or(&[][..], |detail| &detail.trackers);
     announces(torrent)
-        .map(|(id, tier, url)| {
+        .iter()
+        .map(|TrackerUrl { id, tier, url }| {
             let shown = mask(url);
             let status = statuses
                 .iter()
-                .find(|status| status.tier as usize == tier && status.url == shown);
-            tracker_stat(context, id, tier, url, status)
+                .find(|status| status.tier == *tier && status.url == shown);
+            tracker_stat(context, *id, *tier, url, status)
         })
         .collect()
 }
 
 fn tracker_stat(
     context: &Context,
-    id: usize,
-    tier: usize,
+    id: u32,
+    tier: u32,
     url: &str,
     status: Option<&TrackerStatus>,
 ) -> Value {
@@ -286,8 +291,8 @@ fn tracker_stat(
 
 /// One URL a line, an empty line between tiers.
 pub(super) fn tracker_list(torrent: &TorrentSnapshot) -> String {
-    let tiers = torrent.brief.trackers.iter();
-    let texts: Vec<String> = tiers.map(|urls| urls.join("\n") + "\n").collect();
+    let tiers = tiers(&announces(torrent));
+    let texts: Vec<String> = tiers.iter().map(|urls| urls.join("\n") + "\n").collect();
     texts.join("\n")
 }
 

@@ -1,7 +1,5 @@
 //! The session as a whole: settings, statistics, free space, the end.
 
-use std::path::Path;
-
 use serde_json::{Map, Value, json};
 
 use super::envelope::{Dialect, Output, RpcError};
@@ -23,7 +21,7 @@ pub(super) const VERSION: &str = concat!("4.1.0 (Linnet ", env!("CARGO_PKG_VERSI
 
 impl Rpc {
     /// All settings, those that cannot be changed among them.
-    fn settings(&self) -> Map<String, Value> {
+    async fn settings(&self) -> Map<String, Value> {
         let options = &*self.options;
         let downloads = options.downloads.to_string_lossy();
         let units = json!({
@@ -51,14 +49,14 @@ impl Rpc {
             ("default_trackers", json!("")),
             ("dht_enabled", json!(false)),
             ("download_dir", json!(downloads)),
-            ("download_dir_free_space", json!(space(&options.downloads).map_or(-1, |(free, _)| free))),
+            ("download_dir_free_space", json!(self.download_space().await)),
             ("download_queue_enabled", json!(false)),
             ("download_queue_size", json!(0)),
             ("encryption", json!("allowed")),
             ("idle_seeding_limit", json!(options.seed_idle_minutes)),
             ("idle_seeding_limit_enabled", json!(options.seed_idle_minutes > 0)),
-            ("incomplete_dir", json!(downloads)),
-            ("incomplete_dir_enabled", json!(false)),
+            ("incomplete_dir", json!(options.incomplete.as_ref().unwrap_or(&options.downloads).to_string_lossy())),
+            ("incomplete_dir_enabled", json!(options.incomplete.is_some())),
             ("lpd_enabled", json!(false)),
             ("peer_limit_global", json!(options.links_max)),
             ("peer_limit_per_torrent", json!(options.swarm_links_max)),
@@ -101,8 +99,8 @@ impl Rpc {
         settings.into_iter().map(named).collect()
     }
 
-    pub(super) fn session_get(&self, dialect: Dialect, params: &Params) -> Output {
-        let mut settings = self.settings();
+    pub(super) async fn session_get(&self, dialect: Dialect, params: &Params) -> Output {
+        let mut settings = self.settings().await;
         if dialect == Dialect::Classic {
             // The same word for the same thing would have been too simple.
             settings.insert("encryption".to_owned(), json!("tolerated"));
@@ -115,8 +113,8 @@ impl Rpc {
     }
 
     /// A setting may be said to be what it is. Another value is refused: nothing would follow from it.
-    pub(super) fn session_set(&self, params: &Params) -> Result<Output, RpcError> {
-        let settings = self.settings();
+    pub(super) async fn session_set(&self, params: &Params) -> Result<Output, RpcError> {
+        let settings = self.settings().await;
         let differs = |(name, value): &(&String, &Value)| {
             settings.get(*name).is_some_and(|have| {
                 // Clients write 1 and 1.0, 0 and false.
@@ -193,35 +191,6 @@ impl Rpc {
         (self.options.close.0)(budget);
         Ok(Output::Value(Family::Kebab, json!({})))
     }
-}
-
-/// Free and total bytes of the file system that holds `path`.
-fn space(path: &Path) -> Option<(i64, i64)> {
-    // A directory that is still to be made is looked for where it will be.
-    let there = path.ancestors().find(|path| path.exists())?;
-    let stat = rustix::fs::statvfs(there).ok()?;
-    let bytes =
-        |blocks: u64| i64::try_from(blocks.saturating_mul(stat.f_frsize)).unwrap_or(i64::MAX);
-    Some((bytes(stat.f_bavail), bytes(stat.f_blocks)))
-}
-
-pub(super) fn free_space(params: &Params) -> Result<Output, RpcError> {
-    let path = params::text(params, "path")?.unwrap_or_default();
-    if !Path::new(path).is_absolute() {
-        let text = "directory path is not absolute";
-        return Err(RpcError::new(RpcError::PATH_NOT_ABSOLUTE, text));
-    }
-    let stat = rustix::fs::statvfs(path).map_err(|fault| {
-        let text = format!("{path}: {}", std::io::Error::from(fault).kind());
-        RpcError::new(RpcError::SYSTEM, text)
-    })?;
-    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    let value = json!({
-        "path": path,
-        "size_bytes": bytes(stat.f_bavail),
-        "total_size": bytes(stat.f_blocks),
-    });
-    Ok(Output::Value(Family::Kebab, value))
 }
 
 /// There are no bandwidth groups.

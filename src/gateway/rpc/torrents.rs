@@ -33,14 +33,6 @@ pub(super) fn action(method: &str) -> Option<Change> {
     })
 }
 
-/// Arguments of `torrent_set` that change the trackers, which nothing here can do: no client should believe that it did.
-const TRACKERS: &[&str] = &[
-    "tracker_add",
-    "tracker_remove",
-    "tracker_replace",
-    "tracker_list",
-];
-
 impl Rpc {
     /// How the torrents stand that are meant.
     pub(super) async fn show(
@@ -133,10 +125,7 @@ impl Rpc {
 
     pub(super) async fn torrent_set(&self, params: &Params) -> Result<Output, RpcError> {
         let which = params::ids(params)?;
-        if let Some(name) = TRACKERS.iter().find(|name| params.contains_key(**name)) {
-            let text = format!("{name}: this version cannot change a torrent's trackers");
-            return Err(RpcError::params(text));
-        }
+        let trackers = super::trackers::changes(params)?;
         let labels = params::texts(params, "labels")?;
         let position = params::number(params, "queue_position")?;
         let goals = goals(params)?;
@@ -158,6 +147,10 @@ impl Rpc {
         }
         if let Some(goals) = goals {
             self.change(which.clone(), goals).await?;
+        }
+        for change in trackers {
+            let change = Change::Trackers(change);
+            self.change(which.clone(), change).await?;
         }
         for (indices, wanted) in files {
             self.want(&which, &indices, wanted).await?;

@@ -11,6 +11,11 @@ pub(super) fn why(torrent: &TorrentSnapshot) -> String {
             Trouble::Local(text) | Trouble::Tracker(text) => return text.clone(),
             Trouble::None => "the disk is in the way",
         },
+        SessionState::Checking if moving(torrent).is_some() => {
+            let part = torrent.pieces_checked.saturating_mul(100) / torrent.pieces_to_check.max(1);
+            let to = moving(torrent).unwrap_or_default();
+            return format!("its files are being moved to {to}: {part} % are there");
+        }
         SessionState::Checking if torrent.paused => {
             "its files are being looked at; it is stopped afterwards"
         }
@@ -29,6 +34,13 @@ pub(super) fn why(torrent: &TorrentSnapshot) -> String {
         SessionState::Seeding => "it is complete, and none of its peers wants anything",
     };
     fixed.to_owned()
+}
+
+/// Where its files are being moved.
+fn moving(torrent: &TorrentSnapshot) -> Option<String> {
+    let whereabouts = torrent.entry.whereabouts.as_deref()?;
+    let moving = whereabouts.moving.as_ref()?;
+    Some(moving.root.display().to_string())
 }
 
 fn idle_download(torrent: &TorrentSnapshot) -> String {

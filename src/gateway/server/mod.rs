@@ -56,6 +56,8 @@ pub struct Options {
     pub access: Access,
     /// Where torrents go that do not say.
     pub downloads: PathBuf,
+    /// Where they are until they are complete, when that is another directory.
+    pub incomplete: Option<PathBuf>,
     /// Where state is kept.
     pub state: PathBuf,
     /// The files of another web client; empty: none.

@@ -15,6 +15,8 @@ use crate::engine::library::{Goals, Mode};
 use crate::engine::message::{Known, StoreFault, Times};
 use crate::ids::InfoHash;
 
+mod places;
+
 /// Made when the database is opened, as far as it is not there.
 pub(super) const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS sessions (
@@ -51,6 +53,18 @@ pub(super) const SCHEMA: &str = "
         downloaded  INTEGER NOT NULL,     -- bytes
         magnet      TEXT    NOT NULL      -- the link, until the metadata is known; empty then
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS whereabouts (  -- of torrents that were moved or renamed, or are to be
+        info_hash   BLOB    PRIMARY KEY,
+        renames     BLOB    NOT NULL,     -- path and name by turns, a NUL behind each
+        moving      BLOB    NOT NULL,     -- the directory its files are going to; empty when they are not
+        carry       INTEGER NOT NULL,     -- whether they are taken there: 0 or 1
+        new_renames BLOB    NOT NULL,     -- as renames, from then on
+        then_to     BLOB    NOT NULL      -- the directory they go to when all is there, or empty
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS trackers (     -- of torrents whose trackers a person has changed
+        info_hash   BLOB    PRIMARY KEY,
+        list        TEXT    NOT NULL      -- number, tier and URL a line
+    ) STRICT;
     CREATE TABLE IF NOT EXISTS metainfo (
         info_hash   BLOB    PRIMARY KEY,
         bytes       BLOB    NOT NULL      -- the torrent file
@@ -62,9 +76,11 @@ pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
     let mut statement = database.prepare_cached(
         "SELECT info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding,
                 ratio_mode, ratio, idle_mode, idle, finished,
-                name, size, bytes, piece, pieces, files, private, trackers,
-                have_wanted, have_bytes, have_all, have_pieces, whole, uploaded, downloaded, magnet
-         FROM sessions ORDER BY position, number",
+                name, size, bytes, piece, pieces, files, private, sessions.trackers,
+                have_wanted, have_bytes, have_all, have_pieces, whole, uploaded, downloaded, magnet,
+                renames, moving, carry, new_renames, then_to, list
+         FROM sessions LEFT JOIN whereabouts USING (info_hash)
+         LEFT JOIN trackers USING (info_hash) ORDER BY position, number",
     )?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
@@ -129,6 +145,8 @@ pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
                 idle_minutes: row.get(14)?,
             },
             finished: row.get(15)?,
+            whereabouts: places::whereabouts_of(row, 32)?,
+            trackers: places::trackers_of(row, 37)?,
             bytes: None,
         });
     }
@@ -185,6 +203,7 @@ pub(super) fn read(
 /// Writes a row, and the torrent file where it comes with it.
 pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
     let integer = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    places::keep(database, row)?;
     let wanted: Vec<u8> = row.wanted.iter().map(|mark| u8::from(*mark)).collect();
     let (brief, standing) = (&*row.brief, &row.standing);
     database
@@ -254,7 +273,13 @@ pub(super) fn note_times(database: &Connection, times: &[Times]) -> rusqlite::Re
 
 /// Takes away all that is known of a torrent, its progress too.
 pub(super) fn forget(database: &Connection, info_hash: InfoHash) -> rusqlite::Result<()> {
-    for table in ["sessions", "metainfo", "progress"] {
+    for table in [
+        "sessions",
+        "metainfo",
+        "progress",
+        "whereabouts",
+        "trackers",
+    ] {
         let statement = format!("DELETE FROM {table} WHERE info_hash = ?1");
         database
             .prepare_cached(&statement)?
@@ -301,6 +326,8 @@ mod tests {
             finished: number == 1,
             labels: tidy_labels(["a", "b c"]),
             wanted: [true, false].into(),
+            whereabouts: None,
+            trackers: None,
             added: 1_700_000_000,
             done: 0,
             downloading: 5,
@@ -314,9 +341,12 @@ mod tests {
         let mut database = Connection::open_in_memory().unwrap();
         database.execute_batch(SCHEMA).unwrap();
         database
-            .execute_batch("CREATE TABLE progress (info_hash BLOB, root BLOB, have BLOB)")
+            .execute_batch(
+                "CREATE TABLE progress (info_hash BLOB, root BLOB, have BLOB, PRIMARY KEY (info_hash, root))",
+            )
             .unwrap();
-        let (one, two) = (row("one", 1, 1), row("two", 2, 0));
+        let (one, mut two) = (row("one", 1, 1), row("two", 2, 0));
+        (two.whereabouts, two.trackers) = places::tests::some();
         for row in [&one, &two] {
             keep(&database, row).unwrap();
         }
@@ -327,13 +357,29 @@ mod tests {
         };
         assert_eq!(list(&mut database).unwrap(), [read(&two), read(&one)]);
         // A change keeps the torrent file that is there.
+        database
+            .execute(
+                "INSERT INTO progress (info_hash, root) VALUES (?1, ?2)",
+                params![two.brief.info_hash.0, two.brief.root.as_os_str().as_bytes()],
+            )
+            .unwrap();
         let moved = Kept {
             position: 9,
             bytes: None,
+            brief: Arc::new(Brief {
+                root: PathBuf::from("/elsewhere"),
+                ..Brief::clone(&two.brief)
+            }),
+            whereabouts: None,
+            trackers: None,
             ..two.clone()
         };
         keep(&database, &moved).unwrap();
         assert_eq!(list(&mut database).unwrap(), [read(&one), read(&moved)]);
+        let root: Vec<u8> = database
+            .query_row("SELECT root FROM progress", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(root, b"/elsewhere", "progress moves with its torrent");
         forget(&database, one.brief.info_hash).unwrap();
         assert_eq!(list(&mut database).unwrap(), [read(&moved)]);
     }

@@ -133,11 +133,56 @@ impl Trackers {
         }
     }
 
+    /// Asks these trackers from now on. What is known of those that stay is kept; those that go are told `stopped` where they
+    /// may have heard `started`, and so is nobody when nothing runs.
+    pub fn replace(&mut self, tiers: &[Vec<String>], now: Instant, rng: &mut Rng) {
+        let mut before = std::mem::take(&mut self.trackers);
+        let mut next = before.iter().map(|one| one.key + 1).max().unwrap_or(0);
+        let fresh = Self::new(tiers, rng).trackers;
+        for mut tracker in fresh {
+            let known = before
+                .iter()
+                .position(|one| !one.leaving && one.has_url_of(&tracker));
+            if let Some(at) = known {
+                let tier = tracker.tier;
+                tracker = before.swap_remove(at);
+                tracker.tier = tier;
+            } else {
+                tracker.key = next;
+                tracker.earliest = now;
+                next += 1;
+            }
+            self.trackers.push(tracker);
+        }
+        let gone = |key: Option<u32>, all: &[Tracker]| {
+            key.filter(|key| all.iter().any(|one| one.key == *key))
+        };
+        self.in_use = gone(self.in_use, &self.trackers);
+        self.completing = gone(self.completing, &self.trackers);
+        if self.in_use.is_none() && self.phase == Phase::Running {
+            self.due = now;
+        }
+        for mut tracker in before.into_iter().take(TRACKERS_MAX) {
+            if !tracker.leaving {
+                tracker.leaving = true;
+                match self.phase {
+                    Phase::Running => tracker.farewell(now),
+                    // It is being told already, or was never.
+                    Phase::Idle | Phase::Stopping => {}
+                }
+            }
+            if tracker.is_asking() {
+                self.trackers.push(tracker);
+            }
+        }
+    }
+
     /// Begins to announce. A tracker in its backoff stays there, so that pausing and resuming does not hammer it.
     pub fn start(&mut self, now: Instant) {
         if self.phase == Phase::Running {
             return;
         }
+        self.trackers.retain(|tracker| !tracker.leaving);
         for tracker in &mut self.trackers {
             tracker.forget();
             if tracker.failures == 0 {
@@ -168,7 +213,7 @@ impl Trackers {
     /// Breaks off what is under way and says `stopped` to everyone who may have heard `started`.
     pub fn stop(&mut self, now: Instant) {
         if self.phase == Phase::Running {
-            for tracker in &mut self.trackers {
+            for tracker in self.trackers.iter_mut().filter(|one| !one.leaving) {
                 tracker.farewell(now);
             }
         }
@@ -319,7 +364,8 @@ impl Trackers {
 
     /// How each stands, in the order in which they are walked.
     pub fn status(&self) -> impl Iterator<Item = TrackerStatus> + '_ {
-        self.trackers.iter().map(|tracker| {
+        let all = self.trackers.iter().filter(|tracker| !tracker.leaving);
+        all.map(|tracker| {
             let in_use = self.in_use == Some(tracker.key);
             let (state, next_announce) = match () {
                 () if !tracker.is_usable() => (TrackerState::Unusable, None),
@@ -379,7 +425,8 @@ impl Trackers {
 
     /// How long the walk waits for those that are being asked.
     fn held_until(&self) -> Instant {
-        let asked = self.trackers.iter().filter_map(Tracker::asked_at).max();
+        let staying = self.trackers.iter().filter(|tracker| !tracker.leaving);
+        let asked = staying.filter_map(Tracker::asked_at).max();
         asked.map_or(Instant::ZERO, |asked| asked + self.patience)
     }
 
@@ -389,6 +436,13 @@ impl Trackers {
     }
 
     fn over(&mut self, now: Instant, at: usize, outcome: Outcome, rng: &mut Rng) {
+        if self.trackers[at].leaving && self.phase != Phase::Stopping {
+            self.trackers[at].settle();
+            if !self.trackers[at].is_asking() {
+                self.trackers.remove(at);
+            }
+            return;
+        }
         match (self.phase, outcome) {
             (Phase::Idle, _) => {}
             (Phase::Stopping, outcome) => {

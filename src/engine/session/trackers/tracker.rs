@@ -27,6 +27,8 @@ pub(super) struct Tracker {
     pub(super) error: String,
     pub(super) seeders: Option<u32>,
     pub(super) leechers: Option<u32>,
+    /// Whether it is only there to be told `stopped`.
+    pub(super) leaving: bool,
     url: String,
     shown: String,
     wire: Wire,
@@ -68,6 +70,7 @@ impl Tracker {
             seeders: None,
             leechers: None,
             shown: mask(&url),
+            leaving: false,
             url,
             wire,
             asking: Asking::No,
@@ -205,8 +208,14 @@ impl Tracker {
         self.is_asking().then_some(self.asked_at)
     }
 
+    /// Whether it can be asked.
     pub(super) const fn is_usable(&self) -> bool {
-        !matches!(self.wire, Wire::Unusable)
+        !self.leaving && !matches!(self.wire, Wire::Unusable)
+    }
+
+    /// Whether both are at the same URL.
+    pub(super) fn has_url_of(&self, other: &Self) -> bool {
+        self.url == other.url
     }
 
     /// The URL, secrets masked.
