@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["actor"],
     &["worker"],
     &["gateway"],
+    &["hooks"],
     // The host hands fetches to the gateway, as it hands jobs to the workers.
     &["host", "sim"],
     &["runtime"],
@@ -78,7 +79,7 @@ const HOMES: &[(&str, &[&str])] = &[
     (
         "crossbeam_channel",
         &[
-            "actor/", "worker/", "gateway/", "host/", "runtime", "stress/", "cli/",
+            "actor/", "worker/", "gateway/", "hooks/", "host/", "runtime", "stress/", "cli/",
         ],
     ),
     ("env_logger", &["cli/", "main.rs"]),
@@ -97,7 +98,7 @@ const HOMES: &[(&str, &[&str])] = &[
     (
         "rustix",
         &[
-            "host/", "worker/", "sim/", "gateway/", "runtime", "stress/", "cli/",
+            "host/", "worker/", "sim/", "gateway/", "hooks/", "runtime", "stress/", "cli/",
         ],
     ),
     ("rustls", &["gateway/"]),
@@ -105,7 +106,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("signal_hook", &["cli/", "main.rs"]),
     ("slab", &["engine/", "actor/", "sim/", "stress/"]),
     ("socket2", &["host/"]),
-    ("tokio", &["gateway/"]),
+    ("tokio", &["gateway/", "hooks/"]),
     ("tower_service", &["gateway/"]),
     ("toml", &["config"]),
 ];
