@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use support::peer::{FakePeer, Manner};
 use support::rpc::{Client, Daemon};
 use support::torrent::{Recipe, Torrent, hex};
-use support::{Scratch, eventually, place, text};
+use support::{Scratch, eventually, place};
 
 const SMALL: Recipe<'_> = Recipe {
     name: "small data",
@@ -28,6 +28,15 @@ const SMALL: Recipe<'_> = Recipe {
     files: &[("", 200_000)],
     trackers: &[],
 };
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A path as one word of a command.
+fn word(path: &Path) -> String {
+    text(path).replace(' ', "\\s")
+}
 
 /// A script below `scratch`, ready to run.
 fn script(scratch: &Scratch, name: &str, body: &str) -> PathBuf {
@@ -78,6 +87,13 @@ fn state(client: &mut Client, id: &Value) -> String {
 
 fn wait_for_state(client: &mut Client, id: &Value, want: &str) {
     eventually(want, || (state(client, id) == want).then_some(()));
+}
+
+/// Whether it was stopped, under either of the names for that.
+fn is_stopped(client: &mut Client, id: &Value) -> Option<()> {
+    ["stopped", "paused"]
+        .contains(&&*state(client, id))
+        .then_some(())
 }
 
 fn lines(path: &Path) -> Vec<String> {
@@ -226,7 +242,7 @@ while read -r line; do printf '%s\n' "$line" >>$f; done"##,
     );
     let config = [
         program(
-            &[text(&helper), text(&said), text(&torrent.file)],
+            &[text(&helper), text(&said), &word(&torrent.file)],
             "events = [\"session.*\"]\nencoder = \"text\"",
         ),
         program(
@@ -252,9 +268,10 @@ while read -r line; do printf '%s\n' "$line" >>$f; done"##,
         answers[1]
     );
     assert_eq!(answers[2], "done w");
-    let at = |what: &str| all.iter().position(|line| line.starts_with(what));
+    let at = |what: &str| all.iter().position(|line| line.contains(what));
+    let began = at("state=downloading").unwrap();
     assert!(
-        at("session.started") < at("done w"),
+        began < at("done w").unwrap(),
         "told before it is answered: {all:?}"
     );
     assert!(answers[3].starts_with("error - dance: unknown; it can be list, add,"));
@@ -271,7 +288,7 @@ while read -r line; do printf '%s\n' "$line" >>$f; done"##,
         line.ends_with(": hello from a helper").then_some(())
     });
     let mut client = daemon.client();
-    assert_eq!(state(&mut client, &json!(1)), "stopped");
+    assert!(is_stopped(&mut client, &json!(1)).is_some());
     let quiet = wait_for_lines(&quiet, 1);
     assert_eq!(quiet.len(), 1);
     assert!(
@@ -322,12 +339,10 @@ while read -r line; do printf '%s\n' "$line" >>"$1"; done"#,
 fn what_a_helper_wrote_before_it_ended_is_obeyed() {
     let scratch = Scratch::new();
     let torrent = Torrent::make(&scratch, &SMALL);
-    let line = format!("add {} --paused", text(&torrent.file));
+    let line = format!("add {} --paused", word(&torrent.file));
     let daemon = start(&scratch, &program(&["echo", &line], "respawn = false"));
     let mut client = daemon.client();
-    eventually("the torrent", || {
-        (state(&mut client, &json!(1)) == "stopped").then_some(())
-    });
+    eventually("the torrent", || is_stopped(&mut client, &json!(1)));
     daemon.running.wait("its end", |line| {
         line.ends_with("helper echo: ended").then_some(())
     });
@@ -505,7 +520,7 @@ fn the_health_check_stops_and_starts_torrents() {
     let id = add(&mut client, &torrent, false);
     wait_for_state(&mut client, &id, "downloading");
     std::fs::remove_file(&probe).unwrap();
-    wait_for_state(&mut client, &id, "stopped");
+    eventually("the stop", || is_stopped(&mut client, &id));
     std::fs::write(&probe, "").unwrap();
     wait_for_state(&mut client, &id, "downloading");
     let said = daemon.running.text();
@@ -609,4 +624,101 @@ fn events_are_posted_again_until_they_arrive_and_never_to_ourselves() {
             .then_some(())
     });
     assert!(!daemon.running.text().contains("secret"));
+}
+
+/// One scripted life: every kind of event that a daemon can have is told at least once, and no piece twice.
+#[test]
+fn every_kind_of_event_is_told() {
+    let scratch = Scratch::new();
+    let answer = support::tracker::http("200 OK", b"d8:intervali1800e5:peers0:e");
+    let tracker = support::tracker::Canned::start(Some(answer));
+    let good = format!("http://{}/announce", tracker.address);
+    let torrent = Torrent::make(
+        &scratch,
+        &Recipe {
+            trackers: &["http://127.0.0.1:1/announce", &good],
+            ..SMALL
+        },
+    );
+    let broken = Torrent::make(
+        &scratch,
+        &Recipe {
+            name: "broken",
+            ..SMALL
+        },
+    );
+    let out = scratch.path().join("out");
+    let logger = program(
+        &[text(&shipped("logger.sh")), text(&out)],
+        "events = [\"*\"]",
+    );
+    let links = "[links]\nretry_first_s = 1\nfailures_to_ignore = 1\n";
+    let daemon = start(&scratch, &format!("{links}{logger}"));
+    let mut client = daemon.client();
+    let told = |name: &str| {
+        let is_it = |line: &String| line.contains(&format!("\"event\":\"{name}\""));
+        eventually(name, || {
+            lines(&out).iter().find(|line| is_it(line)).cloned()
+        })
+    };
+    let pin = |id: &Value, address: &str| {
+        assert_eq!(daemon.remote(&["pin", &id.to_string(), address]).0, 0);
+    };
+
+    let id = add(&mut client, &torrent, false);
+    told("tracker.failed");
+    told("tracker.success");
+    let poison = FakePeer::start(&torrent, place(), Manner::Poison);
+    pin(&id, &poison.address.to_string());
+    told("piece.hash_failed");
+    pin(&id, &support::free(place()).to_string());
+    told("link.ignored");
+    let honest = FakePeer::start(&torrent, place(), Manner::Honest);
+    pin(&id, &honest.address.to_string());
+    told("session.completed");
+    client.classic("torrent-stop", &json!({ "ids": [id] }));
+    told("session.paused");
+    told("link.lost");
+    client.classic("torrent-start", &json!({ "ids": [id] }));
+    told("session.resumed");
+    client.classic("torrent-remove", &json!({ "ids": [id] }));
+    told("torrent.removed");
+
+    // A directory where a file has to be.
+    let obstacle = daemon.downloads.join("broken");
+    std::fs::create_dir_all(obstacle.join("below")).unwrap();
+    let id = add(&mut client, &broken, false);
+    let honest = FakePeer::start(&broken, place(), Manner::Honest);
+    pin(&id, &honest.address.to_string());
+    told("storage.error");
+    std::fs::remove_dir_all(&obstacle).unwrap();
+
+    told("stats.update");
+    let all = lines(&out);
+    let mut names: Vec<String> = Vec::new();
+    let mut pieces: Vec<u64> = Vec::new();
+    for line in &all {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let name = event["event"].as_str().unwrap().to_owned();
+        if name == "piece.completed" && event["info_hash"] == hex(&torrent.info_hash) {
+            pieces.push(event["piece_index"].as_u64().unwrap());
+        }
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    #[rustfmt::skip]
+    let want = [
+        "link.established", "link.ignored", "link.lost", "peer.connected", "peer.disconnected", "piece.completed",
+        "piece.hash_failed", "session.completed", "session.error", "session.paused", "session.resumed", "session.started", "session.stopped", "stats.update",
+        "storage.error", "torrent.added", "torrent.removed", "tracker.failed", "tracker.success",
+    ];
+    let missing: Vec<_> = want
+        .iter()
+        .filter(|name| !names.iter().any(|it| it == *name))
+        .collect();
+    assert!(missing.is_empty(), "never told: {missing:?}");
+    pieces.sort_unstable();
+    assert_eq!(pieces, (0..7).collect::<Vec<_>>(), "each piece once");
 }

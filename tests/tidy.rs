@@ -74,6 +74,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("atomic_waker", &["actor/atomic"]),
     ("bendy", &["codec/bencode"]),
     ("clap", &["cli/", "main.rs"]),
+    ("close_fds", &["cli/daemon"]),
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),
     (

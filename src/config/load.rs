@@ -244,8 +244,12 @@ impl Loading {
                 if hooks::is_list(&name) {
                     let wrongs = hooks::wrongs(&name, value.get_ref());
                     for wrong in &wrongs {
-                        let found = wrong.found.clone().map(|span| shown(&text[span]));
-                        let found = found.unwrap_or_else(|| "nothing".to_owned());
+                        let span = match (&wrong.found, wrong.at) {
+                            (Some(span), _) => span.clone(),
+                            (None, None) => value.span(),
+                            (None, Some(_)) => 0..0,
+                        };
+                        let found = shown(&text[span]);
                         let dot = if wrong.key.is_empty() { "" } else { "." };
                         let (key, allowed) = (&wrong.key, &wrong.allowed);
                         let what = format!("{name}{dot}{key}: found {found}, allowed: {allowed}");

@@ -104,12 +104,37 @@ pub struct Asked {
     pub is_waiting: bool,
 }
 
-/// Understands a line of words between spaces. `--tag TEXT` and `--wait` may stand behind any word.
+/// `word` with what helpers are told in one word too put back: `\s` is a space, `\n` `\r` `\t` `\\` are what they always are;
+/// anything else behind a backslash stays as it is.
+fn plain(word: &str) -> String {
+    let mut out = String::with_capacity(word.len());
+    let mut rest = word.chars();
+    while let Some(c) = rest.next() {
+        let escaped = match (c, rest.as_str().chars().next()) {
+            ('\\', Some('s')) => ' ',
+            ('\\', Some('n')) => '\n',
+            ('\\', Some('r')) => '\r',
+            ('\\', Some('t')) => '\t',
+            ('\\', Some('\\')) => '\\',
+            _ => {
+                out.push(c);
+                continue;
+            }
+        };
+        rest.next();
+        out.push(escaped);
+    }
+    out
+}
+
+/// Understands a line of words between spaces, `\s` being a space within a word. `--tag TEXT` and `--wait` may stand behind any
+/// word.
 ///
 /// # Errors
 /// One line for a person.
 pub fn parse(line: &str) -> Result<Asked, (Option<String>, String)> {
-    let mut given: Vec<&str> = line.split_whitespace().collect();
+    let given: Vec<String> = line.split_whitespace().map(plain).collect();
+    let mut given: Vec<&str> = given.iter().map(String::as_str).collect();
     let mut tag = None;
     if let Some(at) = given.iter().position(|word| *word == "--tag") {
         given.remove(at);
@@ -376,6 +401,7 @@ mod tests {
         let table = [
             ("start 1 ab",               "torrent_start",  json!({}),                            names(&["1", "ab"]), None),
             ("stop all --tag x7",        "torrent_stop",   json!({}),                            names(&["all"]),     Some("x7")),
+            ("stop a\\sb\\\\s\\x",         "torrent_stop",   json!({}),                            names(&["a b\\s\\x"]), None),
             ("recheck 1",                "torrent_verify", json!({}),                            names(&["1"]),       None),
             ("remove 1 --delete",        "torrent_remove", json!({"delete_local_data": true}),   names(&["1"]),       None),
             ("set 1 labels=a,b",         "torrent_set",    json!({"labels": ["a", "b"]}),        names(&["1"]),       None),

@@ -327,6 +327,12 @@ impl Running<'_> {
 
     fn answer(&mut self, answers: Vec<Answer>) {
         if !self.program.ack || self.stdin.is_none() {
+            // Nobody else hears of what went wrong.
+            for answer in answers {
+                if let Err(why) = answer.outcome {
+                    self.log(log::Level::Warn, &why);
+                }
+            }
             return;
         }
         // What happened before it was answered is told before it, too.

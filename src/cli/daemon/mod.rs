@@ -47,6 +47,8 @@ pub(super) struct Daemon {}
 
 impl Daemon {
     pub(super) fn run(&self, context: Context<'_>) -> Result<(), Failure> {
+        // What we opened ourselves is closed in helpers anyway; this is for what whoever started us left open.
+        close_fds::set_fds_cloexec(3, &[]);
         let loaded = context.load_config()?;
         logging::start_daemon(&loaded);
         let state = loaded.state().map_err(Failure::failed)?.to_owned();
