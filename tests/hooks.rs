@@ -676,6 +676,7 @@ fn every_kind_of_event_is_told() {
     let honest = FakePeer::start(&torrent, place(), Manner::Honest);
     pin(&id, &honest.address.to_string());
     told("session.completed");
+    told("stats.update");
     client.classic("torrent-stop", &json!({ "ids": [id] }));
     told("session.paused");
     told("link.lost");
@@ -693,7 +694,6 @@ fn every_kind_of_event_is_told() {
     told("storage.error");
     std::fs::remove_dir_all(&obstacle).unwrap();
 
-    told("stats.update");
     let all = lines(&out);
     let mut names: Vec<String> = Vec::new();
     let mut pieces: Vec<u64> = Vec::new();
