@@ -3,6 +3,7 @@
 //! [`Config::load`] finds the file, applies `--set`, checks every value and remembers where it came from. The names, the
 //! ranges and their texts are declared once, in `keys`.
 
+pub mod hooks;
 mod keys;
 mod load;
 #[cfg(test)]
@@ -35,6 +36,8 @@ pub struct Config {
     pub links: Links,
     /// The front door of a daemon.
     pub rpc: Rpc,
+    /// Programs that are told what happens.
+    pub hooks: hooks::Hooks,
     /// The end.
     pub shutdown: Shutdown,
     /// What is told.

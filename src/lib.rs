@@ -57,6 +57,7 @@ pub mod engine;
 pub mod events;
 pub mod gateway;
 pub mod hash;
+pub mod hooks;
 pub mod host;
 pub mod ids;
 pub mod metrics;

@@ -190,6 +190,12 @@ impl Runtime {
         self.server.reload(options)
     }
 
+    /// The way to the gateway's thread, for what else runs there.
+    #[must_use]
+    pub const fn gateway(&self) -> &Serve {
+        &self.server
+    }
+
     /// Begins to end, within `budget` for all of it; returns at once. Said again with less, less holds.
     pub fn shutdown(&self, budget: Duration) {
         let deadline = (self.handle.clock().now() + budget).as_micros();

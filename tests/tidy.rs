@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["actor"],
     &["worker"],
     &["gateway"],
+    &["hooks"],
     // The host hands fetches to the gateway, as it hands jobs to the workers.
     &["host", "sim"],
     &["runtime"],
@@ -73,12 +74,13 @@ const HOMES: &[(&str, &[&str])] = &[
     ("atomic_waker", &["actor/atomic"]),
     ("bendy", &["codec/bencode"]),
     ("clap", &["cli/", "main.rs"]),
+    ("close_fds", &["cli/daemon"]),
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),
     (
         "crossbeam_channel",
         &[
-            "actor/", "worker/", "gateway/", "host/", "runtime", "stress/", "cli/",
+            "actor/", "worker/", "gateway/", "hooks/", "host/", "runtime", "stress/", "cli/",
         ],
     ),
     ("env_logger", &["cli/", "main.rs"]),
@@ -97,7 +99,7 @@ const HOMES: &[(&str, &[&str])] = &[
     (
         "rustix",
         &[
-            "host/", "worker/", "sim/", "gateway/", "runtime", "stress/", "cli/",
+            "host/", "worker/", "sim/", "gateway/", "hooks/", "runtime", "stress/", "cli/",
         ],
     ),
     ("rustls", &["gateway/"]),
@@ -105,7 +107,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("signal_hook", &["cli/", "main.rs"]),
     ("slab", &["engine/", "actor/", "sim/", "stress/"]),
     ("socket2", &["host/"]),
-    ("tokio", &["gateway/"]),
+    ("tokio", &["gateway/", "hooks/"]),
     ("tower_service", &["gateway/"]),
     ("toml", &["config"]),
 ];

@@ -107,6 +107,31 @@ impl Future for AskingMetrics {
     }
 }
 
+/// The answers to come of [`Handle::ask_batch_future`], with the rules of [`Asking`].
+///
+/// [`Handle::ask_batch_future`]: super::handle::Handle::ask_batch_future
+#[derive(Debug)]
+#[must_use = "dropping it cancels the messages"]
+pub struct AskingBatch(pub(super) Asking);
+
+impl Future for AskingBatch {
+    type Output = Result<Vec<Answer>, AskError>;
+
+    /// # Panics
+    /// When it is polled after it was ready.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answers = |response| match response {
+            Response::Batch(answers) => answers,
+            Response::Answer(_) | Response::Metrics(_) | Response::NotAdopted(_) => {
+                unreachable!("a batch is answered by a batch")
+            }
+        };
+        self.0
+            .poll_response(context)
+            .map(|outcome| outcome.map(answers))
+    }
+}
+
 impl Drop for Asking {
     fn drop(&mut self) {
         if let State::Waiting(waiting) = std::mem::replace(&mut self.state, State::Over) {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::bus::{Filter, Subscription, subscription};
 use super::completion::CompletionQueue;
-use super::future::{Asking, AskingMetrics};
+use super::future::{Asking, AskingBatch, AskingMetrics};
 use super::mailbox::{Adoption, Body, Mailbox, Refused, Seat};
 use super::reply::{AskError, Reply, Response, Waiting};
 use crate::config::Backpressure;
@@ -229,6 +229,16 @@ impl Handle {
             .queue(body, timeout, self.never_waiting())
             .map_err(|(_, why)| why);
         Asking::new(Arc::clone(&self.seat.mailbox), queued)
+    }
+
+    /// Queues all of `messages`, or none, as one batch (see [`Self::tell_batch`]); the future brings an answer for each. As
+    /// [`Self::ask_future`] it never waits for room.
+    pub fn ask_batch_future(&self, messages: Vec<Message>, timeout: Duration) -> AskingBatch {
+        let queued = self.seat.check_batch(&messages).and_then(|()| {
+            self.queue(Body::Batch(messages), timeout, self.never_waiting())
+                .map_err(|(_, why)| why)
+        });
+        AskingBatch(Asking::new(Arc::clone(&self.seat.mailbox), queued))
     }
 
     /// Hands over a connected stream socket (TCP or Unix) to `address`, which becomes a stream like any other; see

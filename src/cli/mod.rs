@@ -36,6 +36,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, Environment, Loaded};
+use crate::gateway::words;
 
 pub use console::Console;
 
@@ -211,9 +212,9 @@ pub fn run(
         Command::List(command) => command.run(context),
         Command::Add(command) => command.run(context),
         Command::Remove(command) => command.run(context),
-        Command::Start(command) => command.run("torrent_start", context),
-        Command::Stop(command) => command.run("torrent_stop", context),
-        Command::Recheck(command) => command.run("torrent_verify", context),
+        Command::Start(command) => command.run(words::method("start"), context),
+        Command::Stop(command) => command.run(words::method("stop"), context),
+        Command::Recheck(command) => command.run(words::method("recheck"), context),
         Command::Info(command) => command.run(context),
         Command::Why(command) => command.run(context),
         Command::Files(command) => command.run(context),

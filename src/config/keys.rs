@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use toml::de::{DeInteger, DeValue};
 
-use super::{Backpressure, Config, log_filter};
+use super::{Backpressure, Config, hooks, log_filter};
 
 /// Most addresses to listen on.
 const LISTEN_MAX: usize = 16;
@@ -81,6 +81,16 @@ macro_rules! texts {
                 config.$section.$key = Some(texts).filter(|list| list.len() <= TEXTS_MAX)?;
                 Some(())
             },
+        }
+    };
+}
+
+macro_rules! hooks {
+    ($name:literal, $allowed:literal) => {
+        Key {
+            name: $name,
+            allowed: $allowed,
+            set: |config, value| hooks::set(config, $name, value),
         }
     };
 }
@@ -169,6 +179,12 @@ pub(super) const KEYS: &[Key] = &[
     texts!(rpc.ip_whitelist),
     texts!(rpc.host_whitelist),
     path!(rpc.web_home, true),
+    hooks!(
+        "hooks.program",
+        "a list of {command, events, encoder, ack, respawn}"
+    ),
+    hooks!("hooks.exec", "a list of {event, command}"),
+    hooks!("hooks.webhook", "a list of {events, url}"),
     number!(shutdown.budget_ms, 0 to 600_000),
     Key {
         name: "log.level",

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::Config;
 use super::keys::{self, KEYS};
+use super::{Config, hooks};
 
 /// Longest configuration file; a longer one is refused.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -241,6 +241,24 @@ impl Loading {
                     line: line(at),
                 };
                 let name = format!("{name}.{}", key.get_ref());
+                if hooks::is_list(&name) {
+                    let wrongs = hooks::wrongs(&name, value.get_ref());
+                    for wrong in &wrongs {
+                        let span = match (&wrong.found, wrong.at) {
+                            (Some(span), _) => span.clone(),
+                            (None, None) => value.span(),
+                            (None, Some(_)) => 0..0,
+                        };
+                        let found = shown(&text[span]);
+                        let dot = if wrong.key.is_empty() { "" } else { "." };
+                        let (key, allowed) = (&wrong.key, &wrong.allowed);
+                        let what = format!("{name}{dot}{key}: found {found}, allowed: {allowed}");
+                        faults.push((wrong.at.unwrap_or(at), what));
+                    }
+                    if !wrongs.is_empty() {
+                        continue;
+                    }
+                }
                 let found = &text[value.span()];
                 if let Err(what) = self.take(&name, [value.get_ref()], found, origin) {
                     faults.push((at, what));

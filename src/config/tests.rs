@@ -96,6 +96,45 @@ fn faults_name_file_line_key_found_and_allowed() {
 }
 
 #[test]
+fn hooks_are_read_and_their_faults_name_the_line_of_the_key() {
+    let text = "[[hooks.program]]\ncommand = [\"a\", \"b\"]\nevents = [\"session.*\"]\nencoder = \"text\"\nack = false
+[[hooks.program]]\ncommand = [\"c\"]\n[[hooks.exec]]\nevent = \"*\"\ncommand = [\"d\"]
+[[hooks.webhook]]\nevents = []\nurl = \"https://h/x\"\n";
+    let hooks = load(text, &[], &environment()).unwrap().config.hooks;
+    let first = &hooks.program[0];
+    assert_eq!(first.command, ["a", "b"]);
+    assert_eq!(first.encoder, hooks::Encoder::Text);
+    assert_eq!((first.ack, first.respawn), (false, true));
+    let second = &hooks.program[1];
+    assert_eq!((second.events.len(), second.ack), (0, true));
+    assert_eq!(second.encoder, hooks::Encoder::Json);
+    assert_eq!(
+        (hooks.exec.len(), &*hooks.webhook[0].url),
+        (1, "https://h/x")
+    );
+    let written = toml::to_string(&load(text, &[], &environment()).unwrap().config).unwrap();
+    assert_eq!(
+        toml::from_str::<Config>(&written).unwrap().hooks,
+        hooks,
+        "as serde reads it"
+    );
+
+    #[rustfmt::skip]
+    let table = [
+        ("[hooks]\nprogram = 5",                                  "c.toml:2: hooks.program: found 5, allowed: tables, each begun by [[hooks.program]]"),
+        ("[hooks]\nexec = [1]",                                   "c.toml:2: hooks.exec: found 1, allowed: a table, begun by [[hooks.exec]]"),
+        ("\n[[hooks.exec]]\ncommand = [\"x\"]",                  "c.toml:2: hooks.exec.event: found nothing, allowed: a name of an event, such as \"session.completed\", \"session.*\" or \"*\""),
+        ("[[hooks.exec]]\nevent = \"dance\"\ncommand = [\"x\"]", "c.toml:2: hooks.exec.event: found \"dance\", allowed: a name of an event, such as \"session.completed\", \"session.*\" or \"*\""),
+        ("[[hooks.program]]\ncommand = [\"x\"]\nsize = 1",       "c.toml:3: hooks.program.size: found 1, allowed: one of the keys command, events, encoder, ack, respawn"),
+        ("[[hooks.program]]\ncommand = [\"x\"]\nack = 1",        "c.toml:3: hooks.program.ack: found 1, allowed: true or false"),
+        ("[[hooks.webhook]]\nevents = []\nurl = \"ftp://x\"",     "c.toml:3: hooks.webhook.url: found \"ftp://x\", allowed: an http or https URL"),
+    ];
+    for (text, want) in table {
+        assert_eq!(load(text, &[], &environment()), Err(want.to_owned()));
+    }
+}
+
+#[test]
 fn a_log_level_may_be_a_list_by_target() {
     let set = |level: &str| load("", &[&format!("log.level={level}")], &environment());
     let config = set("warn, linnet::perf=debug,other-crate=off")

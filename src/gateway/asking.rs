@@ -44,6 +44,22 @@ impl Asking {
         Self::wait(answer, timeout).await
     }
 
+    /// Several messages in one turn of the actor, with an answer for each; as patient as [`Self::ask_patiently`].
+    ///
+    /// # Errors
+    /// Those of [`AskError`]; then none of them was done, unless it is [`AskError::Unknown`].
+    pub async fn ask_batch(&self, messages: Vec<Message>) -> Result<Vec<Answer>, AskError> {
+        let timeout = self.timeout.max(DISK_TIME_MIN);
+        let answers = self.handle.ask_batch_future(messages, timeout);
+        Self::wait(answers, timeout).await
+    }
+
+    /// The way to the actor itself.
+    #[must_use]
+    pub const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// All figures.
     ///
     /// # Errors

@@ -21,6 +21,15 @@ pub const REDIRECTS_MAX: usize = 10;
 /// Body bytes taken up front on a server's word; the rest grows with what arrives.
 const BODY_RESERVE_MAX: usize = 64 * 1024;
 
+/// Why a post failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostError {
+    /// One line for a person.
+    pub text: String,
+    /// Whether it may go better later.
+    pub again: bool,
+}
+
 /// An HTTP client that resolves names by `resolver`, reads no proxy from the environment and starts no thread.
 pub struct Client {
     http: reqwest::Client,
@@ -34,12 +43,24 @@ impl Client {
     /// # Errors
     /// The TLS library cannot be set up.
     pub fn new(resolver: Resolver) -> Result<Self, String> {
+        Self::with(resolver, || Policy::limited(REDIRECTS_MAX))
+    }
+
+    /// The same; a redirect is an answer like any other.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn without_redirects(resolver: Resolver) -> Result<Self, String> {
+        Self::with(resolver, Policy::none)
+    }
+
+    fn with(resolver: Resolver, redirects: impl Fn() -> Policy) -> Result<Self, String> {
         // An error means that the program around us has chosen a provider already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
             reqwest::Client::builder()
                 .user_agent(USER_AGENT)
-                .redirect(Policy::limited(REDIRECTS_MAX))
+                .redirect(redirects())
                 // The address that sent us on may hold a passkey.
                 .referer(false)
                 .no_proxy()
@@ -87,6 +108,34 @@ impl Client {
             Ok(result) => result,
             Err(_) => Err(format!("no answer from {origin} within {timeout:?}")),
         }
+    }
+
+    /// POSTs JSON; what is answered besides the status is not read.
+    ///
+    /// # Errors
+    /// Any status other than 2xx, and what keeps an answer from coming.
+    pub async fn post(&self, url: Url, json: Vec<u8>, timeout: Duration) -> Result<(), PostError> {
+        let origin = origin(&url);
+        let request = self
+            .http
+            .post(url)
+            .header("content-type", "application/json")
+            .body(json);
+        let again = |text| PostError { text, again: true };
+        let response = match tokio::time::timeout(timeout, request.send()).await {
+            Err(_) => return Err(again(format!("no answer from {origin} within {timeout:?}"))),
+            Ok(Err(fault)) => return Err(again(self.explain(&fault, &origin))),
+            Ok(Ok(response)) => response,
+        };
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        // Said for good, unless the server is in trouble, or asks for patience.
+        Err(PostError {
+            text: format!("{origin} answers HTTP {}", status.as_u16()),
+            again: status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429),
+        })
     }
 
     /// The body of `response`, read as it comes, refused as soon as it is too long.

@@ -19,10 +19,12 @@ pub mod rpc;
 pub mod server;
 #[cfg(test)]
 mod tests;
+pub mod words;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -255,6 +257,18 @@ impl Serve {
         self.send(Request::Reload(Box::new(options)))
     }
 
+    /// Runs a task of another part on the gateway's thread: `make` is called there, and what it gives runs until it is over
+    /// or the gateway ends.
+    ///
+    /// # Errors
+    /// As [`Self::serve`].
+    pub fn run(
+        &self,
+        make: impl FnOnce(Arc<Tools>) -> LocalTask + Send + 'static,
+    ) -> Result<(), String> {
+        self.send(Request::Run(Box::new(make)))
+    }
+
     fn send(&self, request: Request) -> Result<(), String> {
         let sent = self
             .requests
@@ -267,6 +281,9 @@ impl Serve {
         }
     }
 }
+
+/// A task that stays on the gateway's thread.
+pub type LocalTask = Pin<Box<dyn Future<Output = ()>>>;
 
 /// A GET that someone waits for. Dropping it does not stop the GET, only its answer.
 pub struct Pending {
@@ -300,6 +317,7 @@ enum Request {
     },
     Serve(Box<Server>, Handle),
     Reload(Box<Options>),
+    Run(Box<dyn FnOnce(Arc<Tools>) -> LocalTask + Send>),
 }
 
 impl Request {
@@ -318,7 +336,7 @@ impl Request {
                 task: FetchTask::Resolve { host, .. },
                 ..
             }) => host.clone(),
-            Self::Serve(..) | Self::Reload(_) => String::new(),
+            Self::Serve(..) | Self::Reload(_) | Self::Run(_) => String::new(),
         }
     }
 }
@@ -368,14 +386,63 @@ impl Drop for Owed {
     }
 }
 
-/// What the tasks share.
-pub(super) struct Tools {
+/// What the tasks share: names and HTTP.
+pub struct Tools {
     resolver: Resolver,
     /// Made with the first HTTP request: the root certificates take a while to read.
     client: OnceLock<Result<Client, String>>,
+    /// Made with the first post.
+    poster: OnceLock<Result<Client, String>>,
+}
+
+impl std::fmt::Debug for Tools {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tools").finish_non_exhaustive()
+    }
 }
 
 impl Tools {
+    fn new() -> Self {
+        Self {
+            resolver: Resolver::new(),
+            client: OnceLock::new(),
+            poster: OnceLock::new(),
+        }
+    }
+
+    /// POSTs JSON to `url`, following no redirect, unless `is_barred` says of an address of its host that it must not be.
+    ///
+    /// # Errors
+    /// Why it failed.
+    pub async fn post(
+        &self,
+        url: &str,
+        json: Vec<u8>,
+        timeout: Duration,
+        is_barred: impl Fn(SocketAddr) -> bool,
+    ) -> Result<(), client::PostError> {
+        let for_good = |text: &str| client::PostError {
+            text: text.to_owned(),
+            again: false,
+        };
+        let parsed = reqwest::Url::parse(url).map_err(|_| for_good("not a URL"))?;
+        let host = parsed.host_str().ok_or_else(|| for_good("no host"))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = parsed.port_or_known_default().unwrap_or(0);
+        let found = self.resolve(host, port, timeout).await;
+        let found = found.map_err(|text| client::PostError { text, again: true })?;
+        if found.into_iter().any(is_barred) {
+            return Err(for_good("it is this daemon's own RPC (rpc.bind)"));
+        }
+        let poster = self
+            .poster
+            .get_or_init(|| Client::without_redirects(self.resolver.clone()));
+        match poster {
+            Ok(client) => client.post(parsed, json, timeout).await,
+            Err(text) => Err(for_good(text)),
+        }
+    }
+
     pub(super) async fn get(
         &self,
         url: &str,
@@ -417,10 +484,7 @@ async fn serve(mut inbox: mpsc::Receiver<Request>, answers: Answers) {
         Over(tokio::task::Id),
         End,
     }
-    let tools = Arc::new(Tools {
-        resolver: Resolver::new(),
-        client: OnceLock::new(),
-    });
+    let tools = Arc::new(Tools::new());
     let mut front: Option<Arc<server::Front>> = None;
     let mut waiting: VecDeque<(String, Request)> = VecDeque::new();
     let mut per_host: BTreeMap<String, usize> = BTreeMap::new();
@@ -453,6 +517,9 @@ async fn serve(mut inbox: mpsc::Receiver<Request>, answers: Answers) {
                         if let Some(front) = &front {
                             front.reload(*options);
                         }
+                    }
+                    Turn::Asked(Request::Run(make)) => {
+                        tokio::task::spawn_local(make(Arc::clone(&tools)));
                     }
                     Turn::Asked(request) => waiting.push_back((request.host(), request)),
                     Turn::Over(id) => {
@@ -514,7 +581,9 @@ async fn run(request: Request, answers: Answers, tools: Arc<Tools>) {
             // Nobody may wait any more.
             let _ = reply.try_send(tools.get(&url, bytes_max, timeout).await);
         }
-        Request::Serve(..) | Request::Reload(_) => unreachable!("done where they arrive"),
+        Request::Serve(..) | Request::Reload(_) | Request::Run(_) => {
+            unreachable!("done where they arrive")
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod reload;
 mod wakes;
 mod watch;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use super::{Context, EXIT_FAILED, Failure, logging};
 use crate::config::{Config, Loaded};
 use crate::engine::message::{Answer, Message, ShutdownReport};
 use crate::gateway::server::{Access, Close, Options, Place, Server};
+use crate::hooks::{Hooks, Setup};
 use crate::runtime::{self, Runtime};
 use crate::time::{Duration, unix_millis};
 use crate::worker::{StateBusy, StateLock};
@@ -32,6 +34,12 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 /// What the shutdown may take beyond its budget before it counts as hanging.
 const SHUTDOWN_SLACK: Duration = Duration::from_millis(500);
 
+/// The part of the budget that the hooks may take for their end.
+const HOOKS_SHARE: u32 = 4;
+
+/// What they may take beyond it before they are killed from here.
+const HOOKS_SLACK: Duration = Duration::from_millis(50);
+
 /// How often the end is looked for while it is on its way, and a second signal.
 const END_LOOK: Duration = Duration::from_millis(10);
 
@@ -41,6 +49,8 @@ pub(super) struct Daemon {}
 
 impl Daemon {
     pub(super) fn run(&self, context: Context<'_>) -> Result<(), Failure> {
+        // What we opened ourselves is closed in helpers anyway; this is for what whoever started us left open.
+        close_fds::set_fds_cloexec(3, &[]);
         let loaded = context.load_config()?;
         logging::start_daemon(&loaded);
         let state = loaded.state().map_err(Failure::failed)?.to_owned();
@@ -67,16 +77,19 @@ struct Running {
     close: Close,
     peer_port: u16,
     watch: Option<Watch>,
+    /// Where the RPC is, with its real port.
+    rpc: Option<SocketAddr>,
+    hooks: Hooks,
 }
 
 fn start(loaded: Loaded, state: &Path, wakes: &Wakes) -> Result<Running, Failure> {
     let close = wakes.closer();
     let place = Place::parse(&loaded.config.rpc.bind).unwrap_or(Place::Off);
-    let options = options(&loaded.config, state, close.clone(), 0).map_err(Failure::failed)?;
+    let mut options = options(&loaded.config, state, close.clone(), 0).map_err(Failure::failed)?;
     let random =
         |fault: std::io::Error| Failure::failed(format!("/dev/urandom: {}", reason(&fault)));
     let session_id = draw_session_id().map_err(random)?;
-    let server = Server::bind(&place, options, session_id).map_err(|fault| {
+    let server = Server::bind(&place, options.clone(), session_id).map_err(|fault| {
         Failure::failed(format!("rpc.bind: {}: {fault}", loaded.config.rpc.bind))
     })?;
     let seed = draw_seed().map_err(random)?;
@@ -103,20 +116,25 @@ fn start(loaded: Loaded, state: &Path, wakes: &Wakes) -> Result<Running, Failure
         }
         Err(fault) => return Err(Failure::failed(format!("the engine: {fault}"))),
     }
-    let peer_port = runtime
-        .listening()
-        .first()
-        .map_or(0, std::net::SocketAddr::port);
+    let peer_port = runtime.listening().first().map_or(0, SocketAddr::port);
+    let mut rpc = None;
     if let Some(mut server) = server {
         server.set_peer_port(peer_port);
         match server.place() {
-            Place::Tcp(address) => log::info!("the RPC is at http://{address}/transmission/rpc"),
+            Place::Tcp(address) => {
+                log::info!("the RPC is at http://{address}/transmission/rpc");
+                rpc = Some(address);
+            }
             Place::Unix(path) => log::info!("the RPC is at unix:{}", path.display()),
             Place::Off => {}
         }
         runtime.serve(server).map_err(Failure::failed)?;
     }
     let watch = Watch::new(&loaded.config.paths);
+    options.peer_port = peer_port;
+    let setup = setup(&loaded, options, rpc);
+    let hooks = Hooks::start(runtime.gateway(), runtime.handle().clone(), setup);
+    let hooks = hooks.map_err(Failure::failed)?;
     Ok(Running {
         watch,
         loaded,
@@ -124,7 +142,18 @@ fn start(loaded: Loaded, state: &Path, wakes: &Wakes) -> Result<Running, Failure
         state: state.to_owned(),
         close,
         peer_port,
+        rpc,
+        hooks,
     })
+}
+
+/// What the hooks need of the configuration.
+fn setup(loaded: &Loaded, options: Options, rpc: Option<SocketAddr>) -> Setup {
+    Setup {
+        hooks: loaded.config.hooks.clone(),
+        options,
+        rpc,
+    }
 }
 
 impl Running {
@@ -170,8 +199,24 @@ impl Running {
     fn end(&self, budget: Duration, wakes: &Wakes) -> Result<(), Failure> {
         log::info!("ending, within {} ms", budget.as_millis());
         let clock = self.runtime.handle().clock();
-        let deadline = clock.now() + budget + SHUTDOWN_SLACK;
-        self.runtime.shutdown(budget);
+        let begin = clock.now();
+        let deadline = begin + budget + SHUTDOWN_SLACK;
+        // While everything they may ask for is still there. Without helpers this takes no time.
+        let share = budget / HOOKS_SHARE;
+        self.hooks.end(share);
+        while !self.hooks.is_over(END_LOOK) {
+            if clock.now() >= begin + share + HOOKS_SLACK {
+                self.hooks.kill();
+                break;
+            }
+            if wakes.wait(Some(Duration::ZERO)) == Some(Wake::Stop) {
+                self.hooks.kill();
+                log::warn!("stopped at once");
+                return Err(Failure::Silent(EXIT_FAILED));
+            }
+        }
+        let spent = clock.now().since(begin);
+        self.runtime.shutdown(budget.saturating_sub(spent));
         loop {
             if let Some(report) = self.runtime.join(END_LOOK) {
                 return tell_end(&report);

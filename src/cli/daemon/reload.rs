@@ -2,7 +2,7 @@
 //! changes nothing.
 
 use super::watch::Watch;
-use super::{ANSWER_TIME_MAX, Running, options};
+use super::{ANSWER_TIME_MAX, Running, options, setup};
 use crate::cli::{Context, logging};
 use crate::config::{Config, Loaded};
 use crate::engine::message::{Limits, Message};
@@ -22,6 +22,9 @@ const LIVE: &[&str] = &[
     "rpc.ip_whitelist",
     "rpc.host_whitelist",
     "rpc.web_home",
+    "hooks.program",
+    "hooks.exec",
+    "hooks.webhook",
     "shutdown.budget_ms",
     "log.level",
 ];
@@ -73,7 +76,8 @@ impl Running {
             .handle()
             .ask(set, ANSWER_TIME_MAX)
             .map_err(|fault| format!("the engine: {fault}"))?;
-        self.runtime.reload(options)?;
+        self.runtime.reload(options.clone())?;
+        self.hooks.reload(setup(loaded, options, self.rpc))?;
         logging::set_level(loaded);
         Ok(())
     }

@@ -11,6 +11,7 @@ use super::{Daemon, Session, with};
 use crate::cli::peer_name::PeerName;
 use crate::cli::source::{self, reason};
 use crate::cli::{Context, Failure};
+use crate::gateway::words;
 
 /// Arguments of `add`.
 #[derive(Debug, Args)]
@@ -47,7 +48,7 @@ impl Add {
                     })?;
                     params["download_dir"] = json!(dir.to_string_lossy());
                 }
-                answers.push(session.call("torrent_add", &params)?);
+                answers.push(session.call(words::method("add"), &params)?);
             }
             if session.json {
                 return session.print_json(&Value::Array(answers));
@@ -134,7 +135,7 @@ impl Remove {
     pub(in crate::cli) fn run(&self, context: Context<'_>) -> Result<(), Failure> {
         with(&self.daemon, context, |session| {
             let params = json!({ "delete_local_data": self.delete });
-            act(session, &self.torrents, "torrent_remove", params)
+            act(session, &self.torrents, words::method("remove"), params)
         })
     }
 }
@@ -163,7 +164,7 @@ impl Pin {
             act(
                 session,
                 std::slice::from_ref(&self.torrent),
-                "peer_add",
+                words::method("pin"),
                 params,
             )
         })
@@ -188,7 +189,7 @@ impl SetCommand {
     pub(in crate::cli) fn run(&self, context: Context<'_>) -> Result<(), Failure> {
         let mut params = json!({});
         for setting in &self.settings {
-            let read = parse(setting).map_err(|fault| Failure::Usage(vec![fault]))?;
+            let read = words::setting(setting).map_err(|fault| Failure::Usage(vec![fault]))?;
             for (key, value) in read {
                 params[key] = value;
             }
@@ -214,57 +215,11 @@ impl SetCommand {
             act(
                 session,
                 std::slice::from_ref(&self.torrent),
-                "torrent_set",
+                words::method("set"),
                 params,
             )
         })
     }
-}
-
-/// A setting and its value, as the RPC takes it.
-fn parse(setting: &str) -> Result<Vec<(&'static str, Value)>, String> {
-    let (key, value) = setting
-        .split_once('=')
-        .ok_or_else(|| format!("{setting}: not a setting, which is KEY=VALUE"))?;
-    let numbers = || -> Result<Value, String> {
-        let numbers: Result<Vec<u64>, _> = value.split(',').map(str::parse).collect();
-        numbers
-            .map(|numbers| json!(numbers))
-            .map_err(|_| format!("{setting}: a list of numbers from 0 was expected, such as 0,2"))
-    };
-    let directory = || -> Result<Value, String> {
-        let path = std::path::absolute(value).map_err(|fault| format!("{setting}: {fault}"))?;
-        Ok(json!(path.to_string_lossy()))
-    };
-    Ok(vec![match key {
-        "dir" | "found_in" => {
-            return Ok(vec![
-                ("location", directory()?),
-                ("move", json!(key == "dir")),
-            ]);
-        }
-        "rename" => {
-            let (path, name) = value.rsplit_once(':').ok_or_else(|| {
-                format!("{setting}: PATH:NAME was expected, such as rename=album/1.flac:one.flac")
-            })?;
-            return Ok(vec![("path", json!(path)), ("name", json!(name))]);
-        }
-        "tracker_add" => ("tracker_add", json!([value])),
-        "tracker_remove" => ("tracker_remove", numbers()?),
-        "labels" => {
-            let labels: Vec<&str> = value.split(',').filter(|label| !label.is_empty()).collect();
-            ("labels", json!(labels))
-        }
-        "queue_position" => ("queue_position", numbers()?[0].take()),
-        "files_wanted" => ("files_wanted", numbers()?),
-        "files_unwanted" => ("files_unwanted", numbers()?),
-        _ => {
-            return Err(format!(
-                "{key}: unknown; it can be labels, queue_position, files_wanted, files_unwanted, dir, found_in, rename, \
-                 tracker_add or tracker_remove"
-            ));
-        }
-    }])
 }
 
 /// Arguments of `shutdown`.
@@ -284,37 +239,11 @@ impl Shutdown {
             if let Some(budget) = self.budget {
                 params["budget_ms"] = json!(budget);
             }
-            let answer = session.call("session_close", &params)?;
+            let answer = session.call(words::method("shutdown"), &params)?;
             if session.json {
                 session.print_json(&answer)?;
             }
             Ok(())
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn settings_are_read_as_the_rpc_takes_them() {
-        #[rustfmt::skip]
-        let table = [
-            ("labels=a,b",        Some(("labels", json!(["a", "b"])))),
-            ("labels=",           Some(("labels", json!([])))),
-            ("queue_position=3",  Some(("queue_position", json!(3)))),
-            ("files_wanted=0,2",  Some(("files_wanted", json!([0, 2])))),
-            ("tracker_add=http://a/", Some(("tracker_add", json!(["http://a/"])))),
-            ("tracker_remove=0,2", Some(("tracker_remove", json!([0, 2])))),
-            ("rename=a",          None),
-            ("files_wanted=x",    None),
-            ("labels",            None),
-            ("nonsense=1",        None),
-        ];
-        for (setting, want) in table {
-            let want = want.map(|pair| vec![pair]);
-            assert_eq!(parse(setting).ok(), want, "{setting}");
-        }
     }
 }

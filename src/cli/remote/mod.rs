@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Console, Context, EXIT_NO_DAEMON, Failure};
 use crate::gateway::remote::{Remote, RemoteError};
+use crate::gateway::words;
 
 /// How a daemon is found.
 #[derive(Debug, Args)]
@@ -67,7 +68,7 @@ impl Session<'_> {
         fields: &[&str],
     ) -> Result<Vec<Value>, Failure> {
         let all = self.get(&Value::Null, &["id", "hash_string", "name"])?;
-        let ids = select(&all, names).map_err(Failure::failed)?;
+        let ids = words::select(&all, names).map_err(Failure::failed)?;
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -77,7 +78,7 @@ impl Session<'_> {
     /// The numbers of the torrents that `names` mean.
     pub(super) fn ids(&mut self, names: &[String]) -> Result<Vec<u64>, Failure> {
         let all = self.get(&Value::Null, &["id", "hash_string", "name"])?;
-        select(&all, names).map_err(Failure::failed)
+        words::select(&all, names).map_err(Failure::failed)
     }
 
     pub(super) fn get(&mut self, ids: &Value, fields: &[&str]) -> Result<Vec<Value>, Failure> {
@@ -93,37 +94,6 @@ impl Session<'_> {
     }
 }
 
-/// Which of `torrents` are meant by `names`; each once, in the order named.
-fn select(torrents: &[Value], names: &[String]) -> Result<Vec<u64>, String> {
-    let mut ids: Vec<u64> = Vec::new();
-    for name in names {
-        let by_hash = |torrent: &&Value| {
-            let hash = torrent["hash_string"].as_str().unwrap_or_default();
-            hash.starts_with(&name.to_ascii_lowercase())
-        };
-        let number = name.parse::<u64>().ok();
-        let by_number = |torrent: &&Value| number.is_some() && torrent["id"].as_u64() == number;
-        let found: Vec<&Value> = if name == "all" {
-            torrents.iter().collect()
-        } else if let Some(torrent) = torrents.iter().find(by_number) {
-            vec![torrent]
-        } else {
-            let found: Vec<&Value> = torrents.iter().filter(by_hash).collect();
-            match found.len() {
-                1 => found,
-                0 => return Err(format!("{name}: no torrent has that number or hash")),
-                count => return Err(format!("{name}: {count} torrents have such a hash")),
-            }
-        };
-        for id in found.iter().filter_map(|torrent| torrent["id"].as_u64()) {
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
-        }
-    }
-    Ok(ids)
-}
-
 /// Opens the way to the daemon, and does `what` with it.
 pub(super) fn with(
     daemon: &Daemon,
@@ -137,33 +107,4 @@ pub(super) fn with(
         json: daemon.json,
     };
     what(&mut session)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn torrents_are_named_by_number_or_the_beginning_of_a_hash() {
-        let torrents = [
-            json!({"id": 1, "hash_string": "12ab"}),
-            json!({"id": 2, "hash_string": "cd00"}),
-            json!({"id": 3, "hash_string": "cd11"}),
-        ];
-        type Case<'a> = (&'a [&'a str], Result<&'a [u64], &'a str>);
-        #[rustfmt::skip]
-        let table: &[Case<'_>] = &[
-            (&["1"],          Ok(&[1])),
-            (&["12"],         Ok(&[1])),
-            (&["CD0", "all"], Ok(&[2, 1, 3])),
-            (&["cd"],         Err("cd: 2 torrents have such a hash")),
-            (&["7"],          Err("7: no torrent has that number or hash")),
-            (&[],             Ok(&[])),
-        ];
-        for (names, want) in table {
-            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            let want = want.map(<[u64]>::to_vec).map_err(str::to_owned);
-            assert_eq!(select(&torrents, &names), want);
-        }
-    }
 }

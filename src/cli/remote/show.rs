@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::table::{Side, Table};
 use super::{Daemon, Session, with};
 use crate::cli::{Context, Failure, units};
+use crate::gateway::words::{self, FILES, LIST, PEERS, WHY};
 
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
@@ -30,14 +31,6 @@ fn print(session: &mut Session<'_>, table: &Table) -> Result<(), Failure> {
     }
     Ok(())
 }
-
-/// Fields of a list.
-#[rustfmt::skip]
-const LIST: &[&str] = &[
-    "id", "hash_string", "name", "state", "percent_done", "size_when_done", "rate_download", "rate_upload", "upload_ratio",
-    "peers_connected", "eta", "error_string", "labels", "queue_position", "added_date", "done_date", "download_dir",
-    "downloaded_ever", "uploaded_ever",
-];
 
 /// Arguments of `list`.
 #[derive(Debug, Args)]
@@ -117,16 +110,7 @@ const INFO: &[(&str, &str)] = &[
 impl Info {
     pub(in crate::cli) fn run(&self, context: Context<'_>) -> Result<(), Failure> {
         with(&self.daemon, context, |session| {
-            let mut fields: Vec<&str> = LIST.to_vec();
-            fields.extend(INFO.iter().map(|(_, field)| *field));
-            fields.extend([
-                "total_size",
-                "have_valid",
-                "trackers",
-                "corrupt_ever",
-                "date_created",
-            ]);
-            let torrents = session.torrents(&self.torrents, &fields)?;
+            let torrents = session.torrents(&self.torrents, words::INFO)?;
             if session.json {
                 return session.print_json(&Value::Array(torrents));
             }
@@ -180,8 +164,7 @@ impl Files {
     pub(in crate::cli) fn run(&self, context: Context<'_>) -> Result<(), Failure> {
         with(&self.daemon, context, |session| {
             let names = std::slice::from_ref(&self.torrent);
-            let fields = ["id", "name", "files", "file_stats"];
-            let torrents = session.torrents(names, &fields)?;
+            let torrents = session.torrents(names, FILES)?;
             if session.json {
                 return session.print_json(&Value::Array(torrents));
             }
@@ -226,10 +209,7 @@ pub(in crate::cli) struct Peers {
 impl Peers {
     pub(in crate::cli) fn run(&self, context: Context<'_>) -> Result<(), Failure> {
         with(&self.daemon, context, |session| {
-            let torrents = session.torrents(
-                std::slice::from_ref(&self.torrent),
-                &["id", "name", "peers"],
-            )?;
+            let torrents = session.torrents(std::slice::from_ref(&self.torrent), PEERS)?;
             if session.json {
                 return session.print_json(&Value::Array(torrents));
             }
@@ -276,7 +256,7 @@ pub(in crate::cli) struct Why {
 impl Why {
     pub(in crate::cli) fn run(&self, context: Context<'_>) -> Result<(), Failure> {
         with(&self.daemon, context, |session| {
-            let torrents = session.torrents(&self.torrents, &["id", "name", "state", "why"])?;
+            let torrents = session.torrents(&self.torrents, WHY)?;
             if session.json {
                 return session.print_json(&Value::Array(torrents));
             }
@@ -304,7 +284,7 @@ impl Stats {
     pub(in crate::cli) fn run(&self, context: Context<'_>) -> Result<(), Failure> {
         with(&self.daemon, context, |session| {
             let metrics = session.call("metrics_get", &json!({}))?;
-            let stats = session.call("session_stats", &json!({}))?;
+            let stats = session.call(words::method("stats"), &json!({}))?;
             if session.json {
                 let mut all = metrics;
                 if let (Value::Object(all), Value::Object(stats)) = (&mut all, stats) {

@@ -138,6 +138,16 @@ pub fn answer(
     }
 }
 
+/// A result alone, as JSON in the spelling of `dialect`.
+#[must_use]
+pub fn result(dialect: Dialect, output: Output) -> Vec<u8> {
+    match (dialect, output) {
+        (_, Output::Json(bytes)) => bytes,
+        (Dialect::Classic, Output::Value(family, value)) => bytes(&keys_classic(value, family)),
+        (Dialect::JsonRpc, Output::Value(_, value)) => bytes(&value),
+    }
+}
+
 fn classic_answer(tag: Option<Value>, outcome: Result<Output, RpcError>) -> Vec<u8> {
     let (arguments, result) = match outcome {
         Ok(Output::Value(family, value)) => (bytes(&keys_classic(value, family)), json!("success")),

@@ -3,6 +3,7 @@
 //! Both dialects are one interface: a request is taken apart into our spelling, its method does one or two asks, and the
 //! answer is spelled as the request was. No method pretends: what has no effect is an error, or reads back unchanged.
 
+pub mod commands;
 pub mod envelope;
 pub mod fields;
 pub mod names;
@@ -23,8 +24,10 @@ use serde_json::Value;
 use super::Tools;
 use super::asking::Asking;
 use super::server::Options;
+use crate::actor::handle::Handle;
 use crate::actor::reply::AskError;
 use crate::engine::message::{Answer, Message, Refusal};
+use crate::time::unix_millis;
 
 /// As told in the handshake.
 pub const VERSION_SEMVER: &str = session::RPC_VERSION_SEMVER;
@@ -59,6 +62,18 @@ pub struct Answered {
 }
 
 impl Rpc {
+    /// For commands that come by another way than HTTP.
+    #[must_use]
+    pub fn new(handle: Handle, options: Arc<Options>, tools: Arc<Tools>) -> Self {
+        Self {
+            asking: Asking::new(handle, options.timeout),
+            options,
+            session_id: "".into(),
+            tools,
+            since: unix_millis() / 1000,
+        }
+    }
+
     /// Does what `body` asks for.
     pub async fn answer(&self, body: &[u8]) -> Answered {
         let value: Value = match serde_json::from_slice(body) {

@@ -125,34 +125,12 @@ impl Rpc {
 
     pub(super) async fn torrent_set(&self, params: &Params) -> Result<Output, RpcError> {
         let which = params::ids(params)?;
-        let trackers = super::trackers::changes(params)?;
-        let labels = params::texts(params, "labels")?;
-        let position = params::number(params, "queue_position")?;
-        let goals = goals(params)?;
-        let chosen = [("files_unwanted", false), ("files_wanted", true)];
-        let mut files = Vec::new();
-        for (name, wanted) in chosen {
-            if let Some(indices) = params::indices(params, name)? {
-                files.push((indices, wanted));
-            }
-        }
+        let settings = settings(params)?;
         // Everything was understood; now it is done.
-        if let Some(labels) = labels {
-            let change = Change::Labels(labels);
+        for change in settings.changes {
             self.change(which.clone(), change).await?;
         }
-        if let Some(position) = position {
-            let change = Change::Queue(Move::To(position));
-            self.change(which.clone(), change).await?;
-        }
-        if let Some(goals) = goals {
-            self.change(which.clone(), goals).await?;
-        }
-        for change in trackers {
-            let change = Change::Trackers(change);
-            self.change(which.clone(), change).await?;
-        }
-        for (indices, wanted) in files {
+        for (indices, wanted) in settings.files {
             self.want(&which, &indices, wanted).await?;
         }
         Ok(Output::Value(Family::Kebab, json!({})))
@@ -205,6 +183,33 @@ impl Rpc {
         }
         Ok(())
     }
+}
+
+/// What `torrent_set` is asked to change.
+pub(super) struct Settings {
+    /// For all torrents alike.
+    pub(super) changes: Vec<Change>,
+    /// Indices without padding, and whether they are wanted: each torrent has its own.
+    pub(super) files: Vec<(Vec<usize>, bool)>,
+}
+
+/// Understands the arguments of `torrent_set`.
+///
+/// # Errors
+/// Anything that makes no sense, or that nothing here can do.
+pub(super) fn settings(params: &Params) -> Result<Settings, RpcError> {
+    let mut changes = Vec::new();
+    changes.extend(params::texts(params, "labels")?.map(Change::Labels));
+    let position = params::number(params, "queue_position")?;
+    changes.extend(position.map(|position| Change::Queue(Move::To(position))));
+    changes.extend(goals(params)?);
+    let trackers = super::trackers::changes(params)?;
+    changes.extend(trackers.into_iter().map(Change::Trackers));
+    let mut files = Vec::new();
+    for (name, wanted) in [("files_unwanted", false), ("files_wanted", true)] {
+        files.extend(params::indices(params, name)?.map(|indices| (indices, wanted)));
+    }
+    Ok(Settings { changes, files })
 }
 
 /// The goals of a seed that `torrent_set` names, if any.
