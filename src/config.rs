@@ -4,10 +4,12 @@
 //! ranges and their texts are declared once, in `keys`.
 
 mod keys;
+mod live;
 mod load;
 #[cfg(test)]
 mod tests;
 
+pub use live::{NotLive, is_live};
 pub use load::{ConfigError, Environment, Fault, Loaded, Origin};
 
 use std::net::SocketAddr;
@@ -25,6 +27,8 @@ pub struct Config {
     pub peer: Peer,
     /// Where peers come from.
     pub discovery: Discovery,
+    /// How many torrents trade at a time.
+    pub queue: Queue,
     /// How we give.
     pub seeding: Seeding,
     /// The actor's mailbox.
@@ -47,6 +51,8 @@ pub struct Config {
 pub struct Paths {
     /// Where downloads go when nothing else is said. `~` is the home directory.
     pub downloads: PathBuf,
+    /// Where they are until they are complete; empty: where they go.
+    pub incomplete: PathBuf,
     /// Where state is kept. Empty is `linnet` in `$XDG_STATE_HOME`; [`Config::load`] fills that in, where the environment
     /// allows it.
     pub state: PathBuf,
@@ -70,6 +76,22 @@ pub struct Peer {
 pub struct Discovery {
     /// Whether trackers are asked.
     pub trackers: bool,
+}
+
+/// `[queue]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Queue {
+    /// Downloads of a daemon that are active at a time; 0 is no limit.
+    pub max_active_downloads: u32,
+    /// Seeds that are; 0 is no limit.
+    pub max_active_seeds: u32,
+    /// Both together; 0 is no limit.
+    pub max_active: u32,
+    /// Minutes without a byte of payload after which a torrent does not count as active; 0 is never.
+    pub stalled_minutes: u32,
+    /// Whether a torrent that is added begins by itself.
+    pub start_added: bool,
 }
 
 /// `[seeding]`
@@ -210,6 +232,7 @@ impl Default for Paths {
     fn default() -> Self {
         Self {
             downloads: PathBuf::from("~/Downloads"),
+            incomplete: PathBuf::new(),
             state: PathBuf::new(),
         }
     }
@@ -230,6 +253,18 @@ impl Default for Peer {
 impl Default for Discovery {
     fn default() -> Self {
         Self { trackers: true }
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            max_active_downloads: 5,
+            max_active_seeds: 0,
+            max_active: 0,
+            stalled_minutes: 30,
+            start_added: true,
+        }
     }
 }
 

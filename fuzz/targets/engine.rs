@@ -268,7 +268,11 @@ impl World {
                     StoreTask::Save(_) => StoreOutcome::Saved(Ok(())),
                     StoreTask::Release { .. } => StoreOutcome::Released,
                     StoreTask::List => StoreOutcome::Listed(Ok(Vec::new())),
-                    StoreTask::Keep(_) | StoreTask::Forget { .. } => StoreOutcome::Kept(Ok(())),
+                    StoreTask::Recall => StoreOutcome::Recalled(Ok(Box::default())),
+                    StoreTask::Keep(_)
+                    | StoreTask::Forget { .. }
+                    | StoreTask::KeepSettings(_)
+                    | StoreTask::KeepTotals(_) => StoreOutcome::Kept(Ok(())),
                 };
                 self.engine.handle(
                     self.now,

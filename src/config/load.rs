@@ -348,11 +348,12 @@ impl Loading {
         {
             self.config.paths.state = directory.join("linnet");
         }
-        for name in ["paths.downloads", "paths.state"] {
+        for name in ["paths.downloads", "paths.incomplete", "paths.state"] {
             let origin = self.origin(name);
             let paths = &mut self.config.paths;
             let path = match name {
                 "paths.downloads" => &mut paths.downloads,
+                "paths.incomplete" => &mut paths.incomplete,
                 _ => &mut paths.state,
             };
             let Ok(below) = path.strip_prefix("~") else {

@@ -20,8 +20,9 @@ use crate::ids::{
 use crate::time::{Duration, Instant};
 
 pub use super::library::{
-    Change, Kept, Move, Selection, TorrentAdd, TorrentDetail, TorrentKey, TorrentSnapshot,
-    TorrentsChange, TorrentsShow, TorrentsSnapshot, Trouble,
+    Change, Kept, Move, Remembered, Selection, SettingRow, SettingsChange, SettingsSnapshot,
+    TorrentAdd, TorrentDetail, TorrentKey, TorrentSnapshot, TorrentsChange, TorrentsShow,
+    TorrentsSnapshot, Totals, Trouble,
 };
 pub use super::snapshot::{
     EngineSnapshot, IgnoredAddress, LinkSummary, LinksCount, PeerSnapshot, SessionSnapshot,
@@ -439,6 +440,11 @@ pub enum Message {
     TorrentsChange(Box<TorrentsChange>),
     /// How remembered torrents stand. [`Answer::Torrents`].
     TorrentsShow(Box<TorrentsShow>),
+    /// Change settings while running, all in one turn; no connection is closed by it. [`Answer::Done`] when they are on disk and
+    /// hold. Refused, and nothing has changed: [`Refusal::BadSetting`], [`Refusal::NotRemembered`].
+    SettingsChange(Box<SettingsChange>),
+    /// The settings that hold, and the totals of all runs. [`Answer::Settings`].
+    SettingsShow,
 }
 
 const _: () = assert!(
@@ -577,6 +583,8 @@ pub enum Answer {
     Changed(u32),
     /// How torrents stand.
     Torrents(Box<TorrentsSnapshot>),
+    /// What holds.
+    Settings(Box<SettingsSnapshot>),
 }
 
 /// Why a message was refused.
@@ -612,6 +620,8 @@ pub enum Refusal {
     NotRemembered,
     /// A file that the torrent does not have.
     UnknownFile,
+    /// No setting that can be changed while running, or a value that it cannot have.
+    BadSetting,
 }
 
 impl std::fmt::Display for Refusal {
@@ -632,6 +642,9 @@ impl std::fmt::Display for Refusal {
             Self::ShuttingDown => "the engine is ending",
             Self::NotRemembered => "the store does not work, so nothing was changed",
             Self::UnknownFile => "the torrent has no such file",
+            Self::BadSetting => {
+                "not a setting that can be changed while running, or not a value it can have"
+            }
         })
     }
 }
@@ -980,6 +993,12 @@ pub enum StoreTask {
         /// Which.
         info_hash: InfoHash,
     },
+    /// Read settings and totals.
+    Recall,
+    /// Remember settings, or forget them, durably.
+    KeepSettings(Vec<SettingRow>),
+    /// Remember the totals.
+    KeepTotals(Totals),
 }
 
 /// What is remembered of a torrent between runs.
@@ -1025,7 +1044,9 @@ pub enum StoreOutcome {
     Released,
     /// Of [`StoreTask::List`].
     Listed(Result<Vec<Kept>, StoreFault>),
-    /// Of [`StoreTask::Keep`] and [`StoreTask::Forget`]: on disk, synced.
+    /// Of [`StoreTask::Recall`].
+    Recalled(Result<Box<Remembered>, StoreFault>),
+    /// Of [`StoreTask::Keep`], [`StoreTask::Forget`], [`StoreTask::KeepSettings`] and [`StoreTask::KeepTotals`]: on disk, synced.
     Kept(Result<(), StoreFault>),
 }
 

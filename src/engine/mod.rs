@@ -68,6 +68,7 @@ impl Engine {
     #[must_use]
     pub fn new(settings: Settings, mut rng: Rng) -> Self {
         let table = Table::new(&mut rng.fork());
+        let library = Library::new(&settings.config);
         Self {
             shared: Shared::new(settings, rng),
             table,
@@ -75,7 +76,7 @@ impl Engine {
             ending: None,
             transactions: Transactions::default(),
             newcomers: VecDeque::new(),
-            library: Library::default(),
+            library,
         }
     }
 
@@ -112,6 +113,7 @@ impl Engine {
         while let Some(key) = self.shared.timers.pop_due(now) {
             self.on_timer(key);
         }
+        self.run_queue();
         self.feed_starved();
         self.tell_links();
     }
@@ -159,6 +161,7 @@ impl Engine {
             sessions_downloading: sessions(SessionState::Downloading),
             sessions_seeding: sessions(SessionState::Seeding),
             sessions_paused: sessions(SessionState::Paused),
+            sessions_queued: sessions(SessionState::Queued),
             sessions_error: sessions(SessionState::Error),
             blocks_taken: self.shared.pool.taken() as u64,
             payload_wasted_bytes: self

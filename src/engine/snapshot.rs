@@ -21,6 +21,8 @@ pub enum SessionState {
     Seeding,
     /// Not trading, by a person's will.
     Paused,
+    /// Not trading until its turn comes.
+    Queued,
     /// Ended.
     Stopped,
     /// Waits for the disk, or for a person.
@@ -36,6 +38,7 @@ impl SessionState {
             Self::Downloading => "downloading",
             Self::Seeding => "seeding",
             Self::Paused => "paused",
+            Self::Queued => "queued",
             Self::Stopped => "stopped",
             Self::Error => "error",
         }

@@ -231,6 +231,7 @@ fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
                 Answer::Condition(_) => 12,
                 Answer::Changed(_) => 13,
                 Answer::Torrents(_) => 14,
+                Answer::Settings(_) => 15,
             };
             trace.note("reply", &[at, who, reply.0, kind]);
         }

@@ -45,7 +45,12 @@ impl Store {
                 );
                 StoreOutcome::Released
             }
-            StoreTask::List | StoreTask::Keep(_) | StoreTask::Forget { .. } => {
+            StoreTask::List
+            | StoreTask::Keep(_)
+            | StoreTask::Forget { .. }
+            | StoreTask::Recall
+            | StoreTask::KeepSettings(_)
+            | StoreTask::KeepTotals(_) => {
                 unreachable!("simulated nodes remember nothing but progress")
             }
         }

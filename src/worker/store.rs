@@ -36,6 +36,7 @@ use super::mail::{Inbox, Outbox, mail};
 use super::row;
 
 mod library;
+mod settings;
 
 /// Jobs that are given out and not yet taken back; beyond it [`Store::submit`] gives the job back. The engine asks for one a
 /// session at a time.
@@ -186,7 +187,11 @@ impl Keeper {
             let waiting = std::iter::once(first).chain(queue.try_iter().take(BATCH_MAX));
             for StoreJob { id, session, task } in waiting {
                 let outcome = match task {
-                    StoreTask::Save(_) | StoreTask::Keep(_) | StoreTask::Forget { .. } => {
+                    StoreTask::Save(_)
+                    | StoreTask::Keep(_)
+                    | StoreTask::Forget { .. }
+                    | StoreTask::KeepSettings(_)
+                    | StoreTask::KeepTotals(_) => {
                         saves.push(Saving {
                             job: StoreJob { id, session, task },
                             result: Ok(()),
@@ -205,6 +210,10 @@ impl Keeper {
                     StoreTask::List => {
                         self.save(&mut saves, outbox);
                         StoreOutcome::Listed(self.with_database(library::list))
+                    }
+                    StoreTask::Recall => {
+                        self.save(&mut saves, outbox);
+                        StoreOutcome::Recalled(self.with_database(settings::recall))
                     }
                 };
                 outbox.send(Stored {
@@ -318,6 +327,8 @@ impl Keeper {
                 let opened = open(&path)?;
                 if with_library {
                     opened.execute_batch(library::SCHEMA)?;
+                    library::complete(&opened)?;
+                    opened.execute_batch(settings::SCHEMA)?;
                 }
                 *database = Some(opened);
             }
@@ -448,7 +459,12 @@ fn write(database: &mut Connection, tasks: &[&StoreTask]) -> rusqlite::Result<()
             StoreTask::Save(progress) => write_row(&transaction, progress)?,
             StoreTask::Keep(row) => library::keep(&transaction, row)?,
             StoreTask::Forget { info_hash } => library::forget(&transaction, *info_hash)?,
-            StoreTask::Load { .. } | StoreTask::Release { .. } | StoreTask::List => {}
+            StoreTask::KeepSettings(rows) => settings::keep(&transaction, rows)?,
+            StoreTask::KeepTotals(totals) => settings::keep_totals(&transaction, totals)?,
+            StoreTask::Load { .. }
+            | StoreTask::Release { .. }
+            | StoreTask::List
+            | StoreTask::Recall => {}
         }
     }
     transaction.commit()

@@ -23,7 +23,7 @@ pub(in super::super) struct Type(u8);
 impl Type {
     pub(in super::super) const SHUTDOWN: Self = Self(8);
     pub(in super::super) const STREAM_ADD: Self = Self(13);
-    pub(in super::super) const METRICS: Self = Self(32);
+    pub(in super::super) const METRICS: Self = Self(34);
 
     /// Calls `note` with the type of each operation in an envelope.
     pub(in super::super) fn each(body: &Body, mut note: impl FnMut(Self)) {
@@ -71,6 +71,8 @@ impl Type {
             Message::TorrentAdd(_) => 29,
             Message::TorrentsChange(_) => 30,
             Message::TorrentsShow(_) => 31,
+            Message::SettingsChange(_) => 32,
+            Message::SettingsShow => 33,
         })
     }
 
@@ -85,7 +87,7 @@ impl Type {
 
 /// Name, lane and subject of each type, in the order of [`Type::of_message`].
 #[rustfmt::skip]
-pub(super) const TYPES: [(&str, Lane, About); 33] = [
+pub(super) const TYPES: [(&str, Lane, About); 35] = [
     ("session_add",     Lane::High,     About::Net),
     ("session_remove",  Lane::High,     About::Net),
     ("session_pause",   Lane::High,     About::Net),
@@ -118,6 +120,8 @@ pub(super) const TYPES: [(&str, Lane, About); 33] = [
     ("torrent_add",     Lane::High,     About::Net),
     ("torrents_change", Lane::High,     About::Net),
     ("torrents_show",   Lane::Low,      About::Net),
+    ("settings_change", Lane::High,     About::Whole),
+    ("settings_show",   Lane::Low,      About::Whole),
     ("metrics",         Lane::Low,      About::Whole),
 ];
 
@@ -194,6 +198,7 @@ impl JobKind {
         let well = match outcome {
             StoreOutcome::Loaded(result) => result.is_ok(),
             StoreOutcome::Listed(result) => result.is_ok(),
+            StoreOutcome::Recalled(result) => result.is_ok(),
             StoreOutcome::Saved(result) | StoreOutcome::Kept(result) => result.is_ok(),
             StoreOutcome::Released => true,
         };

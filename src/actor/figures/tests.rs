@@ -221,10 +221,12 @@ fn message(kind: usize) -> Message {
             which: Selection::All,
             change: Change::Stop,
         })),
-        _ => Message::TorrentsShow(Box::new(TorrentsShow {
+        31 => Message::TorrentsShow(Box::new(TorrentsShow {
             which: Selection::All,
             detail: false,
         })),
+        32 => Message::SettingsChange(Box::default()),
+        _ => Message::SettingsShow,
     }
 }
 

@@ -108,7 +108,8 @@ pub const fn lane_of(message: &Message) -> Lane {
         | Message::Account { .. }
         | Message::LibraryLoad { .. }
         | Message::TorrentAdd(_)
-        | Message::TorrentsChange(_) => Lane::High,
+        | Message::TorrentsChange(_)
+        | Message::SettingsChange(_) => Lane::High,
         Message::LinkCreate { .. }
         | Message::LinkUpdate { .. }
         | Message::LinkFind { .. }
@@ -125,7 +126,8 @@ pub const fn lane_of(message: &Message) -> Lane {
         Message::LinksShow { .. }
         | Message::IgnoredShow { .. }
         | Message::EngineShow
-        | Message::TorrentsShow(_) => Lane::Low,
+        | Message::TorrentsShow(_)
+        | Message::SettingsShow => Lane::Low,
     }
 }
 

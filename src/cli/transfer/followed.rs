@@ -103,9 +103,13 @@ impl Fate {
                 Self::Complete
             }
             (_, SessionState::Stopped) => Self::Underway,
-            (_, SessionState::Checking | SessionState::Downloading | SessionState::Paused) => {
-                Self::Underway
-            }
+            (
+                _,
+                SessionState::Checking
+                | SessionState::Downloading
+                | SessionState::Paused
+                | SessionState::Queued,
+            ) => Self::Underway,
         }
     }
 }

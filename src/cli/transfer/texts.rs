@@ -27,7 +27,10 @@ pub(super) fn progress(latest: &SessionSnapshot) -> (u64, u64, String) {
             )
         }
         SessionState::Error => (have, wanted, latest.error.clone()),
-        SessionState::Downloading | SessionState::Paused | SessionState::Stopped => {
+        SessionState::Downloading
+        | SessionState::Paused
+        | SessionState::Queued
+        | SessionState::Stopped => {
             let left = wanted.saturating_sub(have);
             let eta = (left.checked_div(latest.download_rate))
                 .map_or("?".to_owned(), |s| units::time(Duration::from_secs(s)));

@@ -26,8 +26,10 @@ pub struct TorrentsChange {
 /// What can be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Trade.
+    /// Trade, when its turn comes.
     Start,
+    /// Trade at once, whatever the queue says.
+    StartNow,
     /// Do not trade.
     Stop,
     /// Hash everything that is on disk, then go on.
@@ -59,6 +61,8 @@ pub enum Change {
         /// In minutes.
         idle_minutes: Option<u32>,
     },
+    /// How many streams it may have; 0 is as many as any.
+    PeerLimit(u32),
     /// Another place in the queue.
     Queue(Move),
 }
@@ -114,13 +118,15 @@ impl Engine {
 
     fn torrent_change(&mut self, id: SessionId, change: &Change, pending: u64) {
         match change {
-            Change::Start => {
+            Change::Start | Change::StartNow => {
                 let unix = self.library.unix(self.shared.now);
-                if let Some(session) = self.sessions.get_mut(id)
-                    && session.paused
-                {
-                    session.entry.started = unix;
-                    session.entry.finished = false;
+                if let Some(session) = self.sessions.get_mut(id) {
+                    if session.paused {
+                        session.entry.started = unix;
+                        session.entry.finished = false;
+                    }
+                    session.entry.forced |= *change == Change::StartNow;
+                    self.shared.queue.note(session);
                 }
                 self.session_resume(id);
                 self.keep(id, None, Some(pending));
@@ -171,6 +177,14 @@ impl Engine {
                 }
                 self.keep(id, None, Some(pending));
             }
+            Change::PeerLimit(limit) => {
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.entry.peer_limit = *limit;
+                    let swarm = session.swarm;
+                    self.connect_soon(swarm);
+                }
+                self.keep(id, None, Some(pending));
+            }
             Change::Queue(_) => {}
         }
     }
@@ -194,6 +208,7 @@ impl Engine {
         if session.state() != before {
             session.entry.leave(before, now);
         }
+        self.shared.queue.note(session);
         if !session.has_all_wanted() {
             session.completed = false;
             session.entry.done = 0;
@@ -218,6 +233,7 @@ impl Engine {
                 && session.entry.position != position
             {
                 session.entry.position = position;
+                self.shared.queue.note(session);
                 self.keep(id, None, Some(pending));
             }
         }

@@ -8,13 +8,18 @@ pub mod entry;
 
 mod change;
 pub mod goals;
+pub mod queue;
+#[cfg(test)]
+mod queue_tests;
 mod show;
 #[cfg(test)]
 mod tests;
+mod tuned;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::config::Config;
 use crate::ids::{InfoHash, JobId, ReplyId, SessionId};
 use crate::time::{Duration, Instant};
 
@@ -24,9 +29,12 @@ use super::message::{Answer, Refusal, SessionAdd, StoreFault, StoreOutcome, Stor
 pub use change::{Change, Move, TorrentsChange};
 pub use entry::{Entry, Kept};
 pub use goals::{Goals, Mode};
+pub use queue::Waits;
 pub use show::{
     Selection, TorrentDetail, TorrentKey, TorrentSnapshot, TorrentsShow, TorrentsSnapshot, Trouble,
 };
+
+pub use tuned::{OFF, Remembered, SettingRow, SettingsChange, SettingsSnapshot, Totals, Tuned};
 
 /// How long a removed or changed torrent counts as recent.
 pub const RECENT: Duration = Duration::from_secs(60);
@@ -51,7 +59,7 @@ pub struct TorrentAdd {
 }
 
 /// All that is remembered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Library {
     /// Whether it is on.
     on: bool,
@@ -67,6 +75,9 @@ pub struct Library {
     jobs: BTreeMap<JobId, Option<u64>>,
     pending: BTreeMap<u64, Pending>,
     next_pending: u64,
+    tuned: Tuned,
+    /// Changes of settings that are on their way to the disk.
+    changing: BTreeMap<JobId, SettingsChange>,
 }
 
 /// A caller that waits for rows to be on disk.
@@ -81,6 +92,24 @@ struct Pending {
 }
 
 impl Library {
+    /// Off, with these settings.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            on: false,
+            epoch_millis: 0,
+            last_number: 0,
+            numbers: BTreeMap::new(),
+            hashes: BTreeMap::new(),
+            removed: VecDeque::new(),
+            jobs: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            next_pending: 0,
+            tuned: Tuned::new(config),
+            changing: BTreeMap::new(),
+        }
+    }
+
     /// Seconds since 1970.
     #[must_use]
     pub fn unix(&self, now: Instant) -> u64 {
@@ -125,6 +154,8 @@ impl Engine {
         self.library.on = true;
         self.library.epoch_millis = epoch_millis;
         let pending = self.library.wait(reply, Answer::Done, None);
+        // The settings first: what is listed then goes by them.
+        self.library_store(StoreTask::Recall, Some(pending));
         self.library_store(StoreTask::List, Some(pending));
     }
 
@@ -160,6 +191,7 @@ impl Engine {
         };
         let info_hash = session.info_hash();
         self.library.enter(number, info_hash, id);
+        self.library.tuned.added += 1;
         let pending = self.library.wait(reply, Answer::Session(id), Some(id));
         self.keep(id, Some(add.bytes), Some(pending));
         self.settle(pending);
@@ -200,6 +232,7 @@ impl Engine {
             paused: session.paused,
             goals: entry.goals,
             finished: entry.finished,
+            peer_limit: entry.peer_limit,
             labels: Arc::clone(&entry.labels),
             wanted: Arc::clone(&entry.wanted),
             added: entry.added,
@@ -223,12 +256,13 @@ impl Engine {
         }
     }
 
-    fn library_store(&mut self, task: StoreTask, pending: Option<u64>) {
+    fn library_store(&mut self, task: StoreTask, pending: Option<u64>) -> JobId {
         let job = self.shared.store(NOBODY, task);
         self.library.jobs.insert(job, pending);
         if let Some(pending) = pending.and_then(|at| self.library.pending.get_mut(&at)) {
             pending.rows += 1;
         }
+        job
     }
 
     /// The store has answered. Gives back what was not for the library.
@@ -236,13 +270,25 @@ impl Engine {
         let Some(pending) = self.library.jobs.remove(&stored.id) else {
             return Some(stored);
         };
+        let changing = self.library.changing.remove(&stored.id);
         let failed = match stored.outcome {
             StoreOutcome::Listed(Ok(rows)) => {
                 self.library_listed(rows);
                 None
             }
-            StoreOutcome::Listed(Err(fault)) | StoreOutcome::Kept(Err(fault)) => Some(fault),
-            _ => None,
+            StoreOutcome::Recalled(Ok(remembered)) => {
+                self.settings_remembered(*remembered);
+                None
+            }
+            StoreOutcome::Listed(Err(fault))
+            | StoreOutcome::Recalled(Err(fault))
+            | StoreOutcome::Kept(Err(fault)) => Some(fault),
+            _ => {
+                if let Some(change) = changing {
+                    self.settings_changed(&change);
+                }
+                None
+            }
         };
         if let Some(StoreFault::Failed(why)) = &failed {
             log::error!("what was changed is not remembered: {why}");
@@ -313,6 +359,7 @@ impl Engine {
                 position,
                 goals: row.goals,
                 finished: row.finished,
+                peer_limit: row.peer_limit,
                 labels: row.labels,
                 wanted: row.wanted,
                 added: row.added,

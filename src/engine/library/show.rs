@@ -10,6 +10,7 @@ use crate::time::Instant;
 
 use super::RECENT;
 use super::entry::Entry;
+use super::queue::Waits;
 use crate::engine::Engine;
 use crate::engine::message::{PeerSnapshot, Storage};
 use crate::engine::session::trackers::TrackerStatus;
@@ -88,6 +89,8 @@ pub struct TorrentSnapshot {
     pub paused: bool,
     /// What is wrong.
     pub trouble: Trouble,
+    /// Which rule of the queue makes it wait.
+    pub waits: Option<Waits>,
     /// Pieces we have.
     pub pieces_have: u32,
     /// Pieces hashed so far by the running check.
@@ -272,6 +275,7 @@ impl Engine {
             state: session.state(),
             paused: session.paused,
             trouble: trouble(session),
+            waits: self.shared.queue.why(session),
             pieces_have: number(session.picker.have().count()),
             pieces_checked: number(pieces_checked),
             pieces_to_check: number(pieces_to_check),

@@ -10,20 +10,27 @@ use crate::engine::settings::Settings;
 use crate::rng::Rng;
 
 /// An engine whose store answers when it is told to, and whose disk is empty.
-struct Bench {
-    engine: Engine,
-    now: Instant,
+pub(super) struct Bench {
+    pub(super) engine: Engine,
+    pub(super) now: Instant,
     /// What the store was asked for and has not answered.
-    store: VecDeque<(JobId, SessionId, StoreTask)>,
+    pub(super) store: VecDeque<(JobId, SessionId, StoreTask)>,
     replies: Vec<(ReplyId, Answer)>,
     deleted: usize,
     asked: u64,
+    pub(super) remembered: Remembered,
+    /// Whether of the rows that are loaded the last is answered first.
+    pub(super) store_is_backwards: bool,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
+        Self::with(&Config::default(), Remembered::default())
+    }
+
+    pub(super) fn with(config: &Config, remembered: Remembered) -> Self {
         let mut rng = Rng::new(7);
-        let settings = Settings::new(&Config::default(), 4, 2, &mut rng);
+        let settings = Settings::new(config, 4, 2, &mut rng);
         let mut bench = Self {
             engine: Engine::new(settings, rng),
             now: Instant::ZERO,
@@ -31,6 +38,8 @@ impl Bench {
             replies: Vec::new(),
             deleted: 0,
             asked: 0,
+            remembered,
+            store_is_backwards: false,
         };
         bench.ask(Message::LibraryLoad {
             epoch_millis: 1_700_000_000_000,
@@ -38,7 +47,7 @@ impl Bench {
         bench
     }
 
-    fn ask(&mut self, message: Message) -> ReplyId {
+    pub(super) fn ask(&mut self, message: Message) -> ReplyId {
         self.asked += 1;
         let reply = ReplyId(self.asked);
         self.input(Input::Message {
@@ -48,7 +57,7 @@ impl Bench {
         reply
     }
 
-    fn input(&mut self, input: Input<'_>) {
+    pub(super) fn input(&mut self, input: Input<'_>) {
         self.engine.handle(self.now, input);
         while let Some(output) = self.engine.poll_output() {
             match output {
@@ -82,8 +91,8 @@ impl Bench {
     }
 
     /// The store answers all it was asked for; what is written fails when it does not `work`.
-    fn store_answers(&mut self, works: bool, listed: &mut Vec<Kept>) {
-        while let Some((id, session, task)) = self.store.pop_front() {
+    pub(super) fn store_answers(&mut self, works: bool, listed: &mut Vec<Kept>) {
+        while let Some((id, session, task)) = self.next_task() {
             let written = || match works {
                 true => Ok(()),
                 false => Err(StoreFault::Failed("full".to_owned())),
@@ -97,6 +106,21 @@ impl Bench {
                     listed.push(*row);
                     StoreOutcome::Kept(written())
                 }
+                StoreTask::Recall => StoreOutcome::Recalled(Ok(Box::new(self.remembered.clone()))),
+                StoreTask::KeepSettings(rows) => {
+                    if works {
+                        let kept = &mut self.remembered.settings;
+                        for row in rows {
+                            kept.retain(|have| have.key != row.key);
+                            kept.extend(row.value.is_some().then_some(row));
+                        }
+                    }
+                    StoreOutcome::Kept(written())
+                }
+                StoreTask::KeepTotals(totals) => {
+                    self.remembered.totals = totals;
+                    StoreOutcome::Kept(written())
+                }
                 StoreTask::Forget { .. } => StoreOutcome::Kept(written()),
             };
             self.input(Input::Stored(Stored {
@@ -107,13 +131,21 @@ impl Bench {
         }
     }
 
+    fn next_task(&mut self) -> Option<(JobId, SessionId, StoreTask)> {
+        let is_load = |job: &(_, _, StoreTask)| matches!(job.2, StoreTask::Load { .. });
+        if self.store_is_backwards && self.store.iter().all(is_load) {
+            return self.store.pop_back();
+        }
+        self.store.pop_front()
+    }
+
     /// The answer, if there is one; each is given once.
-    fn answer(&mut self, reply: ReplyId) -> Option<Answer> {
+    pub(super) fn answer(&mut self, reply: ReplyId) -> Option<Answer> {
         let at = self.replies.iter().position(|(of, _)| *of == reply)?;
         Some(self.replies.remove(at).1)
     }
 
-    fn shown(&mut self) -> Vec<TorrentSnapshot> {
+    pub(super) fn shown(&mut self) -> Vec<TorrentSnapshot> {
         let order = TorrentsShow {
             which: Selection::All,
             detail: true,
@@ -134,7 +166,7 @@ impl Bench {
     }
 }
 
-fn torrent(name: &str) -> Arc<[u8]> {
+pub(super) fn torrent(name: &str) -> Arc<[u8]> {
     let head = format!(
         "d4:infod6:lengthi40000e4:name{}:{name}12:piece lengthi16384e6:pieces60:",
         name.len()
@@ -142,7 +174,7 @@ fn torrent(name: &str) -> Arc<[u8]> {
     [head.as_bytes(), &[7; 60], b"ee"].concat().into()
 }
 
-fn add(name: &str, paused: bool) -> Message {
+pub(super) fn add(name: &str, paused: bool) -> Message {
     let bytes = torrent(name);
     Message::TorrentAdd(Box::new(TorrentAdd {
         session: SessionAdd {

@@ -20,7 +20,7 @@ use serde_json::json;
 use super::envelope::{Output, RpcError};
 use super::names::Family;
 use super::params::{self, Params};
-use super::{Rpc, refused, strange, unanswered};
+use super::{Rpc, refused, session, strange, unanswered};
 use crate::codec::layout::FileKind;
 use crate::codec::metainfo::{METAINFO_BYTES_MAX, Metainfo};
 use crate::engine::library::{Selection, TorrentAdd, TorrentKey};
@@ -41,9 +41,13 @@ impl Rpc {
         })?;
         let wanted = wanted(params, &metainfo)?;
         let labels = params::texts(params, "labels")?.unwrap_or_default();
-        let paused = params::flag(params, "paused")?.unwrap_or(false);
+        let config = self.tuned().await?.config;
+        let paused = params::flag(params, "paused")?.unwrap_or(!config.queue.start_added);
         let directory = params::text(params, "download_dir")?.filter(|path| !path.is_empty());
-        let directory = directory.map_or_else(|| self.options.downloads.clone(), PathBuf::from);
+        let directory = match directory {
+            Some(directory) => PathBuf::from(directory),
+            None => session::downloads(&config),
+        };
         let root = real_directory(&directory)?;
         let info_hash = metainfo.info_hash;
         let name = metainfo.name.clone();

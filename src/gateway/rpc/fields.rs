@@ -106,6 +106,8 @@ fn status(torrent: &TorrentSnapshot) -> i64 {
         SessionState::Checking => 2,
         SessionState::Downloading => 4,
         SessionState::Seeding => 6,
+        SessionState::Queued if left(torrent) > 0 => 3,
+        SessionState::Queued => 5,
         SessionState::Paused | SessionState::Stopped | SessionState::Error => 0,
     }
 }
@@ -127,6 +129,14 @@ fn share(part: u64, whole: u64) -> f64 {
         1.0
     } else {
         part as f64 / whole as f64
+    }
+}
+
+/// The torrent's own, or that of all.
+fn peer_limit(context: &Context, torrent: &TorrentSnapshot) -> u32 {
+    match torrent.entry.peer_limit {
+        0 => context.peer_limit,
+        own => own,
     }
 }
 
@@ -213,15 +223,15 @@ pub static FIELDS: &[Field] = &[
     field!("id",                      |_, t| Out::Int(t.entry.number.into())),
     field!("is_finished",             |_, t| Out::Bool(t.entry.finished)),
     field!("is_private",              |_, t| Out::Bool(t.metainfo.private)),
-    field!("is_stalled",              |_, t| Out::Bool(is_running(t) && t.download_rate + t.upload_rate == 0)),
+    field!("is_stalled",              |_, t| Out::Bool(is_running(t) && t.entry.stalled)),
     field!("labels",                  |_, t| Out::Texts(&t.entry.labels)),
     field!("left_until_done",         |_, t| int(left(t))),
     field!("magnet_link",             |_, t| Out::Text(objects::magnet_link(t))),
     field!("manual_announce_time",    |_, _| Out::Int(-1)),
-    field!("max_connected_peers",     |c, _| Out::Int(c.peer_limit.into())),
+    field!("max_connected_peers",     |c, t| Out::Int(peer_limit(c, t).into())),
     field!("metadata_percent_complete", |_, _| Out::Float(1.0)),
     field!("name",                    |_, t| Out::Str(&t.metainfo.name)),
-    field!("peer_limit",              |c, _| Out::Int(c.peer_limit.into())),
+    field!("peer_limit",              |c, t| Out::Int(peer_limit(c, t).into())),
     field!("peers",           detail, |_, t| Out::Json(objects::peers(t))),
     field!("peers_connected",         |_, t| Out::Int(t.peers.into())),
     field!("peers_from",              |_, t| Out::Json(objects::peers_from(t))),

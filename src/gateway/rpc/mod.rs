@@ -8,6 +8,7 @@ pub mod fields;
 pub mod names;
 
 mod add;
+mod live;
 mod objects;
 mod params;
 mod session;
@@ -43,8 +44,6 @@ pub struct Rpc {
     pub session_id: Arc<str>,
     /// For torrents that are named by a URL.
     pub(super) tools: Arc<Tools>,
-    /// When the gateway began to serve, in seconds since 1970.
-    pub since: u64,
 }
 
 /// An answer on its way out.
@@ -114,8 +113,8 @@ impl Rpc {
             "torrent_add" => self.torrent_add(params).await,
             "torrent_set" => self.torrent_set(params).await,
             "torrent_remove" => self.torrent_remove(params).await,
-            "session_get" => Ok(self.session_get(call.dialect, params)),
-            "session_set" => self.session_set(params),
+            "session_get" => self.session_get(call.dialect, params).await,
+            "session_set" => self.session_set(params).await,
             "session_stats" => self.session_stats().await,
             "session_close" => self.session_close(params),
             "peer_add" => self.peer_add(params).await,
@@ -136,7 +135,9 @@ impl Rpc {
     /// Asks the actor; its refusals and silences become errors.
     async fn ask(&self, message: Message) -> Result<Answer, RpcError> {
         let answer = match &message {
-            Message::TorrentsChange(_) => self.asking.ask_patiently(message).await,
+            Message::TorrentsChange(_) | Message::SettingsChange(_) => {
+                self.asking.ask_patiently(message).await
+            }
             _ => self.asking.ask(message).await,
         };
         match answer {

@@ -17,8 +17,8 @@ use crate::engine::message::{Answer, Message};
 /// The change that a method without arguments of its own makes.
 pub(super) fn action(method: &str) -> Option<Change> {
     Some(match method {
-        // Without a queue that holds torrents back, both start at once.
-        "torrent_start" | "torrent_start_now" => Change::Start,
+        "torrent_start" => Change::Start,
+        "torrent_start_now" => Change::StartNow,
         "torrent_stop" => Change::Stop,
         "torrent_verify" => Change::Recheck,
         "torrent_reannounce" => Change::Reannounce,
@@ -29,6 +29,9 @@ pub(super) fn action(method: &str) -> Option<Change> {
         _ => return None,
     })
 }
+
+/// Streams of one torrent, as `peer.max_links_per_swarm` may be.
+const PEER_LIMIT_MAX: u32 = 100_000;
 
 /// Arguments of `torrent_set` that change the trackers, which nothing here can do: no client should believe that it did.
 const TRACKERS: &[&str] = &[
@@ -75,11 +78,16 @@ impl Rpc {
         let recent = which == Selection::Recent;
         let detail = fields.iter().any(|field| field.detail);
         let snapshot = self.show(which, detail).await?;
+        let is_limit = |field: &&Field| ["peer_limit", "max_connected_peers"].contains(&field.name);
+        let peer_limit = match fields.iter().any(|field| is_limit(field)) {
+            true => self.tuned().await?.config.peer.max_links_per_swarm,
+            false => 0,
+        };
         let context = Context {
             dialect,
             time: snapshot.time,
             unix: snapshot.unix,
-            peer_limit: self.options.swarm_links_max,
+            peer_limit,
         };
         write(&context, &fields, table, recent, &snapshot)
             .map(Output::Json)
@@ -119,6 +127,12 @@ impl Rpc {
         let labels = params::texts(params, "labels")?;
         let position = params::number(params, "queue_position")?;
         let goals = goals(params)?;
+        let own = params::number(params, "peer_limit")?;
+        let peer_limit = own.or(params::number(params, "max_connected_peers")?);
+        if peer_limit.is_some_and(|limit| limit > PEER_LIMIT_MAX) {
+            let text = format!("peer_limit: 0 to {PEER_LIMIT_MAX}; 0 is as many as any torrent");
+            return Err(RpcError::params(text));
+        }
         let chosen = [("files_unwanted", false), ("files_wanted", true)];
         let mut files = Vec::new();
         for (name, wanted) in chosen {
@@ -133,6 +147,10 @@ impl Rpc {
         }
         if let Some(position) = position {
             let change = Change::Queue(Move::To(position));
+            self.change(which.clone(), change).await?;
+        }
+        if let Some(limit) = peer_limit {
+            let change = Change::PeerLimit(limit);
             self.change(which.clone(), change).await?;
         }
         if let Some(goals) = goals {

@@ -30,7 +30,8 @@ pub(super) const SCHEMA: &str = "
         ratio       INTEGER NOT NULL,     -- thousandths
         idle_mode   INTEGER NOT NULL,     -- as ratio_mode
         idle        INTEGER NOT NULL,     -- minutes
-        finished    INTEGER NOT NULL      -- 0 or 1
+        finished    INTEGER NOT NULL,     -- 0 or 1
+        peer_limit  INTEGER NOT NULL DEFAULT 0  -- streams; 0 for as many as any
     ) STRICT;
     CREATE TABLE IF NOT EXISTS metainfo (
         info_hash   BLOB    PRIMARY KEY,
@@ -38,11 +39,30 @@ pub(super) const SCHEMA: &str = "
     ) STRICT;
 ";
 
+/// Columns that `sessions` has not had from the beginning.
+const LATER: &[(&str, &str)] = &[("peer_limit", "INTEGER NOT NULL DEFAULT 0")];
+
+/// Gives a database of an earlier time what it lacks.
+pub(super) fn complete(database: &Connection) -> rusqlite::Result<()> {
+    for (column, kind) in LATER {
+        let has: bool = database.query_row(
+            "SELECT EXISTS (SELECT 1 FROM pragma_table_info('sessions') WHERE name = ?1)",
+            [column],
+            |row| row.get(0),
+        )?;
+        if !has {
+            let statement = format!("ALTER TABLE sessions ADD COLUMN {column} {kind}");
+            database.execute_batch(&statement)?;
+        }
+    }
+    Ok(())
+}
+
 /// Every torrent, in the order of the queue. One whose file does not read as what it should be is passed over, and stays.
 pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
     let mut statement = database.prepare_cached(
         "SELECT sessions.info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding, bytes,
-                ratio_mode, ratio, idle_mode, idle, finished
+                ratio_mode, ratio, idle_mode, idle, finished, peer_limit
          FROM sessions JOIN metainfo USING (info_hash) ORDER BY position, number",
     )?;
     let mut rows = statement.query([])?;
@@ -85,6 +105,7 @@ pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
                 idle_minutes: row.get(15)?,
             },
             finished: row.get(16)?,
+            peer_limit: row.get(17)?,
             bytes: None,
             metainfo: Some(Arc::new(metainfo)),
         });
@@ -100,8 +121,8 @@ pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
         .prepare_cached(
             "INSERT OR REPLACE INTO sessions
              (info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding,
-              ratio_mode, ratio, idle_mode, idle, finished)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+              ratio_mode, ratio, idle_mode, idle, finished, peer_limit)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         )?
         .execute(params![
             row.info_hash.0,
@@ -120,6 +141,7 @@ pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
             row.goals.idle_mode.number(),
             row.goals.idle_minutes,
             row.finished,
+            row.peer_limit,
         ])?;
     if let Some(bytes) = &row.bytes {
         database
@@ -168,6 +190,7 @@ mod tests {
                 idle_minutes: 30,
             },
             finished: number == 1,
+            peer_limit: 7,
             labels: tidy_labels(["a", "b c"]),
             wanted: [true, false].into(),
             added: 1_700_000_000,
@@ -229,5 +252,27 @@ mod tests {
             .map(|row| row.number)
             .collect();
         assert_eq!(numbers, [3]);
+    }
+
+    #[test]
+    fn a_database_of_an_earlier_time_gets_what_it_lacks() {
+        let database = Connection::open_in_memory().unwrap();
+        let early: String = SCHEMA
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("peer_limit"))
+            .map(|line| {
+                line.replace(
+                    "finished    INTEGER NOT NULL, ",
+                    "finished INTEGER NOT NULL",
+                )
+            })
+            .map(|line| line + "\n")
+            .collect();
+        database.execute_batch(&early).unwrap();
+        assert!(keep(&database, &row("one", 1, 0)).is_err(), "it lacks one");
+        for _ in 0..2 {
+            complete(&database).unwrap();
+        }
+        keep(&database, &row("one", 1, 0)).unwrap();
     }
 }
