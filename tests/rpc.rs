@@ -588,6 +588,217 @@ fn the_configuration_is_read_again() {
     assert_eq!(status(&basic("a:b")), 401);
 }
 
+/// The session's settings of these names.
+fn settings(client: &mut Client, fields: &[&str]) -> Value {
+    client.classic("session-get", &json!({ "fields": fields }))
+}
+
+#[test]
+fn what_a_client_sets_is_kept_whatever_happens() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("config.toml");
+    std::fs::write(&file, "[seeding]\nratio = 1.0\n").unwrap();
+    let downloads = scratch.dir("elsewhere");
+    let config = text(&file);
+    let more = ["--config", &config];
+    let daemon = Daemon::start(&scratch, "home", &more);
+    let remote = |arguments: &[&str]| {
+        let mut command = Command::new("transmission-remote");
+        let output = command
+            .arg(daemon.rpc.to_string())
+            .args(arguments)
+            .output()
+            .expect("transmission-remote is installed");
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {out}");
+        assert!(out.contains("success"), "{arguments:?}: {out}");
+    };
+    // -gsr: the ratio of all; -pr: peers of all torrents; -w: where downloads go.
+    remote(&["-gsr", "2.5"]);
+    remote(&["-pr", "321"]);
+    remote(&["-w", &text(&downloads)]);
+    let mut client = daemon.client();
+    let params = json!({
+        "start_added_torrents": false, "download_queue_size": 3, "seed_queue_enabled": true, "queue_stalled_enabled": false,
+        "idle_seeding_limit": 77, "peer_limit_per_torrent": 12.0, "dht_enabled": false,
+    });
+    client.modern("session_set", &params);
+    // What this version has not stays refused, and nothing else is changed with it.
+    let refused = json!({ "method": "session-set", "arguments": { "dht-enabled": true, "seedRatioLimit": 9 } });
+    let answer = client.post(&refused);
+    assert!(
+        answer["result"].as_str().unwrap().contains("dht-enabled"),
+        "{answer}"
+    );
+    let names = [
+        "seedRatioLimit",
+        "seedRatioLimited",
+        "peer-limit-global",
+        "peer-limit-per-torrent",
+        "download-dir",
+        "start-added-torrents",
+        "download-queue-enabled",
+        "download-queue-size",
+        "seed-queue-enabled",
+        "seed-queue-size",
+        "queue-stalled-enabled",
+        "queue-stalled-minutes",
+        "idle-seeding-limit",
+        "idle-seeding-limit-enabled",
+    ];
+    let want = json!({
+        "seedRatioLimit": 2.5, "seedRatioLimited": true, "peer-limit-global": 321, "peer-limit-per-torrent": 12,
+        "download-dir": text(&downloads), "start-added-torrents": false, "download-queue-enabled": true,
+        "download-queue-size": 3, "seed-queue-enabled": true, "seed-queue-size": 10, "queue-stalled-enabled": false,
+        "queue-stalled-minutes": 30, "idle-seeding-limit": 77, "idle-seeding-limit-enabled": false,
+    });
+    assert_eq!(settings(&mut client, &names), want);
+    let torrent = Torrent::make(&scratch, &MULTI);
+    let added = client.classic(
+        "torrent-add",
+        &json!({ "metainfo": metainfo(&torrent), "peer-limit": 7 }),
+    );
+    let id = added["torrent-added"]["id"].clone();
+    let shown = self::torrent(
+        &mut client,
+        &id,
+        &["downloadDir", "maxConnectedPeers", "status"],
+    );
+    let as_set = json!({ "downloadDir": text(&downloads), "maxConnectedPeers": 7, "status": 0 });
+    wait_for_status(&mut client, &id, 0);
+    assert_eq!(
+        (&shown["downloadDir"], &shown["maxConnectedPeers"]),
+        (&as_set["downloadDir"], &as_set["maxConnectedPeers"])
+    );
+    let linnet = daemon.kill();
+
+    let daemon = Daemon::again(&scratch, linnet, "home", &more);
+    let mut client = daemon.client();
+    assert_eq!(settings(&mut client, &names), want);
+    let fields = ["downloadDir", "maxConnectedPeers", "status"];
+    wait_for_status(&mut client, &id, 0);
+    assert_eq!(self::torrent(&mut client, &id, &fields), as_set);
+    let shown = daemon
+        .linnet
+        .command(&["config"])
+        .args(more)
+        .output()
+        .unwrap();
+    let out = String::from_utf8(shown.stdout).unwrap();
+    assert!(
+        out.lines()
+            .any(|line| line.starts_with("ratio = 2.5") && line.contains("set by a client")),
+        "{out}"
+    );
+
+    // The file says something new of one of them: that holds, and of the others what was set.
+    let hang_up = |daemon: &Daemon, config: &str, said: &str| {
+        std::fs::write(&file, config).unwrap();
+        let mark = daemon.running.mark();
+        daemon.running.signal(Signal::HUP);
+        daemon
+            .running
+            .wait_after(mark, said, |line| line.contains(said).then_some(()));
+    };
+    hang_up(&daemon, "[seeding]\nratio = 1.0\n", "nothing has changed");
+    assert_eq!(settings(&mut client, &names), want);
+    hang_up(&daemon, "[seeding]\nratio = 4.0\n", "changed seeding.ratio");
+    let mut after = want.clone();
+    after["seedRatioLimit"] = json!(4.0);
+    assert_eq!(settings(&mut client, &names), after);
+    let linnet = daemon.kill();
+    let daemon = Daemon::again(&scratch, linnet, "home", &more);
+    assert_eq!(settings(&mut daemon.client(), &names), after);
+
+    // And so it is when the file was changed while nobody looked.
+    let linnet = daemon.kill();
+    std::fs::write(&file, "[peer]\nmax_links = 99\n").unwrap();
+    let daemon = Daemon::again(&scratch, linnet, "home", &more);
+    let limits = [
+        "peer-limit-global",
+        "seedRatioLimited",
+        "idle-seeding-limit",
+    ];
+    assert_eq!(
+        settings(&mut daemon.client(), &limits),
+        json!({ "peer-limit-global": 99, "seedRatioLimited": false, "idle-seeding-limit": 77 })
+    );
+}
+
+#[test]
+fn torrents_wait_for_their_turn() {
+    let scratch = Scratch::new();
+    let daemon = Daemon::start(&scratch, "home", &[]);
+    let mut client = daemon.client();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        let torrent = Torrent::make(&scratch, &Recipe { name, ..MULTI });
+        client.classic("torrent-add", &json!({ "metainfo": metainfo(&torrent) }));
+    }
+    let statuses = |client: &mut Client| -> Vec<u64> {
+        let answer = client.classic("torrent-get", &json!({ "fields": ["status"] }));
+        let torrents = answer["torrents"].as_array().unwrap().iter();
+        torrents
+            .map(|one| one["status"].as_u64().unwrap())
+            .collect()
+    };
+    let wait = |client: &mut Client, want: &[u64]| {
+        eventually("turns", || (statuses(client) == want).then_some(()));
+    };
+    wait(&mut client, &[4, 4, 4, 4, 4, 3]);
+    let last = json!([6]);
+    assert_eq!(
+        torrent(&mut client, &last, &["why", "state"]),
+        json!({
+            "why": "it waits for its turn: 5 downloads are active, at most 5 (queue.max_active_downloads)",
+            "state": "queued",
+        })
+    );
+    let nothing = json!({ "ids": [1], "files-unwanted": [0, 1, 2] });
+    client.classic("torrent-set", &nothing);
+    wait(&mut client, &[6, 4, 4, 4, 4, 4]);
+    client.modern("session_set", &json!({ "download_queue_size": 1 }));
+    wait(&mut client, &[6, 4, 3, 3, 3, 3]);
+    client.classic("queue-move-top", &json!({ "ids": [5] }));
+    wait(&mut client, &[6, 3, 3, 3, 4, 3]);
+    client.classic("torrent-start-now", &json!({ "ids": [3] }));
+    wait(&mut client, &[6, 3, 4, 3, 4, 3]);
+    client.classic(
+        "session-set",
+        &json!({ "download-queue-enabled": false, "seed-queue-size": 1 }),
+    );
+    wait(&mut client, &[6, 4, 4, 4, 4, 4]);
+}
+
+#[test]
+fn totals_go_on_from_run_to_run() {
+    let scratch = Scratch::new();
+    let mut daemon = Daemon::start(&scratch, "home", &[]);
+    let torrent = Torrent::make(&scratch, &MULTI);
+    let mut client = daemon.client();
+    client.classic("torrent-add", &json!({ "metainfo": metainfo(&torrent) }));
+    let counts = |client: &mut Client, which: &str| {
+        let stats = client.classic("session-stats", &json!({}));
+        (
+            stats[which]["filesAdded"].clone(),
+            stats[which]["sessionCount"].clone(),
+        )
+    };
+    assert_eq!(
+        counts(&mut client, "cumulative-stats"),
+        (json!(1), json!(1))
+    );
+    daemon.running.signal(Signal::TERM);
+    daemon.running.expect_exit(0);
+    let linnet = daemon.linnet;
+    let daemon = Daemon::again(&scratch, linnet, "home", &[]);
+    let mut client = daemon.client();
+    assert_eq!(
+        counts(&mut client, "cumulative-stats"),
+        (json!(1), json!(2))
+    );
+    assert_eq!(counts(&mut client, "current-stats"), (json!(0), json!(1)));
+}
+
 #[test]
 fn silent_connections_keep_nobody_out() {
     let scratch = Scratch::new();

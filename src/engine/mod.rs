@@ -176,6 +176,12 @@ impl Engine {
     /// Panics where the tables are not what their docs say. Walks everything: for tests and simulations, between inputs.
     pub fn check(&self) {
         self.table.check();
+        if !self.is_ending() {
+            let sessions = self.sessions.iter();
+            self.shared
+                .queue
+                .check(sessions.map(|(_, session)| session));
+        }
         for (id, session) in self.sessions.iter() {
             let swarm = self.table.swarms.get(session.swarm);
             if let Some(swarm) = swarm {

@@ -38,6 +38,8 @@ use super::row;
 mod library;
 mod settings;
 
+pub use settings::read as read_settings;
+
 /// Jobs that are given out and not yet taken back; beyond it [`Store::submit`] gives the job back. The engine asks for one a
 /// session at a time.
 pub const STORE_JOBS_MAX: usize = 4096;

@@ -110,21 +110,9 @@ impl Queue {
         if before == after {
             return;
         }
+        self.leave(session);
         session.entry.place = after;
         self.is_due = true;
-        if let Some(place) = before {
-            let at = (place.position, session.id);
-            let kind = place.kind as usize;
-            match place.hold {
-                Hold::Waits => {
-                    self.waits[kind].remove(&at);
-                }
-                Hold::Has | Hold::Forced => {
-                    self.holds[kind].remove(&at);
-                    self.forced[kind] -= usize::from(place.hold == Hold::Forced);
-                }
-            }
-        }
         if let Some(place) = after {
             let at = (place.position, session.id);
             let kind = place.kind as usize;
@@ -143,6 +131,38 @@ impl Queue {
             // Another place in the order, or a seed now.
             self.is_reordered |= (before.kind, before.position) != (after.kind, after.position);
         }
+    }
+
+    /// A session is no business of the queue any more: when it is dropped without having been on its way out.
+    pub fn leave(&mut self, session: &mut Session) {
+        let Some(place) = session.entry.place.take() else {
+            return;
+        };
+        self.is_due = true;
+        let at = (place.position, session.id);
+        let kind = place.kind as usize;
+        match place.hold {
+            Hold::Waits => {
+                self.waits[kind].remove(&at);
+            }
+            Hold::Has | Hold::Forced => {
+                self.holds[kind].remove(&at);
+                self.forced[kind] -= usize::from(place.hold == Hold::Forced);
+            }
+        }
+    }
+
+    /// Panics where it is not what the sessions say: for tests and simulations.
+    pub fn check<'a>(&self, sessions: impl Iterator<Item = &'a Session>) {
+        let mut count = 0;
+        for session in sessions {
+            assert_eq!(session.entry.place, place(session), "{}", session.name);
+            count += usize::from(session.entry.place.is_some());
+        }
+        let holds: usize = self.holds.iter().map(BTreeMap::len).sum();
+        let waits: usize = self.waits.iter().map(BTreeSet::len).sum();
+        assert_eq!(holds + waits, count, "nobody is left over in the queue");
+        assert!(!self.is_due, "places are given out in the turn");
     }
 
     /// Whether there is a place for one more of a kind.

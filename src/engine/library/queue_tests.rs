@@ -1,6 +1,6 @@
 //! Turns in the queue, and settings that change while running, at an engine whose disk is empty.
 
-use super::tests::{Bench, add};
+use super::tests::{Bench, add, torrent};
 use super::*;
 use crate::engine::message::{Message, SessionState};
 
@@ -216,7 +216,7 @@ fn after_a_restart_the_first_are_active_whoever_was_looked_at_first() {
     let mut latest: BTreeMap<u32, Kept> = BTreeMap::new();
     for mut row in rows {
         let name = &"abcdef"[row.number as usize - 1..row.number as usize];
-        let bytes = super::tests::torrent(name);
+        let bytes = torrent(name);
         row.metainfo = Some(Arc::new(
             crate::codec::metainfo::Metainfo::decode(&bytes).unwrap(),
         ));

@@ -59,6 +59,7 @@ impl Bench {
 
     pub(super) fn input(&mut self, input: Input<'_>) {
         self.engine.handle(self.now, input);
+        self.engine.check();
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Store(job) => self.store.push_back((job.id, job.session, job.task)),

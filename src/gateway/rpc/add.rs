@@ -20,10 +20,10 @@ use serde_json::json;
 use super::envelope::{Output, RpcError};
 use super::names::Family;
 use super::params::{self, Params};
-use super::{Rpc, refused, session, strange, unanswered};
+use super::{Rpc, refused, session, strange, torrents, unanswered};
 use crate::codec::layout::FileKind;
 use crate::codec::metainfo::{METAINFO_BYTES_MAX, Metainfo};
-use crate::engine::library::{Selection, TorrentAdd, TorrentKey};
+use crate::engine::library::{Change, Selection, TorrentAdd, TorrentKey};
 use crate::engine::message::{Answer, Message, Refusal, SessionAdd};
 use crate::gateway::client::masked;
 
@@ -41,6 +41,7 @@ impl Rpc {
         })?;
         let wanted = wanted(params, &metainfo)?;
         let labels = params::texts(params, "labels")?.unwrap_or_default();
+        let peer_limit = torrents::peer_limit(params)?;
         let config = self.tuned().await?.config;
         let paused = params::flag(params, "paused")?.unwrap_or(!config.queue.start_added);
         let directory = params::text(params, "download_dir")?.filter(|path| !path.is_empty());
@@ -75,6 +76,9 @@ impl Rpc {
             _ => return Err(strange()),
         };
         let this = Selection::Some(vec![TorrentKey::Hash(info_hash)]);
+        if let Some(limit) = peer_limit.filter(|_| key == "torrent_added") {
+            self.change(this.clone(), Change::PeerLimit(limit)).await?;
+        }
         let snapshot = self.show(this, false).await?;
         let Some(torrent) = snapshot.torrents.first() else {
             let text = format!("{name} is just being removed: try again in a moment");

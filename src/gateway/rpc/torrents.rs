@@ -79,7 +79,7 @@ impl Rpc {
         let detail = fields.iter().any(|field| field.detail);
         let snapshot = self.show(which, detail).await?;
         let is_limit = |field: &&Field| ["peer_limit", "max_connected_peers"].contains(&field.name);
-        let peer_limit = match fields.iter().any(|field| is_limit(field)) {
+        let peer_limit = match fields.iter().any(is_limit) {
             true => self.tuned().await?.config.peer.max_links_per_swarm,
             false => 0,
         };
@@ -127,12 +127,7 @@ impl Rpc {
         let labels = params::texts(params, "labels")?;
         let position = params::number(params, "queue_position")?;
         let goals = goals(params)?;
-        let own = params::number(params, "peer_limit")?;
-        let peer_limit = own.or(params::number(params, "max_connected_peers")?);
-        if peer_limit.is_some_and(|limit| limit > PEER_LIMIT_MAX) {
-            let text = format!("peer_limit: 0 to {PEER_LIMIT_MAX}; 0 is as many as any torrent");
-            return Err(RpcError::params(text));
-        }
+        let peer_limit = peer_limit(params)?;
         let chosen = [("files_unwanted", false), ("files_wanted", true)];
         let mut files = Vec::new();
         for (name, wanted) in chosen {
@@ -209,6 +204,17 @@ impl Rpc {
         }
         Ok(())
     }
+}
+
+/// How many streams a torrent shall have, if that is said; 0 is as many as any.
+pub(super) fn peer_limit(params: &Params) -> Result<Option<u32>, RpcError> {
+    let own = params::number(params, "peer_limit")?;
+    let limit = own.or(params::number(params, "max_connected_peers")?);
+    if limit.is_some_and(|limit| limit > PEER_LIMIT_MAX) {
+        let text = format!("peer_limit: 0 to {PEER_LIMIT_MAX}; 0 is as many as any torrent");
+        return Err(RpcError::params(text));
+    }
+    Ok(limit)
 }
 
 /// The goals of a seed that `torrent_set` names, if any.

@@ -1,6 +1,8 @@
 //! What a daemon remembers beside torrents: the settings that clients have changed, a row each, and the totals of all runs.
 
-use rusqlite::{Connection, params};
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, params};
 
 use crate::engine::library::{Remembered, SettingRow, Totals};
 
@@ -16,6 +18,31 @@ pub(super) const SCHEMA: &str = "
         value      INTEGER NOT NULL
     ) STRICT;
 ";
+
+/// What the daemon whose state is in `state` remembers; nothing where there is none. Changes nothing, and waits for nobody.
+///
+/// # Errors
+/// What the database says.
+pub fn read(state: &Path) -> Result<Remembered, String> {
+    let path = state.join("linnet.db");
+    if !path.exists() {
+        return Ok(Remembered::default());
+    }
+    let read = || {
+        let mut database = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let is_there =
+            "SELECT COUNT(*) = 2 FROM sqlite_schema WHERE name IN ('settings', 'totals')";
+        if database.query_row(is_there, [], |row| row.get(0))? {
+            recall(&mut database)
+        } else {
+            rusqlite::Result::Ok(Box::default())
+        }
+    };
+    match read() {
+        Ok(remembered) => Ok(*remembered),
+        Err(fault) => Err(format!("{}: {fault}", path.display())),
+    }
+}
 
 /// Everything.
 pub(super) fn recall(database: &mut Connection) -> rusqlite::Result<Box<Remembered>> {
