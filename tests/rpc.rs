@@ -10,6 +10,7 @@
 
 mod support;
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
@@ -726,6 +727,57 @@ fn what_a_client_sets_is_kept_whatever_happens() {
 }
 
 #[test]
+fn a_change_of_limits_closes_no_connection() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("config.toml");
+    std::fs::write(&file, "").unwrap();
+    let daemon = Daemon::start(&scratch, "home", &["--config", &text(&file)]);
+    let mut client = daemon.client();
+    let torrent = Torrent::make(&scratch, &MULTI);
+    client.classic(
+        "torrent-add",
+        &json!({ "filename": text(&torrent.file), "download-dir": text(&torrent.dir) }),
+    );
+    wait_for_status(&mut client, &json!(1), 6);
+    let mut peer = TcpStream::connect(daemon.listen).unwrap();
+    peer.set_read_timeout(Some(std::time::Duration::from_secs(30)))
+        .unwrap();
+    let hello = [
+        b"\x13BitTorrent protocol".as_slice(),
+        &[0; 8],
+        &torrent.info_hash,
+        b"-XX0000-abcdefghijkl",
+    ];
+    peer.write_all(&hello.concat()).unwrap();
+    let mut theirs = [0; 68];
+    peer.read_exact(&mut theirs).unwrap();
+    let changed = "[peer]\nmax_links = 1\nmax_links_per_swarm = 1\n[seeding]\nupload_slots = 3\n[queue]\nmax_active = 1\n";
+    std::fs::write(&file, changed).unwrap();
+    let mark = daemon.running.mark();
+    daemon.running.signal(Signal::HUP);
+    let said =
+        "changed peer.max_links, peer.max_links_per_swarm, queue.max_active, seeding.upload_slots";
+    daemon
+        .running
+        .wait_after(mark, said, |line| line.contains(said).then_some(()));
+    // The same connection goes on: who wants something is let in.
+    peer.write_all(&[0, 0, 0, 1, 2]).unwrap();
+    loop {
+        let mut length = [0; 4];
+        peer.read_exact(&mut length).unwrap();
+        let mut message = vec![0; u32::from_be_bytes(length) as usize];
+        peer.read_exact(&mut message).unwrap();
+        if message == [1] {
+            break;
+        }
+    }
+    assert_eq!(
+        self::torrent(&mut client, &json!(1), &["status"])["status"],
+        6
+    );
+}
+
+#[test]
 fn torrents_wait_for_their_turn() {
     let scratch = Scratch::new();
     let daemon = Daemon::start(&scratch, "home", &[]);
@@ -808,10 +860,7 @@ fn silent_connections_keep_nobody_out() {
         let mut stream = TcpStream::connect(daemon.rpc).unwrap();
         if at % 2 == 0 {
             // A head that never ends.
-            let _ = std::io::Write::write_all(
-                &mut stream,
-                b"POST /transmission/rpc HTTP/1.1\r\nHost: l",
-            );
+            let _ = Write::write_all(&mut stream, b"POST /transmission/rpc HTTP/1.1\r\nHost: l");
         }
         silent.push(stream);
     }

@@ -9,8 +9,6 @@ pub mod entry;
 mod change;
 pub mod goals;
 pub mod queue;
-#[cfg(test)]
-mod queue_tests;
 mod show;
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,5 @@
+mod queue;
+
 use std::path::PathBuf;
 
 use super::*;
@@ -10,25 +12,25 @@ use crate::engine::settings::Settings;
 use crate::rng::Rng;
 
 /// An engine whose store answers when it is told to, and whose disk is empty.
-pub(super) struct Bench {
-    pub(super) engine: Engine,
-    pub(super) now: Instant,
+struct Bench {
+    engine: Engine,
+    now: Instant,
     /// What the store was asked for and has not answered.
-    pub(super) store: VecDeque<(JobId, SessionId, StoreTask)>,
+    store: VecDeque<(JobId, SessionId, StoreTask)>,
     replies: Vec<(ReplyId, Answer)>,
     deleted: usize,
     asked: u64,
-    pub(super) remembered: Remembered,
+    remembered: Remembered,
     /// Whether of the rows that are loaded the last is answered first.
-    pub(super) store_is_backwards: bool,
+    store_is_backwards: bool,
 }
 
 impl Bench {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self::with(&Config::default(), Remembered::default())
     }
 
-    pub(super) fn with(config: &Config, remembered: Remembered) -> Self {
+    fn with(config: &Config, remembered: Remembered) -> Self {
         let mut rng = Rng::new(7);
         let settings = Settings::new(config, 4, 2, &mut rng);
         let mut bench = Self {
@@ -47,7 +49,7 @@ impl Bench {
         bench
     }
 
-    pub(super) fn ask(&mut self, message: Message) -> ReplyId {
+    fn ask(&mut self, message: Message) -> ReplyId {
         self.asked += 1;
         let reply = ReplyId(self.asked);
         self.input(Input::Message {
@@ -57,7 +59,7 @@ impl Bench {
         reply
     }
 
-    pub(super) fn input(&mut self, input: Input<'_>) {
+    fn input(&mut self, input: Input<'_>) {
         self.engine.handle(self.now, input);
         self.engine.check();
         while let Some(output) = self.engine.poll_output() {
@@ -92,7 +94,7 @@ impl Bench {
     }
 
     /// The store answers all it was asked for; what is written fails when it does not `work`.
-    pub(super) fn store_answers(&mut self, works: bool, listed: &mut Vec<Kept>) {
+    fn store_answers(&mut self, works: bool, listed: &mut Vec<Kept>) {
         while let Some((id, session, task)) = self.next_task() {
             let written = || match works {
                 true => Ok(()),
@@ -141,12 +143,12 @@ impl Bench {
     }
 
     /// The answer, if there is one; each is given once.
-    pub(super) fn answer(&mut self, reply: ReplyId) -> Option<Answer> {
+    fn answer(&mut self, reply: ReplyId) -> Option<Answer> {
         let at = self.replies.iter().position(|(of, _)| *of == reply)?;
         Some(self.replies.remove(at).1)
     }
 
-    pub(super) fn shown(&mut self) -> Vec<TorrentSnapshot> {
+    fn shown(&mut self) -> Vec<TorrentSnapshot> {
         let order = TorrentsShow {
             which: Selection::All,
             detail: true,
@@ -167,7 +169,7 @@ impl Bench {
     }
 }
 
-pub(super) fn torrent(name: &str) -> Arc<[u8]> {
+fn torrent(name: &str) -> Arc<[u8]> {
     let head = format!(
         "d4:infod6:lengthi40000e4:name{}:{name}12:piece lengthi16384e6:pieces60:",
         name.len()
@@ -175,7 +177,7 @@ pub(super) fn torrent(name: &str) -> Arc<[u8]> {
     [head.as_bytes(), &[7; 60], b"ee"].concat().into()
 }
 
-pub(super) fn add(name: &str, paused: bool) -> Message {
+fn add(name: &str, paused: bool) -> Message {
     let bytes = torrent(name);
     Message::TorrentAdd(Box::new(TorrentAdd {
         session: SessionAdd {

@@ -1,6 +1,5 @@
 //! Turns in the queue, and settings that change while running, at an engine whose disk is empty.
 
-use super::tests::{Bench, add, torrent};
 use super::*;
 use crate::engine::message::{Message, SessionState};
 
@@ -67,7 +66,7 @@ impl Bench {
     fn pass(&mut self, span: Duration) {
         for _ in 0..span.as_secs() {
             self.now += Duration::from_secs(1);
-            self.input(crate::engine::message::Input::Tick);
+            self.input(Input::Tick);
         }
     }
 }
@@ -217,9 +216,7 @@ fn after_a_restart_the_first_are_active_whoever_was_looked_at_first() {
     for mut row in rows {
         let name = &"abcdef"[row.number as usize - 1..row.number as usize];
         let bytes = torrent(name);
-        row.metainfo = Some(Arc::new(
-            crate::codec::metainfo::Metainfo::decode(&bytes).unwrap(),
-        ));
+        row.metainfo = Some(Arc::new(Metainfo::decode(&bytes).unwrap()));
         row.bytes = None;
         // The last was in front.
         row.position = 6 - row.number;
