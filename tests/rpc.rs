@@ -520,6 +520,33 @@ fn the_state_directory_and_the_address_have_one_owner() {
 }
 
 #[test]
+fn figures_under_load_are_whole_and_only_grow() {
+    let scratch = Scratch::new();
+    let daemon = Daemon::start(&scratch, "home", &[]);
+    let path = daemon.linnet.state.join("metrics.json");
+    let mut client = daemon.client();
+    let read = || {
+        let bytes = std::fs::read(&path).ok()?;
+        let metrics: Value = serde_json::from_slice(&bytes).expect("the file is whole at any time");
+        metrics["messages_processed_total"].as_u64()
+    };
+    let mut before = 0;
+    for _ in 0..100 {
+        daemon.running.signal(Signal::USR1);
+        for _ in 0..5 {
+            client.classic("session-stats", &json!({}));
+            let now = read().unwrap_or(0);
+            assert!(now >= before, "{now} after {before}");
+            before = now;
+        }
+    }
+    let last = before;
+    client.classic("session-stats", &json!({}));
+    daemon.running.signal(Signal::USR1);
+    eventually("newer figures", || read().filter(|now| *now > last));
+}
+
+#[test]
 fn a_unix_socket_serves_and_another_page_is_at_home() {
     let scratch = Scratch::new();
     let home = scratch.dir("web");

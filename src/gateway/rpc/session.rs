@@ -166,7 +166,11 @@ impl Rpc {
     pub(super) async fn session_stats(&self) -> Result<Output, RpcError> {
         let snapshot = self.show(Selection::All, false).await?;
         let torrents = &snapshot.torrents;
-        let paused = |state| matches!(state, SessionState::Paused | SessionState::Stopped);
+        // As Transmission counts: one that waits for its turn does not run either.
+        let paused = |state| {
+            use SessionState::{Paused, Queued, Stopped};
+            matches!(state, Paused | Queued | Stopped)
+        };
         let paused = torrents.iter().filter(|one| paused(one.state)).count();
         let tuned = self.tuned().await?;
         let totals = |totals: &Totals| {
