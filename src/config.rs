@@ -5,10 +5,12 @@
 
 pub mod hooks;
 mod keys;
+mod live;
 mod load;
 #[cfg(test)]
 mod tests;
 
+pub use live::{NotLive, is_live};
 pub use load::{ConfigError, Environment, Fault, Loaded, Origin};
 
 use std::net::SocketAddr;
@@ -26,6 +28,8 @@ pub struct Config {
     pub peer: Peer,
     /// Where peers come from.
     pub discovery: Discovery,
+    /// How many torrents trade at a time.
+    pub queue: Queue,
     /// How we give.
     pub seeding: Seeding,
     /// The actor's mailbox.
@@ -77,6 +81,22 @@ pub struct Peer {
 pub struct Discovery {
     /// Whether trackers are asked.
     pub trackers: bool,
+}
+
+/// `[queue]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Queue {
+    /// Downloads of a daemon that are active at a time; 0 is no limit.
+    pub max_active_downloads: u32,
+    /// Seeds that are; 0 is no limit.
+    pub max_active_seeds: u32,
+    /// Both together; 0 is no limit.
+    pub max_active: u32,
+    /// Minutes without a byte of payload after which a torrent does not count as active; 0 is never.
+    pub stalled_minutes: u32,
+    /// Whether a torrent that is added begins by itself.
+    pub start_added: bool,
 }
 
 /// `[seeding]`
@@ -239,6 +259,18 @@ impl Default for Peer {
 impl Default for Discovery {
     fn default() -> Self {
         Self { trackers: true }
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            max_active_downloads: 5,
+            max_active_seeds: 0,
+            max_active: 0,
+            stalled_minutes: 30,
+            start_added: true,
+        }
     }
 }
 

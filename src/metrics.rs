@@ -184,6 +184,7 @@ figures! {
         sessions_seeding: Gauge, "count", "Sessions that have all they want.";
         sessions_parked: Gauge, "count", "Torrents that rest until somebody asks for them, stopped ones among them.";
         sessions_paused: Gauge, "count", "Sessions paused by a person.";
+        sessions_queued: Gauge, "count", "Sessions that wait for their turn.";
         sessions_error: Gauge, "count", "Sessions that wait for the disk or a person.";
         blocks_taken: Gauge, "count", "Blocks of the pool in use.";
         payload_received_bytes: Counter, "bytes", "Payload received.";

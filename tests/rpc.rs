@@ -10,6 +10,7 @@
 
 mod support;
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
@@ -518,6 +519,33 @@ fn the_state_directory_and_the_address_have_one_owner() {
 }
 
 #[test]
+fn figures_under_load_are_whole_and_only_grow() {
+    let scratch = Scratch::new();
+    let daemon = Daemon::start(&scratch, "home", &[]);
+    let path = daemon.linnet.state.join("metrics.json");
+    let mut client = daemon.client();
+    let read = || {
+        let bytes = std::fs::read(&path).ok()?;
+        let metrics: Value = serde_json::from_slice(&bytes).expect("the file is whole at any time");
+        metrics["messages_processed_total"].as_u64()
+    };
+    let mut before = 0;
+    for _ in 0..100 {
+        daemon.running.signal(Signal::USR1);
+        for _ in 0..5 {
+            client.classic("session-stats", &json!({}));
+            let now = read().unwrap_or(0);
+            assert!(now >= before, "{now} after {before}");
+            before = now;
+        }
+    }
+    let last = before;
+    client.classic("session-stats", &json!({}));
+    daemon.running.signal(Signal::USR1);
+    eventually("newer figures", || read().filter(|now| *now > last));
+}
+
+#[test]
 fn a_unix_socket_serves_and_another_page_is_at_home() {
     let scratch = Scratch::new();
     let home = scratch.dir("web");
@@ -587,6 +615,268 @@ fn the_configuration_is_read_again() {
     assert_eq!(status(&basic("a:b")), 401);
 }
 
+/// The session's settings of these names.
+fn settings(client: &mut Client, fields: &[&str]) -> Value {
+    client.classic("session-get", &json!({ "fields": fields }))
+}
+
+#[test]
+fn what_a_client_sets_is_kept_whatever_happens() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("config.toml");
+    std::fs::write(&file, "[seeding]\nratio = 1.0\n").unwrap();
+    let downloads = scratch.dir("elsewhere");
+    let config = text(&file);
+    let more = ["--config", &config];
+    let daemon = Daemon::start(&scratch, "home", &more);
+    let remote = |arguments: &[&str]| {
+        let mut command = Command::new("transmission-remote");
+        let output = command
+            .arg(daemon.rpc.to_string())
+            .args(arguments)
+            .output()
+            .expect("transmission-remote is installed");
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {out}");
+        assert!(out.contains("success"), "{arguments:?}: {out}");
+    };
+    // -gsr: the ratio of all; -pr: peers of all torrents; -w: where downloads go.
+    remote(&["-gsr", "2.5"]);
+    remote(&["-pr", "321"]);
+    remote(&["-w", &text(&downloads)]);
+    let mut client = daemon.client();
+    let params = json!({
+        "start_added_torrents": false, "download_queue_size": 3, "seed_queue_enabled": true, "queue_stalled_enabled": false,
+        "idle_seeding_limit": 77, "peer_limit_per_torrent": 12.0, "dht_enabled": false,
+    });
+    client.modern("session_set", &params);
+    // What this version has not stays refused, and nothing else is changed with it.
+    let refused = json!({ "method": "session-set", "arguments": { "dht-enabled": true, "seedRatioLimit": 9 } });
+    let answer = client.post(&refused);
+    assert!(
+        answer["result"].as_str().unwrap().contains("dht-enabled"),
+        "{answer}"
+    );
+    let names = [
+        "seedRatioLimit",
+        "seedRatioLimited",
+        "peer-limit-global",
+        "peer-limit-per-torrent",
+        "download-dir",
+        "start-added-torrents",
+        "download-queue-enabled",
+        "download-queue-size",
+        "seed-queue-enabled",
+        "seed-queue-size",
+        "queue-stalled-enabled",
+        "queue-stalled-minutes",
+        "idle-seeding-limit",
+        "idle-seeding-limit-enabled",
+    ];
+    let want = json!({
+        "seedRatioLimit": 2.5, "seedRatioLimited": true, "peer-limit-global": 321, "peer-limit-per-torrent": 12,
+        "download-dir": text(&downloads), "start-added-torrents": false, "download-queue-enabled": true,
+        "download-queue-size": 3, "seed-queue-enabled": true, "seed-queue-size": 10, "queue-stalled-enabled": false,
+        "queue-stalled-minutes": 30, "idle-seeding-limit": 77, "idle-seeding-limit-enabled": false,
+    });
+    assert_eq!(settings(&mut client, &names), want);
+    let torrent = Torrent::make(&scratch, &MULTI);
+    let added = client.classic(
+        "torrent-add",
+        &json!({ "metainfo": metainfo(&torrent), "peer-limit": 7 }),
+    );
+    let id = added["torrent-added"]["id"].clone();
+    let shown = self::torrent(
+        &mut client,
+        &id,
+        &["downloadDir", "maxConnectedPeers", "status"],
+    );
+    let as_set = json!({ "downloadDir": text(&downloads), "maxConnectedPeers": 7, "status": 0 });
+    wait_for_status(&mut client, &id, 0);
+    assert_eq!(
+        (&shown["downloadDir"], &shown["maxConnectedPeers"]),
+        (&as_set["downloadDir"], &as_set["maxConnectedPeers"])
+    );
+    let linnet = daemon.kill();
+
+    let daemon = Daemon::again(&scratch, linnet, "home", &more);
+    let mut client = daemon.client();
+    assert_eq!(settings(&mut client, &names), want);
+    let fields = ["downloadDir", "maxConnectedPeers", "status"];
+    wait_for_status(&mut client, &id, 0);
+    assert_eq!(self::torrent(&mut client, &id, &fields), as_set);
+    let shown = daemon
+        .linnet
+        .command(&["config"])
+        .args(more)
+        .output()
+        .unwrap();
+    let out = String::from_utf8(shown.stdout).unwrap();
+    assert!(
+        out.lines()
+            .any(|line| line.starts_with("ratio = 2.5") && line.contains("set by a client")),
+        "{out}"
+    );
+
+    // The file says something new of one of them: that holds, and of the others what was set.
+    let hang_up = |daemon: &Daemon, config: &str, said: &str| {
+        std::fs::write(&file, config).unwrap();
+        let mark = daemon.running.mark();
+        daemon.running.signal(Signal::HUP);
+        daemon
+            .running
+            .wait_after(mark, said, |line| line.contains(said).then_some(()));
+    };
+    hang_up(&daemon, "[seeding]\nratio = 1.0\n", "nothing has changed");
+    assert_eq!(settings(&mut client, &names), want);
+    hang_up(&daemon, "[seeding]\nratio = 4.0\n", "changed seeding.ratio");
+    let mut after = want.clone();
+    after["seedRatioLimit"] = json!(4.0);
+    assert_eq!(settings(&mut client, &names), after);
+    let linnet = daemon.kill();
+    let daemon = Daemon::again(&scratch, linnet, "home", &more);
+    assert_eq!(settings(&mut daemon.client(), &names), after);
+
+    // And so it is when the file was changed while nobody looked.
+    let linnet = daemon.kill();
+    std::fs::write(&file, "[peer]\nmax_links = 99\n").unwrap();
+    let daemon = Daemon::again(&scratch, linnet, "home", &more);
+    let limits = [
+        "peer-limit-global",
+        "seedRatioLimited",
+        "idle-seeding-limit",
+    ];
+    assert_eq!(
+        settings(&mut daemon.client(), &limits),
+        json!({ "peer-limit-global": 99, "seedRatioLimited": false, "idle-seeding-limit": 77 })
+    );
+}
+
+#[test]
+fn a_change_of_limits_closes_no_connection() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("config.toml");
+    std::fs::write(&file, "").unwrap();
+    let daemon = Daemon::start(&scratch, "home", &["--config", &text(&file)]);
+    let mut client = daemon.client();
+    let torrent = Torrent::make(&scratch, &MULTI);
+    client.classic(
+        "torrent-add",
+        &json!({ "filename": text(&torrent.file), "download-dir": text(&torrent.dir) }),
+    );
+    wait_for_status(&mut client, &json!(1), 6);
+    let mut peer = TcpStream::connect(daemon.listen).unwrap();
+    peer.set_read_timeout(Some(std::time::Duration::from_secs(30)))
+        .unwrap();
+    let hello = [
+        b"\x13BitTorrent protocol".as_slice(),
+        &[0; 8],
+        &torrent.info_hash,
+        b"-XX0000-abcdefghijkl",
+    ];
+    peer.write_all(&hello.concat()).unwrap();
+    let mut theirs = [0; 68];
+    peer.read_exact(&mut theirs).unwrap();
+    let changed = "[peer]\nmax_links = 1\nmax_links_per_swarm = 1\n[seeding]\nupload_slots = 3\n[queue]\nmax_active = 1\n";
+    std::fs::write(&file, changed).unwrap();
+    let mark = daemon.running.mark();
+    daemon.running.signal(Signal::HUP);
+    let said =
+        "changed peer.max_links, peer.max_links_per_swarm, queue.max_active, seeding.upload_slots";
+    daemon
+        .running
+        .wait_after(mark, said, |line| line.contains(said).then_some(()));
+    // The same connection goes on: who wants something is let in.
+    peer.write_all(&[0, 0, 0, 1, 2]).unwrap();
+    loop {
+        let mut length = [0; 4];
+        peer.read_exact(&mut length).unwrap();
+        let mut message = vec![0; u32::from_be_bytes(length) as usize];
+        peer.read_exact(&mut message).unwrap();
+        if message == [1] {
+            break;
+        }
+    }
+    assert_eq!(
+        self::torrent(&mut client, &json!(1), &["status"])["status"],
+        6
+    );
+}
+
+#[test]
+fn torrents_wait_for_their_turn() {
+    let scratch = Scratch::new();
+    let daemon = Daemon::start(&scratch, "home", &[]);
+    let mut client = daemon.client();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        let torrent = Torrent::make(&scratch, &Recipe { name, ..MULTI });
+        client.classic("torrent-add", &json!({ "metainfo": metainfo(&torrent) }));
+    }
+    let statuses = |client: &mut Client| -> Vec<u64> {
+        let answer = client.classic("torrent-get", &json!({ "fields": ["status"] }));
+        let torrents = answer["torrents"].as_array().unwrap().iter();
+        torrents
+            .map(|one| one["status"].as_u64().unwrap())
+            .collect()
+    };
+    let wait = |client: &mut Client, want: &[u64]| {
+        eventually("turns", || (statuses(client) == want).then_some(()));
+    };
+    wait(&mut client, &[4, 4, 4, 4, 4, 3]);
+    let last = json!([6]);
+    assert_eq!(
+        torrent(&mut client, &last, &["why", "state"]),
+        json!({
+            "why": "it waits for its turn: 5 downloads are active, at most 5 (queue.max_active_downloads)",
+            "state": "queued",
+        })
+    );
+    let nothing = json!({ "ids": [1], "files-unwanted": [0, 1, 2] });
+    client.classic("torrent-set", &nothing);
+    wait(&mut client, &[6, 4, 4, 4, 4, 4]);
+    client.modern("session_set", &json!({ "download_queue_size": 1 }));
+    wait(&mut client, &[6, 4, 3, 3, 3, 3]);
+    client.classic("queue-move-top", &json!({ "ids": [5] }));
+    wait(&mut client, &[6, 3, 3, 3, 4, 3]);
+    client.classic("torrent-start-now", &json!({ "ids": [3] }));
+    wait(&mut client, &[6, 3, 4, 3, 4, 3]);
+    client.classic(
+        "session-set",
+        &json!({ "download-queue-enabled": false, "seed-queue-size": 1 }),
+    );
+    wait(&mut client, &[6, 4, 4, 4, 4, 4]);
+}
+
+#[test]
+fn totals_go_on_from_run_to_run() {
+    let scratch = Scratch::new();
+    let mut daemon = Daemon::start(&scratch, "home", &[]);
+    let torrent = Torrent::make(&scratch, &MULTI);
+    let mut client = daemon.client();
+    client.classic("torrent-add", &json!({ "metainfo": metainfo(&torrent) }));
+    let counts = |client: &mut Client, which: &str| {
+        let stats = client.classic("session-stats", &json!({}));
+        (
+            stats[which]["filesAdded"].clone(),
+            stats[which]["sessionCount"].clone(),
+        )
+    };
+    assert_eq!(
+        counts(&mut client, "cumulative-stats"),
+        (json!(1), json!(1))
+    );
+    daemon.running.signal(Signal::TERM);
+    daemon.running.expect_exit(0);
+    let linnet = daemon.linnet;
+    let daemon = Daemon::again(&scratch, linnet, "home", &[]);
+    let mut client = daemon.client();
+    assert_eq!(
+        counts(&mut client, "cumulative-stats"),
+        (json!(1), json!(2))
+    );
+    assert_eq!(counts(&mut client, "current-stats"), (json!(0), json!(1)));
+}
+
 #[test]
 fn silent_connections_keep_nobody_out() {
     let scratch = Scratch::new();
@@ -596,10 +886,7 @@ fn silent_connections_keep_nobody_out() {
         let mut stream = TcpStream::connect(daemon.rpc).unwrap();
         if at % 2 == 0 {
             // A head that never ends.
-            let _ = std::io::Write::write_all(
-                &mut stream,
-                b"POST /transmission/rpc HTTP/1.1\r\nHost: l",
-            );
+            let _ = Write::write_all(&mut stream, b"POST /transmission/rpc HTTP/1.1\r\nHost: l");
         }
         silent.push(stream);
     }

@@ -83,6 +83,7 @@ const fn yes() -> bool {
 pub const EVENTS: [&str; 19] = [
     "torrent.added",
     "torrent.removed",
+    "torrent.metadata",
     "session.started",
     "session.paused",
     "session.resumed",

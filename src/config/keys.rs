@@ -95,6 +95,19 @@ macro_rules! hooks {
     };
 }
 
+macro_rules! flag {
+    ($section:ident . $key:ident) => {
+        Key {
+            name: concat!(stringify!($section), ".", stringify!($key)),
+            allowed: "true or false",
+            set: |config, value| {
+                config.$section.$key = value.as_bool()?;
+                Some(())
+            },
+        }
+    };
+}
+
 /// All settings, in the order of `config.toml`.
 pub(super) const KEYS: &[Key] = &[
     path!(paths.downloads, false),
@@ -116,14 +129,12 @@ pub(super) const KEYS: &[Key] = &[
     },
     number!(peer.max_links, 1 to 1_000_000),
     number!(peer.max_links_per_swarm, 1 to 100_000),
-    Key {
-        name: "discovery.trackers",
-        allowed: "true or false",
-        set: |config, value| {
-            config.discovery.trackers = value.as_bool()?;
-            Some(())
-        },
-    },
+    flag!(discovery.trackers),
+    number!(queue.max_active_downloads, 0 to 1_000_000),
+    number!(queue.max_active_seeds, 0 to 1_000_000),
+    number!(queue.max_active, 0 to 1_000_000),
+    number!(queue.stalled_minutes, 0 to 1_000_000),
+    flag!(queue.start_added),
     Key {
         name: "seeding.ratio",
         allowed: "a number from 0 to 10000, such as 1.5",

@@ -209,7 +209,7 @@ impl Engine {
         let record = self.table.swarms.get(swarm)?;
         let stream = self.table.streams.get(id)?;
         let open = record.streams.len() - usize::from(rival.is_some());
-        if !stream.outgoing && open >= self.shared.settings.swarm_streams_max {
+        if !stream.outgoing && open >= self.swarm_streams_max(swarm) {
             return Some(CloseReason::Full);
         }
         // Another peer at the same address, or a caller, may have the link's place in this swarm.

@@ -113,8 +113,8 @@ impl Engine {
         let Some(record) = self.table.swarms.get(swarm) else {
             return (0, 0);
         };
-        let in_swarm = settings
-            .swarm_streams_max
+        let in_swarm = self
+            .swarm_streams_max(swarm)
             .saturating_sub(record.streams.len() + record.opening.len());
         let in_process = settings
             .streams_max

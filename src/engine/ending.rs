@@ -47,7 +47,11 @@ impl Engine {
             self.shared.reply(reply, Answer::Done);
             return;
         }
+        let is_first = ending.replies.is_empty() && ending.since == now;
         ending.replies.extend(reply);
+        if is_first {
+            self.totals_write();
+        }
         let timers = &mut self.shared.timers;
         timers.set_no_later(TimerKey::Shutdown, now + budget);
         timers.set_no_later(TimerKey::Farewell, now + budget / FAREWELL_SHARE);

@@ -124,6 +124,8 @@ impl Engine {
             | Message::TorrentsChange(_)
             | Message::Survey(_)
             | Message::TorrentsShow(_)
+            | Message::SettingsChange(_)
+            | Message::SettingsShow
             | Message::Shutdown { .. } => unreachable!("the manager has these"),
         };
         result.unwrap_or_else(Answer::Refused)
@@ -316,7 +318,17 @@ impl Engine {
 
     // ------------------------------------------------------------------------------------------------------ limits
 
-    fn limits_set(&mut self, limits: Limits) {
+    /// How many streams a swarm may have: its torrent's own limit, or that of all.
+    pub(super) fn swarm_streams_max(&self, swarm: SwarmId) -> usize {
+        let session = self.table.swarms.get(swarm).and_then(|swarm| swarm.session);
+        let own = session.and_then(|id| self.sessions.get(id));
+        match own.map_or(0, |session| session.entry.peer_limit) {
+            0 => self.shared.settings.swarm_streams_max,
+            own => own as usize,
+        }
+    }
+
+    pub(super) fn limits_set(&mut self, limits: Limits) {
         let settings = &mut self.shared.settings;
         if let Some(links) = limits.links_max {
             settings.streams_max = links as usize;

@@ -36,6 +36,7 @@ impl Engine {
                     | Message::EngineShow
                     | Message::SessionShow { .. }
                     | Message::TorrentsShow(_)
+                    | Message::SettingsShow
             )
         {
             if let Message::StreamAdd {
@@ -83,6 +84,8 @@ impl Engine {
             Message::TorrentsChange(order) => return self.torrents_change(&order, reply),
             Message::TorrentsShow(order) => return self.torrents_show(&order, reply),
             Message::Survey(survey) => return self.survey(*survey, reply),
+            Message::SettingsChange(change) => return self.settings_change(*change, reply),
+            Message::SettingsShow => Answer::Settings(Box::new(self.settings_show())),
             Message::PeerAdd { session, address } => self.peer_add(session, address),
             Message::PeerAddNamed {
                 session,
@@ -152,7 +155,12 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(id) else {
             return Answer::Refused(Refusal::UnknownSession);
         };
+        let before = session.state();
         session.paused = true;
+        session.entry.forced = false;
+        if before == SessionState::Queued {
+            session.waited(&mut self.shared, before, "user");
+        }
         if !session.is_trading() {
             // Checking goes on; whatever it is in, it will not trade.
             return Answer::Done;
@@ -189,8 +197,10 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(id) else {
             return Answer::Refused(Refusal::UnknownSession);
         };
-        session.paused = false;
+        let was_paused = std::mem::replace(&mut session.paused, false);
         match session.phase {
+            // It waits for its turn already.
+            Phase::Paused if !was_paused && !session.entry.forced => {}
             Phase::Paused => self.start_trading(id, "user"),
             // Whatever was in the way, a person says that it is not any more.
             Phase::Failed { .. } => self.go_on(id),
@@ -355,6 +365,8 @@ impl Engine {
             }));
         }
         self.shared.arm(TimerKey::Stats(id), STATS_INTERVAL);
+        self.look_at_stall(id);
+        self.totals_now_and_then();
         self.look_at_goals(id);
     }
 

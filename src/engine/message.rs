@@ -20,8 +20,9 @@ use crate::ids::{
 use crate::time::{Duration, Instant};
 
 pub use super::library::{
-    Change, Kept, MagnetAdd, Move, Selection, TorrentAdd, TorrentDetail, TorrentKey,
-    TorrentSnapshot, TorrentsChange, TorrentsShow, TorrentsSnapshot, Trouble,
+    Change, Kept, MagnetAdd, Move, Remembered, Selection, SettingRow, SettingsChange,
+    SettingsSnapshot, TorrentAdd, TorrentDetail, TorrentKey, TorrentSnapshot, TorrentsChange,
+    TorrentsShow, TorrentsSnapshot, Totals, Trouble,
 };
 pub use super::snapshot::{
     EngineSnapshot, IgnoredAddress, LinkSummary, LinksCount, PeerSnapshot, SessionSnapshot,
@@ -444,6 +445,11 @@ pub enum Message {
     Survey(Box<Survey>),
     /// How remembered torrents stand. [`Answer::Torrents`].
     TorrentsShow(Box<TorrentsShow>),
+    /// Change settings while running, all in one turn; no connection is closed by it. [`Answer::Done`] when they are on disk and
+    /// hold. Refused, and nothing has changed: [`Refusal::BadSetting`], [`Refusal::NotRemembered`].
+    SettingsChange(Box<SettingsChange>),
+    /// The settings that hold, and the totals of all runs. [`Answer::Settings`].
+    SettingsShow,
 }
 
 const _: () = assert!(
@@ -584,6 +590,8 @@ pub enum Answer {
     Torrents(Box<TorrentsSnapshot>),
     /// How a directory was found, or what the system said.
     Surveyed(Box<Result<Surveyed, Fault>>),
+    /// What holds.
+    Settings(Box<SettingsSnapshot>),
 }
 
 /// Why a message was refused.
@@ -633,6 +641,8 @@ pub enum Refusal {
     UnknownTracker,
     /// It has the tracker already, or the URL cannot be one.
     BadTracker,
+    /// No setting that can be changed while running, or a value that it cannot have.
+    BadSetting,
 }
 
 impl std::fmt::Display for Refusal {
@@ -662,6 +672,9 @@ impl std::fmt::Display for Refusal {
             Self::NotMoved => "its files are where they were: its error says why",
             Self::UnknownTracker => "the torrent has no such tracker",
             Self::BadTracker => "not a tracker's URL, or the torrent has it already",
+            Self::BadSetting => {
+                "not a setting that can be changed while running, or not a value it can have"
+            }
         })
     }
 }
@@ -1094,6 +1107,12 @@ pub enum StoreTask {
         /// Which.
         info_hash: InfoHash,
     },
+    /// Read settings and totals.
+    Recall,
+    /// Remember settings, or forget them, durably.
+    KeepSettings(Vec<SettingRow>),
+    /// Remember the totals.
+    KeepTotals(Totals),
 }
 
 /// Torrent files that are read for one task.
@@ -1164,7 +1183,10 @@ pub enum StoreOutcome {
     Listed(Result<Vec<Kept>, StoreFault>),
     /// Of [`StoreTask::Read`]: an answer for each, in the same order.
     Read(Vec<Result<Known, StoreFault>>),
-    /// Of [`StoreTask::Keep`], [`StoreTask::Forget`] and [`StoreTask::Times`]: on disk, synced.
+    /// Of [`StoreTask::Recall`].
+    Recalled(Result<Box<Remembered>, StoreFault>),
+    /// Of [`StoreTask::Keep`], [`StoreTask::Forget`], [`StoreTask::Times`], [`StoreTask::KeepSettings`] and
+    /// [`StoreTask::KeepTotals`]: on disk, synced.
     Kept(Result<(), StoreFault>),
 }
 

@@ -73,6 +73,7 @@ impl Engine {
     #[must_use]
     pub fn new(settings: Settings, mut rng: Rng) -> Self {
         let table = Table::new(&mut rng.fork());
+        let library = Library::new(&settings.config);
         Self {
             shared: Shared::new(settings, rng),
             table,
@@ -80,7 +81,7 @@ impl Engine {
             ending: None,
             transactions: Transactions::default(),
             newcomers: VecDeque::new(),
-            library: Library::default(),
+            library,
             waiting: BTreeMap::new(),
             surveys: Surveys::default(),
         }
@@ -119,6 +120,7 @@ impl Engine {
         while let Some(key) = self.shared.timers.pop_due(now) {
             self.on_timer(key);
         }
+        self.run_queue();
         self.feed_starved();
         self.tell_links();
     }
@@ -167,6 +169,7 @@ impl Engine {
             sessions_seeding: sessions(SessionState::Seeding),
             sessions_parked: self.sessions.parked_len() as u64,
             sessions_paused: sessions(SessionState::Paused),
+            sessions_queued: sessions(SessionState::Queued),
             sessions_error: sessions(SessionState::Error),
             blocks_taken: self.shared.pool.taken() as u64,
             payload_wasted_bytes: self
@@ -181,6 +184,12 @@ impl Engine {
     /// Panics where the tables are not what their docs say. Walks everything: for tests and simulations, between inputs.
     pub fn check(&self) {
         self.table.check();
+        if !self.is_ending() {
+            let sessions = self.sessions.iter();
+            self.shared
+                .queue
+                .check(sessions.map(|(_, session)| session));
+        }
         for (id, session) in self.sessions.iter() {
             let swarm = self.table.swarms.get(session.swarm);
             if let Some(swarm) = swarm {

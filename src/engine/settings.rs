@@ -40,6 +40,8 @@ pub struct Settings {
     pub failures_to_ignore: u32,
     /// For how long it is.
     pub ignore: Duration,
+    /// The configuration that the engine begins with.
+    pub config: Box<Config>,
 }
 
 impl Settings {
@@ -63,7 +65,15 @@ impl Settings {
             retry_max: Duration::from_secs(config.links.retry_max_s),
             failures_to_ignore: config.links.failures_to_ignore.max(1),
             ignore: Duration::from_secs(config.links.ignore_s),
+            config: Box::new(config.clone()),
         }
+    }
+
+    /// Takes over what is read where it is used, and so holds at once; links and slots have their own way
+    /// ([`Limits`](super::message::Limits)).
+    pub fn take_live(&mut self, config: &Config) {
+        self.seed_ratio_mille = config.seeding.ratio_mille();
+        self.seed_idle_minutes = config.seeding.idle_minutes;
     }
 }
 

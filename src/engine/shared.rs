@@ -11,6 +11,7 @@ use crate::metrics::EngineCounters;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
+use super::library::queue::Queue;
 use super::message::{
     Answer, Fetch, FetchTask, Frame, Job, Output, Storage, StoreJob, StoreTask, Work,
 };
@@ -69,6 +70,8 @@ pub struct Shared {
     pub timers: Timers<TimerKey>,
     /// The numbers.
     pub settings: Settings,
+    /// Which torrents trade.
+    pub queue: Queue,
     /// Counted for the metrics.
     pub counters: EngineCounters,
     /// Where we listen.
@@ -94,6 +97,7 @@ impl Shared {
             outputs: VecDeque::with_capacity(1024),
             pool: Pool::new(settings.cache_bytes),
             timers: Timers::default(),
+            queue: Queue::new(&settings.config.queue),
             settings,
             counters: EngineCounters::default(),
             listening: Vec::new(),

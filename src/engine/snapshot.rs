@@ -25,6 +25,8 @@ pub enum SessionState {
     Parked,
     /// Not trading, by a person's will.
     Paused,
+    /// Not trading until its turn comes.
+    Queued,
     /// Ended.
     Stopped,
     /// Waits for the disk, or for a person.
@@ -42,6 +44,7 @@ impl SessionState {
             Self::Seeding => "seeding",
             Self::Parked => "parked",
             Self::Paused => "paused",
+            Self::Queued => "queued",
             Self::Stopped => "stopped",
             Self::Error => "error",
         }

@@ -532,10 +532,13 @@ impl World {
                         }
                         StoreTask::Release { .. } => StoreOutcome::Released,
                         StoreTask::List => StoreOutcome::Listed(Ok(Vec::new())),
+                        StoreTask::Recall => StoreOutcome::Recalled(Ok(Box::default())),
                         StoreTask::Read(_) => StoreOutcome::Read(Vec::new()),
-                        StoreTask::Keep(_) | StoreTask::Times(_) | StoreTask::Forget { .. } => {
-                            StoreOutcome::Kept(Ok(()))
-                        }
+                        StoreTask::Keep(_)
+                        | StoreTask::Times(_)
+                        | StoreTask::Forget { .. }
+                        | StoreTask::KeepSettings(_)
+                        | StoreTask::KeepTotals(_) => StoreOutcome::Kept(Ok(())),
                     };
                     let stored = Stored {
                         id: job.id,

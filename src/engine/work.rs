@@ -150,7 +150,10 @@ impl Engine {
             }
             StoreOutcome::Kept(result) => self.on_move_kept(id, result.is_ok()),
             // The last ones are the library's, and of torrents that rest.
-            StoreOutcome::Released | StoreOutcome::Listed(_) | StoreOutcome::Read(_) => {}
+            StoreOutcome::Released
+            | StoreOutcome::Listed(_)
+            | StoreOutcome::Recalled(_)
+            | StoreOutcome::Read(_) => {}
         }
         self.begin_recheck(id);
         self.begin_move(id);
@@ -171,9 +174,8 @@ impl Engine {
         }
     }
 
-    /// From now on it has peers.
+    /// It has peers from now on, unless a person has stopped it, or it has to wait for its turn.
     pub(super) fn start_trading(&mut self, id: SessionId, cause: &'static str) {
-        let now = self.shared.now;
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
@@ -187,6 +189,23 @@ impl Engine {
             self.rest(id, "user");
             return;
         }
+        if self.must_wait(id) {
+            return match self.sessions.get_mut(id) {
+                Some(session) if matches!(session.phase, Phase::Paused) => {
+                    session.waited(&mut self.shared, SessionState::Paused, "queue");
+                }
+                _ => self.rest(id, "queue"),
+            };
+        }
+        self.begin_trading(id, cause);
+    }
+
+    /// From now on it has peers.
+    pub(super) fn begin_trading(&mut self, id: SessionId, cause: &'static str) {
+        let now = self.shared.now;
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         session.enter(&mut self.shared, Phase::Trading, cause);
         progress::arm(&mut self.shared, session);
         // Pieces in place that an earlier run left whole are judged at once.
@@ -336,6 +355,7 @@ impl Engine {
         {
             trackers.completed();
         }
+        self.shared.queue.note(session);
         if session.has_everything() {
             self.close_seeds(id);
         }

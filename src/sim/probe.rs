@@ -232,6 +232,7 @@ fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
                 Answer::Changed(_) => 13,
                 Answer::Torrents(_) => 14,
                 Answer::Surveyed(_) => 15,
+                Answer::Settings(_) => 16,
             };
             trace.note("reply", &[at, who, reply.0, kind]);
         }

@@ -29,7 +29,8 @@ pub fn check(answer: &Answer) -> Result<(), String> {
         | Answer::Condition(_)
         | Answer::Changed(_)
         | Answer::Surveyed(_)
-        | Answer::Torrents(_) => true,
+        | Answer::Torrents(_)
+        | Answer::Settings(_) => true,
     };
     if sound {
         Ok(())

@@ -49,7 +49,10 @@ impl Store {
             | StoreTask::Read(_)
             | StoreTask::Times(_)
             | StoreTask::Keep(_)
-            | StoreTask::Forget { .. } => {
+            | StoreTask::Forget { .. }
+            | StoreTask::Recall
+            | StoreTask::KeepSettings(_)
+            | StoreTask::KeepTotals(_) => {
                 unreachable!("simulated nodes remember nothing but progress")
             }
         }

@@ -41,4 +41,4 @@ pub use now::{Now, read_now};
 pub use pool::{Completion, Pool, WATCH_PERIOD};
 pub use queue::{Counts, JOBS_MAX, KINDS, Stats};
 pub use state_lock::{StateBusy, StateLock};
-pub use store::{Owner, Store};
+pub use store::{Owner, Store, read_settings};

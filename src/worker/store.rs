@@ -38,6 +38,9 @@ use super::mail::{Inbox, Outbox, mail};
 use super::row;
 
 mod library;
+mod settings;
+
+pub use settings::read as read_settings;
 
 /// Jobs that are given out and not yet taken back; beyond it [`Store::submit`] gives the job back. The engine asks for one a
 /// session at a time.
@@ -191,7 +194,9 @@ impl Keeper {
                     StoreTask::Save(_)
                     | StoreTask::Keep(_)
                     | StoreTask::Times(_)
-                    | StoreTask::Forget { .. } => {
+                    | StoreTask::Forget { .. }
+                    | StoreTask::KeepSettings(_)
+                    | StoreTask::KeepTotals(_) => {
                         saves.push(Saving {
                             job: StoreJob { id, session, task },
                             result: Ok(()),
@@ -214,6 +219,10 @@ impl Keeper {
                     StoreTask::List => {
                         self.save(&mut saves, outbox);
                         StoreOutcome::Listed(self.with_database(library::list))
+                    }
+                    StoreTask::Recall => {
+                        self.save(&mut saves, outbox);
+                        StoreOutcome::Recalled(self.with_database(settings::recall))
                     }
                 };
                 outbox.send(Stored {
@@ -333,6 +342,7 @@ impl Keeper {
                 let opened = open(&path)?;
                 if with_library {
                     opened.execute_batch(library::SCHEMA)?;
+                    opened.execute_batch(settings::SCHEMA)?;
                 }
                 *database = Some(opened);
             }
@@ -464,10 +474,13 @@ fn write(database: &mut Connection, tasks: &[&StoreTask]) -> rusqlite::Result<()
             StoreTask::Keep(row) => library::keep(&transaction, row)?,
             StoreTask::Forget { info_hash } => library::forget(&transaction, *info_hash)?,
             StoreTask::Times(times) => library::note_times(&transaction, times)?,
+            StoreTask::KeepSettings(rows) => settings::keep(&transaction, rows)?,
+            StoreTask::KeepTotals(totals) => settings::keep_totals(&transaction, totals)?,
             StoreTask::Load { .. }
             | StoreTask::Release { .. }
             | StoreTask::Read(_)
-            | StoreTask::List => {}
+            | StoreTask::List
+            | StoreTask::Recall => {}
         }
     }
     transaction.commit()

@@ -126,6 +126,8 @@ impl Client {
     pub(crate) fn connect(rpc: SocketAddr) -> Self {
         let stream = TcpStream::connect(rpc).expect("the daemon listens");
         stream.set_read_timeout(Some(HANG)).expect("a timeout");
+        // A request is written in two parts: the second does not wait for the first to be acknowledged.
+        stream.set_nodelay(true).expect("a socket");
         Self {
             stream: BufReader::new(stream),
             session: None,

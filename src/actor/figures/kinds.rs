@@ -23,7 +23,7 @@ pub(in super::super) struct Type(u8);
 impl Type {
     pub(in super::super) const SHUTDOWN: Self = Self(8);
     pub(in super::super) const STREAM_ADD: Self = Self(13);
-    pub(in super::super) const METRICS: Self = Self(34);
+    pub(in super::super) const METRICS: Self = Self(36);
 
     /// Calls `note` with the type of each operation in an envelope.
     pub(in super::super) fn each(body: &Body, mut note: impl FnMut(Self)) {
@@ -73,6 +73,8 @@ impl Type {
             Message::TorrentsShow(_) => 31,
             Message::MagnetAdd(_) => 32,
             Message::Survey(_) => 33,
+            Message::SettingsChange(_) => 34,
+            Message::SettingsShow => 35,
         })
     }
 
@@ -87,7 +89,7 @@ impl Type {
 
 /// Name, lane and subject of each type, in the order of [`Type::of_message`].
 #[rustfmt::skip]
-pub(super) const TYPES: [(&str, Lane, About); 35] = [
+pub(super) const TYPES: [(&str, Lane, About); 37] = [
     ("session_add",     Lane::High,     About::Net),
     ("session_remove",  Lane::High,     About::Net),
     ("session_pause",   Lane::High,     About::Net),
@@ -122,6 +124,8 @@ pub(super) const TYPES: [(&str, Lane, About); 35] = [
     ("torrents_show",   Lane::Low,      About::Net),
     ("magnet_add",      Lane::High,     About::Net),
     ("survey",          Lane::Low,      About::Whole),
+    ("settings_change", Lane::High,     About::Whole),
+    ("settings_show",   Lane::Low,      About::Whole),
     ("metrics",         Lane::Low,      About::Whole),
 ];
 
@@ -202,6 +206,7 @@ impl JobKind {
         let well = match outcome {
             StoreOutcome::Loaded(result) => result.is_ok(),
             StoreOutcome::Listed(result) => result.is_ok(),
+            StoreOutcome::Recalled(result) => result.is_ok(),
             StoreOutcome::Saved(result) | StoreOutcome::Kept(result) => result.is_ok(),
             StoreOutcome::Read(read) => read.iter().all(Result::is_ok),
             StoreOutcome::Released => true,

@@ -234,7 +234,7 @@ fn message(kind: usize) -> Message {
             which: Selection::All,
             detail: false,
         })),
-        _ => {
+        32 => {
             let magnet = Magnet::of(InfoHash([1; 20]));
             Message::MagnetAdd(Box::new(MagnetAdd {
                 brief: Brief::of_magnet(&magnet, "", std::path::PathBuf::new()),
@@ -243,6 +243,8 @@ fn message(kind: usize) -> Message {
                 then: None,
             }))
         }
+        34 => Message::SettingsChange(Box::default()),
+        _ => Message::SettingsShow,
     }
 }
 

@@ -109,7 +109,8 @@ pub const fn lane_of(message: &Message) -> Lane {
         | Message::LibraryLoad { .. }
         | Message::TorrentAdd(_)
         | Message::MagnetAdd(_)
-        | Message::TorrentsChange(_) => Lane::High,
+        | Message::TorrentsChange(_)
+        | Message::SettingsChange(_) => Lane::High,
         Message::LinkCreate { .. }
         | Message::LinkUpdate { .. }
         | Message::LinkFind { .. }
@@ -127,7 +128,8 @@ pub const fn lane_of(message: &Message) -> Lane {
         | Message::IgnoredShow { .. }
         | Message::EngineShow
         | Message::Survey(_)
-        | Message::TorrentsShow(_) => Lane::Low,
+        | Message::TorrentsShow(_)
+        | Message::SettingsShow => Lane::Low,
     }
 }
 

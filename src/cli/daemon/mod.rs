@@ -265,13 +265,6 @@ fn options(config: &Config, state: &Path, close: Close, peer_port: u16) -> Resul
             "rpc.password is in plain text: an argon2 hash, or password_file, keeps it to you"
         );
     }
-    let downloads = std::path::absolute(&config.paths.downloads)
-        .map_err(|fault| format!("paths.downloads: {}", reason(&fault)))?;
-    let incomplete = &config.paths.incomplete;
-    let incomplete = (!incomplete.as_os_str().is_empty())
-        .then(|| std::path::absolute(incomplete))
-        .transpose()
-        .map_err(|fault| format!("paths.incomplete: {}", reason(&fault)))?;
     Ok(Options {
         access: Access {
             user: rpc.user.clone(),
@@ -279,16 +272,10 @@ fn options(config: &Config, state: &Path, close: Close, peer_port: u16) -> Resul
             addresses: rpc.ip_whitelist.clone(),
             hosts: rpc.host_whitelist.clone(),
         },
-        downloads,
-        incomplete,
         state: state.to_owned(),
         web_home: rpc.web_home.clone(),
         budget: Duration::from_millis(config.shutdown.budget_ms),
         timeout: Duration::from_millis(config.actor.sync_timeout_ms),
-        links_max: config.peer.max_links,
-        swarm_links_max: config.peer.max_links_per_swarm,
-        seed_ratio: config.seeding.ratio,
-        seed_idle_minutes: config.seeding.idle_minutes,
         cache_mib: config.workers.cache_mib,
         peer_port,
         process: runtime::process_figures,

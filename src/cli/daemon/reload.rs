@@ -2,19 +2,18 @@
 //! changes nothing.
 
 use super::watch::Watch;
-use super::{ANSWER_TIME_MAX, Running, options, setup};
+use super::{Running, options, setup};
 use crate::cli::{Context, logging};
-use crate::config::{Config, Loaded};
-use crate::engine::message::{Limits, Message};
+use crate::config::{Config, Loaded, is_live};
+use crate::engine::message::{Answer, Message, SettingsChange};
+use crate::time::Duration;
 
-/// Keys that hold from now on; every other one holds from the next start.
+/// For a change that is answered when it is on disk.
+const DISK_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Keys that hold from now on beside those that the engine takes over ([`is_live`]); every other one holds from the next start.
 const LIVE: &[&str] = &[
-    "paths.downloads",
-    "paths.incomplete",
     "paths.watch",
-    "peer.max_links",
-    "peer.max_links_per_swarm",
-    "seeding.upload_slots",
     "actor.sync_timeout_ms",
     "rpc.user",
     "rpc.password",
@@ -44,7 +43,7 @@ impl Running {
         };
         let changed = changed(&self.loaded, &loaded);
         let (live, later): (Vec<&str>, Vec<&str>) =
-            changed.into_iter().partition(|name| LIVE.contains(name));
+            (changed.into_iter()).partition(|name| LIVE.contains(name) || is_live(name));
         if let Err(fault) = self.apply(&loaded) {
             log::error!("{fault}; the configuration stays as it was");
             return;
@@ -57,7 +56,7 @@ impl Running {
         if !later.is_empty() {
             log::warn!("only a restart changes {}", later.join(", "));
         }
-        if live.iter().any(|name| name.starts_with("paths.")) {
+        if live.iter().any(|name| name.starts_with("paths.watch")) {
             self.watch = Watch::new(&loaded.config.paths);
         }
         self.loaded = loaded;
@@ -66,16 +65,32 @@ impl Running {
     fn apply(&self, loaded: &Loaded) -> Result<(), String> {
         let config = &loaded.config;
         let options = options(config, &self.state, self.close.clone(), self.peer_port)?;
-        let limits = Limits {
-            links_max: Some(config.peer.max_links),
-            swarm_links_max: Some(config.peer.max_links_per_swarm),
-            upload_slots: Some(config.seeding.upload_slots),
-        };
-        let set = Message::LimitsSet(limits);
-        self.runtime
-            .handle()
-            .ask(set, ANSWER_TIME_MAX)
-            .map_err(|fault| format!("the engine: {fault}"))?;
+        // Only what the file has changed: what a client has set of the others goes on holding.
+        let before = self.loaded.config.live();
+        let changes: Vec<(String, String)> = before
+            .into_iter()
+            .zip(config.live())
+            .filter(|(before, after)| before != after)
+            .map(|(_, (key, value))| (key.to_owned(), value))
+            .collect();
+        if !changes.is_empty() {
+            let keys: Vec<&str> = changes.iter().map(|(key, _)| key.as_str()).collect();
+            let told = format!(
+                "{}: the file goes before what a client may have set",
+                keys.join(", ")
+            );
+            let change = SettingsChange {
+                changes,
+                is_configured: true,
+            };
+            let change = Message::SettingsChange(Box::new(change));
+            match self.runtime.handle().ask(change, DISK_TIME_MAX) {
+                Ok(Answer::Done) => log::info!("{told}"),
+                Ok(Answer::Refused(refusal)) => return Err(refusal.to_string()),
+                Ok(_) => return Err("the engine gave a strange answer".to_owned()),
+                Err(fault) => return Err(format!("the engine: {fault}")),
+            }
+        }
         self.runtime.reload(options.clone())?;
         self.hooks.reload(setup(loaded, options, self.rpc))?;
         logging::set_level(loaded);

@@ -108,7 +108,8 @@ impl Fate {
                 SessionState::Metadata
                 | SessionState::Checking
                 | SessionState::Downloading
-                | SessionState::Paused,
+                | SessionState::Paused
+                | SessionState::Queued,
             ) => Self::Underway,
         }
     }

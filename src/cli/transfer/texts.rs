@@ -30,6 +30,7 @@ pub(super) fn progress(latest: &SessionSnapshot) -> (u64, u64, String) {
         SessionState::Metadata
         | SessionState::Downloading
         | SessionState::Paused
+        | SessionState::Queued
         | SessionState::Stopped => {
             let left = wanted.saturating_sub(have);
             let eta = (left.checked_div(latest.download_rate))

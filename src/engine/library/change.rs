@@ -29,8 +29,10 @@ pub struct TorrentsChange {
 /// What can be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Trade.
+    /// Trade, when its turn comes.
     Start,
+    /// Trade at once, whatever the queue says.
+    StartNow,
     /// Do not trade.
     Stop,
     /// Hash everything that is on disk, then go on.
@@ -62,6 +64,8 @@ pub enum Change {
         /// In minutes.
         idle_minutes: Option<u32>,
     },
+    /// How many streams it may have; 0 is as many as any.
+    PeerLimit(u32),
     /// Another place in the queue.
     Queue(Move),
     /// Another directory.
@@ -154,18 +158,20 @@ impl Engine {
             );
         }
         match change {
-            Change::Start => {
+            Change::Start | Change::StartNow => {
                 let unix = self.library.unix(self.shared.now);
                 let session = self.sessions.get(id).is_some_and(|session| session.paused);
                 let parked = self.sessions.parked(id).is_some_and(|parked| parked.paused);
-                if let Some(entry) = self.entry_mut(id)
-                    && (session || parked)
-                {
-                    entry.started = unix;
-                    entry.finished = false;
-                }
                 if let Some(entry) = self.entry_mut(id) {
+                    if session || parked {
+                        entry.started = unix;
+                        entry.finished = false;
+                    }
+                    entry.forced |= *change == Change::StartNow;
                     entry.move_failed = Arc::default();
+                }
+                if let Some(session) = self.sessions.get_mut(id) {
+                    self.shared.queue.note(session);
                 }
                 self.session_resume(id);
                 self.keep(id, None, Some(pending));
@@ -217,6 +223,15 @@ impl Engine {
             Change::Location { root, carry } => self.locate(id, root, *carry, pending),
             Change::Rename(rename) => self.rename(id, rename, pending),
             Change::Trackers(change) => self.change_trackers(id, change, pending),
+            Change::PeerLimit(limit) => {
+                if let Some(entry) = self.entry_mut(id) {
+                    entry.peer_limit = *limit;
+                }
+                if let Some(swarm) = self.swarm_of_session(id) {
+                    self.connect_soon(swarm);
+                }
+                self.keep(id, None, Some(pending));
+            }
             Change::Queue(_) => {}
         }
     }
@@ -240,6 +255,7 @@ impl Engine {
         if session.state() != before {
             session.entry.leave(before, now);
         }
+        self.shared.queue.note(session);
         if !session.has_all_wanted() {
             session.completed = false;
             session.entry.done = 0;
@@ -264,6 +280,9 @@ impl Engine {
                 && entry.position != position
             {
                 entry.position = position;
+                if let Some(session) = self.sessions.get_mut(id) {
+                    self.shared.queue.note(session);
+                }
                 self.keep(id, None, Some(pending));
             }
         }

@@ -72,6 +72,18 @@ pub struct Entry {
     pub delete: bool,
     /// Whether all of it is to be hashed as soon as no job is out.
     pub recheck: bool,
+    /// Streams that it may have; 0 is as many as any.
+    pub peer_limit: u32,
+    /// Where it stands in the queue; kept by [`Queue::note`](super::queue::Queue::note).
+    pub place: Option<super::queue::Place>,
+    /// Whether a person has started it now, whatever the queue says.
+    pub forced: bool,
+    /// Whether it has carried no payload for long.
+    pub stalled: bool,
+    /// Payload carried in this run, both ways, when it was last looked at.
+    pub carried: u64,
+    /// When that last grew.
+    pub moved: Instant,
 }
 
 impl Entry {
@@ -158,6 +170,8 @@ pub struct Kept {
     pub goals: Goals,
     /// Whether it was stopped for having reached that.
     pub finished: bool,
+    /// Streams that it may have; 0 is as many as any.
+    pub peer_limit: u32,
     /// As a person gave them.
     pub labels: Arc<[Box<str>]>,
     /// As in [`Entry::whereabouts`].

@@ -10,16 +10,19 @@ pub mod parked;
 
 mod change;
 pub mod goals;
+pub mod queue;
 pub(super) mod relocate;
 mod rename;
 mod show;
 #[cfg(test)]
 mod tests;
 pub mod trackers;
+mod tuned;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::config::Config;
 use crate::ids::{InfoHash, JobId, ReplyId, SessionId, SwarmId};
 use crate::time::{Duration, Instant};
 
@@ -36,11 +39,14 @@ pub use entry::{Destination, Entry, Kept, Rename, Whereabouts};
 pub use goals::{Goals, Mode};
 pub use parked::MagnetAdd;
 use parked::{Parked, Stage, Wish};
+pub use queue::Waits;
 pub use show::{
     DETAIL_MAX, Selection, TorrentDetail, TorrentKey, TorrentSnapshot, TorrentsShow,
     TorrentsSnapshot, Trouble,
 };
 pub use trackers::TrackersChange;
+
+pub use tuned::{OFF, Remembered, SettingRow, SettingsChange, SettingsSnapshot, Totals, Tuned};
 
 /// How long a removed or changed torrent counts as recent.
 pub const RECENT: Duration = Duration::from_secs(60);
@@ -67,7 +73,7 @@ pub struct TorrentAdd {
 }
 
 /// All that is remembered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Library {
     /// Whether it is on.
     on: bool,
@@ -85,6 +91,9 @@ pub struct Library {
     next_pending: u64,
     /// What is shown when the torrent files that it needs were read.
     shows: BTreeMap<JobId, show::Later>,
+    tuned: Tuned,
+    /// Changes of settings that are on their way to the disk.
+    changing: BTreeMap<JobId, SettingsChange>,
 }
 
 /// A caller that waits for rows to be on disk.
@@ -99,6 +108,25 @@ struct Pending {
 }
 
 impl Library {
+    /// Off, with these settings.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            on: false,
+            epoch_millis: 0,
+            last_number: 0,
+            numbers: BTreeMap::new(),
+            hashes: BTreeMap::new(),
+            removed: VecDeque::new(),
+            jobs: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            next_pending: 0,
+            shows: BTreeMap::new(),
+            tuned: Tuned::new(config),
+            changing: BTreeMap::new(),
+        }
+    }
+
     /// Seconds since 1970.
     #[must_use]
     pub fn unix(&self, now: Instant) -> u64 {
@@ -143,6 +171,8 @@ impl Engine {
         self.library.on = true;
         self.library.epoch_millis = epoch_millis;
         let pending = self.library.wait(reply, Answer::Done, None);
+        // The settings first: what is listed then goes by them.
+        self.library_store(StoreTask::Recall, Some(pending));
         self.library_store(StoreTask::List, Some(pending));
     }
 
@@ -196,6 +226,7 @@ impl Engine {
         };
         let info_hash = session.info_hash();
         self.library.enter(number, info_hash, id);
+        self.library.tuned.added += 1;
         let pending = self.library.wait(reply, Answer::Session(id), Some(id));
         self.keep(id, Some(add.bytes), Some(pending));
         self.settle(pending);
@@ -295,16 +326,17 @@ impl Engine {
             })
             .collect();
         if !times.is_empty() {
-            self.library_store(StoreTask::Times(times), None);
+            let _ = self.library_store(StoreTask::Times(times), None);
         }
     }
 
-    fn library_store(&mut self, task: StoreTask, pending: Option<u64>) {
+    fn library_store(&mut self, task: StoreTask, pending: Option<u64>) -> JobId {
         let job = self.shared.store(NOBODY, task);
         self.library.jobs.insert(job, pending);
         if let Some(pending) = pending.and_then(|at| self.library.pending.get_mut(&at)) {
             pending.rows += 1;
         }
+        job
     }
 
     /// The store has answered. Gives back what was not for the library.
@@ -312,6 +344,7 @@ impl Engine {
         let Some(pending) = self.library.jobs.remove(&stored.id) else {
             return Some(stored);
         };
+        let changing = self.library.changing.remove(&stored.id);
         let failed = match stored.outcome {
             StoreOutcome::Read(read) => {
                 self.shown_at_last(stored.id, read);
@@ -321,8 +354,19 @@ impl Engine {
                 self.library_listed(rows);
                 None
             }
-            StoreOutcome::Listed(Err(fault)) | StoreOutcome::Kept(Err(fault)) => Some(fault),
-            _ => None,
+            StoreOutcome::Recalled(Ok(remembered)) => {
+                self.settings_remembered(*remembered);
+                None
+            }
+            StoreOutcome::Listed(Err(fault))
+            | StoreOutcome::Recalled(Err(fault))
+            | StoreOutcome::Kept(Err(fault)) => Some(fault),
+            _ => {
+                if let Some(change) = changing {
+                    self.settings_changed(&change);
+                }
+                None
+            }
         };
         if let Some(StoreFault::Failed(why)) = &failed {
             log::error!("what was changed is not remembered: {why}");
@@ -463,6 +507,7 @@ fn parked_of(
             position,
             goals: row.goals,
             finished: row.finished,
+            peer_limit: row.peer_limit,
             labels: row.labels,
             wanted: row.wanted,
             move_ready: relocate::is_moving(&row.whereabouts),
@@ -503,6 +548,7 @@ fn row_of(
         paused,
         goals: entry.goals,
         finished: entry.finished,
+        peer_limit: entry.peer_limit,
         labels: Arc::clone(&entry.labels),
         wanted: Arc::clone(&entry.wanted),
         whereabouts: entry.whereabouts.clone(),

@@ -243,7 +243,9 @@ impl Engine {
         }
         self.shared.starved.remove(&id);
         self.keep_changed(id);
+        let queue = &mut self.shared.queue;
         self.sessions.park(id, |session| {
+            queue.leave(session);
             let previous = session.state();
             session.entry.leave(previous, now);
             Parked {
@@ -455,6 +457,7 @@ impl Engine {
             }
         };
         self.library.enter(number, info_hash, id);
+        self.library.tuned.added += 1;
         self.shared.event(Event::TorrentAdded(events::Torrent {
             info_hash,
             name: brief.name.as_ref().to_owned(),
@@ -647,7 +650,7 @@ impl Session {
     fn rests(&self) -> bool {
         match self.phase {
             Phase::Trading => self.has_all_wanted() && !self.parking,
-            Phase::Paused => !self.parking,
+            Phase::Paused => self.paused && !self.parking,
             _ => false,
         }
     }

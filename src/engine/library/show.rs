@@ -11,6 +11,7 @@ use crate::time::Instant;
 use super::brief::{Brief, Standing};
 use super::entry::Entry;
 use super::parked::{Parked, Stage};
+use super::queue::Waits;
 use super::{NOBODY, RECENT, relocate};
 use crate::engine::Engine;
 use crate::engine::message::{
@@ -94,6 +95,8 @@ pub struct TorrentSnapshot {
     pub paused: bool,
     /// What is wrong.
     pub trouble: Trouble,
+    /// Which rule of the queue makes it wait.
+    pub waits: Option<Waits>,
     /// Pieces we have.
     pub pieces_have: u32,
     /// Pieces hashed so far by the running check.
@@ -302,6 +305,7 @@ impl Engine {
                 }
                 _ => tracker_trouble(trackers),
             },
+            waits: None,
             pieces_have: standing.pieces_have,
             pieces_checked: 0,
             pieces_to_check: 0,
@@ -392,6 +396,7 @@ impl Engine {
             state: session.state(),
             paused: session.paused,
             trouble: trouble(session),
+            waits: self.shared.queue.why(session),
             pieces_have: standing.pieces_have,
             pieces_checked: number(pieces_checked),
             pieces_to_check: number(pieces_to_check),

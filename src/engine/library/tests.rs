@@ -1,3 +1,5 @@
+mod queue;
+
 use std::path::PathBuf;
 
 use super::*;
@@ -37,12 +39,19 @@ struct Bench {
     whole: bool,
     /// What the engine wants done with sockets, and says.
     sent: Vec<Output>,
+    remembered: Remembered,
+    /// Whether of the rows that are loaded the last is answered first.
+    store_is_backwards: bool,
 }
 
 impl Bench {
     fn new() -> Self {
+        Self::with(&Config::default(), Remembered::default())
+    }
+
+    fn with(config: &Config, remembered: Remembered) -> Self {
         let mut rng = Rng::new(7);
-        let settings = Settings::new(&Config::default(), 4, 2, &mut rng);
+        let settings = Settings::new(config, 4, 2, &mut rng);
         let mut bench = Self {
             engine: Engine::new(settings, rng),
             now: Instant::ZERO,
@@ -55,6 +64,8 @@ impl Bench {
             files: BTreeMap::new(),
             whole: false,
             sent: Vec::new(),
+            remembered,
+            store_is_backwards: false,
         };
         bench.ask(Message::LibraryLoad {
             epoch_millis: 1_700_000_000_000,
@@ -74,6 +85,7 @@ impl Bench {
 
     fn input(&mut self, input: Input<'_>) {
         self.engine.handle(self.now, input);
+        self.engine.check();
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Store(job) => self.store.push_back((job.id, job.session, job.task)),
@@ -152,7 +164,7 @@ impl Bench {
 
     /// The store answers all it was asked for; what is written fails when it does not `work`.
     fn store_answers(&mut self, works: bool, listed: &mut Vec<Kept>) {
-        while let Some((id, session, task)) = self.store.pop_front() {
+        while let Some((id, session, task)) = self.next_task() {
             let written = || match works {
                 true => Ok(()),
                 false => Err(StoreFault::Failed("full".to_owned())),
@@ -171,10 +183,25 @@ impl Bench {
                     listed.push(*row);
                     StoreOutcome::Kept(written())
                 }
-                StoreTask::Forget { .. } | StoreTask::Times(_) => StoreOutcome::Kept(written()),
                 StoreTask::Read(torrents) => {
                     StoreOutcome::Read(torrents.iter().map(|hash| self.read(*hash)).collect())
                 }
+                StoreTask::Recall => StoreOutcome::Recalled(Ok(Box::new(self.remembered.clone()))),
+                StoreTask::KeepSettings(rows) => {
+                    if works {
+                        let kept = &mut self.remembered.settings;
+                        for row in rows {
+                            kept.retain(|have| have.key != row.key);
+                            kept.extend(row.value.is_some().then_some(row));
+                        }
+                    }
+                    StoreOutcome::Kept(written())
+                }
+                StoreTask::KeepTotals(totals) => {
+                    self.remembered.totals = totals;
+                    StoreOutcome::Kept(written())
+                }
+                StoreTask::Forget { .. } | StoreTask::Times(_) => StoreOutcome::Kept(written()),
             };
             self.input(Input::Stored(Stored {
                 id,
@@ -182,6 +209,14 @@ impl Bench {
                 outcome,
             }));
         }
+    }
+
+    fn next_task(&mut self) -> Option<(JobId, SessionId, StoreTask)> {
+        let is_load = |job: &(_, _, StoreTask)| matches!(job.2, StoreTask::Load { .. });
+        if self.store_is_backwards && self.store.iter().all(is_load) {
+            return self.store.pop_back();
+        }
+        self.store.pop_front()
     }
 
     /// The answer, if there is one; each is given once.

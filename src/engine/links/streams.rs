@@ -97,15 +97,14 @@ impl Engine {
         if self.table.streams.len() >= settings.streams_max {
             return Err(Refusal::Full);
         }
+        let of_swarm = swarm.map_or(usize::MAX, |swarm| self.swarm_streams_max(swarm));
         match swarm.and_then(|swarm| self.table.swarms.get(swarm)) {
             // Who dialled speaks first, and must know of what.
             None if outgoing => return Err(Refusal::UnknownSwarm),
             None => {}
             // Nobody trades there: whatever it said, nobody would answer.
             Some(record) if record.session.is_none() => return Err(Refusal::WrongState),
-            Some(record)
-                if record.streams.len() + record.opening.len() >= settings.swarm_streams_max =>
-            {
+            Some(record) if record.streams.len() + record.opening.len() >= of_swarm => {
                 return Err(Refusal::Full);
             }
             Some(_) => {}

@@ -135,7 +135,7 @@ pub enum Phase {
     Trading,
     /// Its files are on their way to another place.
     Moving(Box<Moving>),
-    /// By a person's will.
+    /// At rest: by a person's will (`paused`), or until its turn comes.
     Paused,
     /// The disk, the store or a file is in the way; tried again by itself where that can help.
     Failed {
@@ -244,6 +244,8 @@ impl Session {
             }
             Phase::Trading if self.is_downloading() => SessionState::Downloading,
             Phase::Trading => SessionState::Seeding,
+            // Nobody wants it to rest, so it waits for its turn.
+            Phase::Paused if !self.paused => SessionState::Queued,
             Phase::Paused => SessionState::Paused,
             Phase::Failed { .. } => SessionState::Error,
             Phase::Stopping { .. } => SessionState::Stopped,
@@ -301,6 +303,10 @@ impl Session {
         if self.state() != previous {
             self.entry.leave(previous, shared.now);
         }
+        if self.is_trading() {
+            self.entry.stalled = false;
+        }
+        shared.queue.note(self);
         let mut event = self.event(previous, cause);
         match &self.phase {
             Phase::Loading | Phase::Preparing { .. } | Phase::Checking(_) | Phase::Moving(_)
@@ -308,7 +314,10 @@ impl Session {
             {
                 shared.event(Event::SessionStarted(event));
             }
-            Phase::Trading if was_failed || previous == SessionState::Paused => {
+            Phase::Trading
+                if was_failed
+                    || matches!(previous, SessionState::Paused | SessionState::Queued) =>
+            {
                 shared.event(Event::SessionResumed(event));
             }
             Phase::Paused => shared.event(Event::SessionPaused(event)),
@@ -324,6 +333,14 @@ impl Session {
             }
             _ => {}
         }
+    }
+
+    /// At rest all along, it has turned from paused into queued, or back.
+    pub fn waited(&mut self, shared: &mut Shared, previous: SessionState, cause: &'static str) {
+        self.entry.leave(previous, shared.now);
+        shared.queue.note(self);
+        let event = self.event(previous, cause);
+        shared.event(Event::SessionPaused(event));
     }
 
     /// A `session.*` event of how it stands now.

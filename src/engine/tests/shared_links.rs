@@ -447,6 +447,21 @@ fn limits_move_while_running() {
     world.ask(0, limits(None, Some(1), None));
     let late = world.guest(0, 2, &[]);
     assert_eq!(world.nodes[0].closed, [late]);
+    // A torrent's own limit goes before that of all.
+    let own = |world: &mut World, limit| {
+        let id = world.session(0);
+        let session = world.nodes[0].engine.sessions.get_mut(id);
+        session.expect("there").entry.peer_limit = limit;
+    };
+    world.ask(0, limits(None, Some(9), None));
+    own(&mut world, 1);
+    let late = world.guest(0, 4, &[]);
+    assert_eq!(world.nodes[0].closed.last(), Some(&late));
+    world.ask(0, limits(None, Some(1), None));
+    own(&mut world, 2);
+    world.guest(0, 5, &[]);
+    assert_eq!(world.nodes[0].closed.last(), Some(&late));
+    own(&mut world, 0);
     // One slot, and two who want it.
     world.ask(0, limits(None, Some(9), Some(1)));
     let second = world.guest(0, 3, &[]);

@@ -20,11 +20,12 @@ use serde_json::json;
 use super::envelope::{Output, RpcError};
 use super::names::Family;
 use super::params::{self, Params};
-use super::{Rpc, refused, strange, unanswered};
+use super::{Rpc, refused, session, strange, torrents, unanswered};
 use crate::codec::layout::FileKind;
 use crate::codec::magnet::Magnet;
 use crate::codec::metainfo::{METAINFO_BYTES_MAX, Metainfo};
-use crate::engine::library::{Brief, MagnetAdd, Selection, TorrentAdd, TorrentKey};
+use crate::config::Config;
+use crate::engine::library::{Brief, Change, MagnetAdd, Selection, TorrentAdd, TorrentKey};
 use crate::engine::message::{Answer, Message, Refusal, SessionAdd};
 use crate::gateway::client::masked;
 use crate::ids::InfoHash;
@@ -48,8 +49,10 @@ impl Rpc {
         })?;
         let wanted = wanted(params, &metainfo)?;
         let first = metainfo.files.first().map(|file| file.path.clone());
-        let (root, then) = self.place(params, first).await?;
-        let (paused, labels) = ways(params)?;
+        let peer_limit = torrents::peer_limit(params)?;
+        let config = self.tuned().await?.config;
+        let (root, then) = self.place(params, &config, first).await?;
+        let (paused, labels) = ways(params, &config)?;
         let info_hash = metainfo.info_hash;
         let add = TorrentAdd {
             session: SessionAdd {
@@ -65,8 +68,8 @@ impl Rpc {
             labels,
             then,
         };
-        self.added(info_hash, Message::TorrentAdd(Box::new(add)))
-            .await
+        let message = Message::TorrentAdd(Box::new(add));
+        self.added(info_hash, message, peer_limit).await
     }
 
     /// A link: its torrent is there at once, and holds nothing until peers have told what it holds.
@@ -75,31 +78,34 @@ impl Rpc {
             let text = format!("not a valid magnet link: {fault}");
             RpcError::new(RpcError::CORRUPT_TORRENT, text)
         })?;
-        let (root, then) = self.place(params, None).await?;
-        let (paused, labels) = ways(params)?;
+        let peer_limit = torrents::peer_limit(params)?;
+        let config = self.tuned().await?.config;
+        let (root, then) = self.place(params, &config, None).await?;
+        let (paused, labels) = ways(params, &config)?;
         let add = MagnetAdd {
             brief: Brief::of_magnet(&magnet, link, root),
             paused,
             labels,
             then,
         };
-        self.added(magnet.info_hash, Message::MagnetAdd(Box::new(add)))
-            .await
+        let message = Message::MagnetAdd(Box::new(add));
+        self.added(magnet.info_hash, message, peer_limit).await
     }
 
     /// Where its files go, and where they go when all are there, if that is elsewhere. `first` is its first file.
     async fn place(
         &self,
         params: &Params,
+        config: &Config,
         first: Option<PathBuf>,
     ) -> Result<(PathBuf, Option<PathBuf>), RpcError> {
         let directory = params::text(params, "download_dir")?.filter(|path| !path.is_empty());
-        let directory = directory.map_or_else(|| self.options.downloads.clone(), PathBuf::from);
+        let directory = directory.map_or_else(|| session::downloads(config), PathBuf::from);
         let found = self.directory(&directory, first).await?;
-        match &self.options.incomplete {
+        match session::incomplete(config) {
             // What is there already is where it is to be.
             Some(incomplete) if !found.found => {
-                let root = self.directory(incomplete, None).await?.path;
+                let root = self.directory(&incomplete, None).await?.path;
                 let differs = root != found.path;
                 Ok((root, differs.then_some(found.path)))
             }
@@ -108,7 +114,12 @@ impl Rpc {
     }
 
     /// Gives it to the engine, and says what clients want to know of it.
-    async fn added(&self, info_hash: InfoHash, message: Message) -> Result<Output, RpcError> {
+    async fn added(
+        &self,
+        info_hash: InfoHash,
+        message: Message,
+        peer_limit: Option<u32>,
+    ) -> Result<Output, RpcError> {
         let answer = self.asking.ask_patiently(message).await;
         let key = match answer.map_err(unanswered)? {
             Answer::Session(_) => "torrent_added",
@@ -117,6 +128,9 @@ impl Rpc {
             _ => return Err(strange()),
         };
         let this = Selection::Some(vec![TorrentKey::Hash(info_hash)]);
+        if let Some(limit) = peer_limit.filter(|_| key == "torrent_added") {
+            self.change(this.clone(), Change::PeerLimit(limit)).await?;
+        }
         let snapshot = self.show(this, false).await?;
         let Some(torrent) = snapshot.torrents.first() else {
             let text = format!("{info_hash} is just being removed: try again in a moment");
@@ -160,9 +174,10 @@ impl Rpc {
 }
 
 /// Whether it begins stopped, and its labels.
-fn ways(params: &Params) -> Result<(bool, Vec<String>), RpcError> {
+fn ways(params: &Params, config: &Config) -> Result<(bool, Vec<String>), RpcError> {
     let labels = params::texts(params, "labels")?.unwrap_or_default();
-    Ok((params::flag(params, "paused")?.unwrap_or(false), labels))
+    let paused = params::flag(params, "paused")?;
+    Ok((paused.unwrap_or(!config.queue.start_added), labels))
 }
 
 fn is_magnet(text: &str) -> bool {

@@ -111,6 +111,8 @@ fn status(torrent: &TorrentSnapshot) -> i64 {
         SessionState::Checking => 2,
         SessionState::Downloading | SessionState::Metadata => 4,
         SessionState::Seeding | SessionState::Parked => 6,
+        SessionState::Queued if left(torrent) > 0 => 3,
+        SessionState::Queued => 5,
         SessionState::Paused | SessionState::Stopped | SessionState::Error => 0,
     }
 }
@@ -140,6 +142,14 @@ fn part(torrent: &TorrentSnapshot, part: u64, whole: u64) -> f64 {
     match &torrent.brief.magnet {
         Some(_) => 0.0,
         None => share(part, whole),
+    }
+}
+
+/// The torrent's own, or that of all.
+fn peer_limit(context: &Context, torrent: &TorrentSnapshot) -> u32 {
+    match torrent.entry.peer_limit {
+        0 => context.peer_limit,
+        own => own,
     }
 }
 
@@ -236,15 +246,15 @@ pub static FIELDS: &[Field] = &[
     field!("id",                      |_, t| Out::Int(t.entry.number.into())),
     field!("is_finished",             |_, t| Out::Bool(t.entry.finished)),
     field!("is_private",              |_, t| Out::Bool(t.brief.private)),
-    field!("is_stalled",              |_, t| Out::Bool(is_running(t) && t.download_rate + t.upload_rate == 0)),
+    field!("is_stalled",              |_, t| Out::Bool(is_running(t) && t.entry.stalled)),
     field!("labels",                  |_, t| Out::Texts(&t.entry.labels)),
     field!("left_until_done",         |_, t| int(left(t))),
     field!("magnet_link",     detail, |_, t| Out::Text(objects::magnet_link(t))),
     field!("manual_announce_time",    |_, _| Out::Int(-1)),
-    field!("max_connected_peers",     |c, _| Out::Int(c.peer_limit.into())),
+    field!("max_connected_peers",     |c, t| Out::Int(peer_limit(c, t).into())),
     field!("metadata_percent_complete", |_, t| Out::Float(if t.brief.magnet.is_some() { 0.0 } else { 1.0 })),
     field!("name",                    |_, t| Out::Str(&t.brief.name)),
-    field!("peer_limit",              |c, _| Out::Int(c.peer_limit.into())),
+    field!("peer_limit",              |c, t| Out::Int(peer_limit(c, t).into())),
     field!("peers",           detail, |_, t| Out::Json(objects::peers(t))),
     field!("peers_connected",         |_, t| Out::Int(t.peers.into())),
     field!("peers_from",              |_, t| Out::Json(objects::peers_from(t))),

@@ -83,8 +83,7 @@ impl Rpc {
     }
 
     /// Free bytes where new torrents go; -1 when the disk does not say, or not in time.
-    pub(super) async fn download_space(&self) -> i64 {
-        let path = &self.options.downloads;
+    pub(super) async fn download_space(&self, path: &Path) -> i64 {
         // One that is still to be made is looked for where it will be.
         for path in path.ancestors() {
             match self.survey(path, false, None).await {

@@ -9,6 +9,7 @@ pub mod fields;
 pub mod names;
 
 mod add;
+mod live;
 mod location;
 mod objects;
 mod params;
@@ -27,7 +28,6 @@ use super::server::Options;
 use crate::actor::handle::Handle;
 use crate::actor::reply::AskError;
 use crate::engine::message::{Answer, Message, Refusal};
-use crate::time::unix_millis;
 
 /// As told in the handshake.
 pub const VERSION_SEMVER: &str = session::RPC_VERSION_SEMVER;
@@ -48,8 +48,6 @@ pub struct Rpc {
     pub session_id: Arc<str>,
     /// For torrents that are named by a URL.
     pub(super) tools: Arc<Tools>,
-    /// When the gateway began to serve, in seconds since 1970.
-    pub since: u64,
 }
 
 /// An answer on its way out.
@@ -70,7 +68,6 @@ impl Rpc {
             options,
             session_id: "".into(),
             tools,
-            since: unix_millis() / 1000,
         }
     }
 
@@ -131,7 +128,7 @@ impl Rpc {
             "torrent_add" => self.torrent_add(params).await,
             "torrent_set" => self.torrent_set(params).await,
             "torrent_remove" => self.torrent_remove(params).await,
-            "session_get" => Ok(self.session_get(call.dialect, params).await),
+            "session_get" => self.session_get(call.dialect, params).await,
             "session_set" => self.session_set(params).await,
             "session_stats" => self.session_stats().await,
             "session_close" => self.session_close(params),
@@ -155,7 +152,9 @@ impl Rpc {
     /// Asks the actor; its refusals and silences become errors.
     async fn ask(&self, message: Message) -> Result<Answer, RpcError> {
         let answer = match &message {
-            Message::TorrentsChange(_) => self.asking.ask_patiently(message).await,
+            Message::TorrentsChange(_) | Message::SettingsChange(_) => {
+                self.asking.ask_patiently(message).await
+            }
             // A directory may be made on a slow disk; of one that is only looked at nobody waits long.
             Message::Survey(survey) if survey.make => self.asking.ask_patiently(message).await,
             _ => self.asking.ask(message).await,

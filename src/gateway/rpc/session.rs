@@ -1,14 +1,18 @@
 //! The session as a whole: settings, statistics, free space, the end.
 
+use std::path::PathBuf;
+
 use serde_json::{Map, Value, json};
 
 use super::envelope::{Dialect, Output, RpcError};
 use super::names::Family;
 use super::params::{self, Params};
-use super::{Rpc, unanswered};
-use crate::engine::library::Selection;
+use super::{Rpc, live, strange, unanswered};
+use crate::config::Config;
+use crate::engine::library::{Selection, SettingsChange, SettingsSnapshot, Totals};
+use crate::engine::message::{Answer, Message};
 use crate::engine::snapshot::SessionState;
-use crate::time::{Duration, unix_millis};
+use crate::time::Duration;
 
 /// The classic dialect's number of the interface that we speak, and the oldest it still is.
 pub(super) const RPC_VERSION: u32 = 18;
@@ -20,10 +24,19 @@ pub(super) const RPC_VERSION_SEMVER: &str = "6.1.0";
 pub(super) const VERSION: &str = concat!("4.1.0 (Linnet ", env!("CARGO_PKG_VERSION"), ")");
 
 impl Rpc {
+    /// The settings that hold.
+    pub(super) async fn tuned(&self) -> Result<Box<SettingsSnapshot>, RpcError> {
+        match self.ask(Message::SettingsShow).await? {
+            Answer::Settings(tuned) => Ok(tuned),
+            _ => Err(strange()),
+        }
+    }
+
     /// All settings, those that cannot be changed among them.
-    async fn settings(&self) -> Map<String, Value> {
+    async fn settings(&self, tuned: &SettingsSnapshot) -> Map<String, Value> {
         let options = &*self.options;
-        let downloads = options.downloads.to_string_lossy();
+        let config = &*tuned.config;
+        let downloads = downloads(config);
         let units = json!({
             "speed_units": ["kB/s", "MB/s", "GB/s", "TB/s"],
             "speed_bytes": 1000,
@@ -48,25 +61,14 @@ impl Rpc {
             ("config_dir", json!(options.state.to_string_lossy())),
             ("default_trackers", json!("")),
             ("dht_enabled", json!(false)),
-            ("download_dir", json!(downloads)),
-            ("download_dir_free_space", json!(self.download_space().await)),
-            ("download_queue_enabled", json!(false)),
-            ("download_queue_size", json!(0)),
+            ("download_dir_free_space", json!(self.download_space(&downloads).await)),
             ("encryption", json!("allowed")),
-            ("idle_seeding_limit", json!(options.seed_idle_minutes)),
-            ("idle_seeding_limit_enabled", json!(options.seed_idle_minutes > 0)),
-            ("incomplete_dir", json!(options.incomplete.as_ref().unwrap_or(&options.downloads).to_string_lossy())),
-            ("incomplete_dir_enabled", json!(options.incomplete.is_some())),
             ("lpd_enabled", json!(false)),
-            ("peer_limit_global", json!(options.links_max)),
-            ("peer_limit_per_torrent", json!(options.swarm_links_max)),
             ("peer_port", json!(options.peer_port)),
             ("peer_port_random_on_start", json!(false)),
             ("pex_enabled", json!(false)),
             ("port_forwarding_enabled", json!(false)),
             ("preferred_transports", json!(["tcp"])),
-            ("queue_stalled_enabled", json!(false)),
-            ("queue_stalled_minutes", json!(30)),
             ("rename_partial_files", json!(false)),
             ("reqq", json!(crate::engine::settings::REQUESTS_IN_MAX)),
             ("rpc_version", json!(RPC_VERSION)),
@@ -78,17 +80,12 @@ impl Rpc {
             ("script_torrent_done_filename", json!("")),
             ("script_torrent_done_seeding_enabled", json!(false)),
             ("script_torrent_done_seeding_filename", json!("")),
-            ("seed_queue_enabled", json!(false)),
-            ("seed_queue_size", json!(0)),
-            ("seed_ratio_limit", json!(options.seed_ratio)),
-            ("seed_ratio_limited", json!(options.seed_ratio > 0.0)),
             ("sequential_download", json!(false)),
             ("session_id", json!(&*self.session_id)),
             ("speed_limit_down", json!(0)),
             ("speed_limit_down_enabled", json!(false)),
             ("speed_limit_up", json!(0)),
             ("speed_limit_up_enabled", json!(false)),
-            ("start_added_torrents", json!(true)),
             ("tcp_enabled", json!(true)),
             ("trash_original_torrent_files", json!(false)),
             ("units", json!(units)),
@@ -96,11 +93,29 @@ impl Rpc {
             ("version", json!(VERSION)),
         ];
         let named = |(name, value): (&str, Value)| (name.to_owned(), value);
-        settings.into_iter().map(named).collect()
+        let mut settings: Map<String, Value> = settings.into_iter().map(named).collect();
+        live::show(tuned, &mut settings);
+        // A directory of the configuration may begin at the current one; to a client it is absolute.
+        settings.insert(
+            "download_dir".to_owned(),
+            json!(downloads.to_string_lossy()),
+        );
+        if settings["incomplete_dir"] == "" {
+            settings.insert(
+                "incomplete_dir".to_owned(),
+                json!(downloads.to_string_lossy()),
+            );
+        }
+        settings
     }
 
-    pub(super) async fn session_get(&self, dialect: Dialect, params: &Params) -> Output {
-        let mut settings = self.settings().await;
+    pub(super) async fn session_get(
+        &self,
+        dialect: Dialect,
+        params: &Params,
+    ) -> Result<Output, RpcError> {
+        let tuned = self.tuned().await?;
+        let mut settings = self.settings(&tuned).await;
         if dialect == Dialect::Classic {
             // The same word for the same thing would have been too simple.
             settings.insert("encryption".to_owned(), json!("tolerated"));
@@ -109,65 +124,73 @@ impl Rpc {
             let fields: Vec<String> = fields.iter().map(|name| super::names::ours(name)).collect();
             settings.retain(|name, _| fields.contains(name));
         }
-        Output::Value(Family::Kebab, Value::Object(settings))
+        Ok(Output::Value(Family::Kebab, Value::Object(settings)))
     }
 
-    /// A setting may be said to be what it is. Another value is refused: nothing would follow from it.
+    /// Changes what can be changed; answered when it is on disk. Another setting may be said to be what it is; with any other value
+    /// all is refused: nothing would follow from it.
     pub(super) async fn session_set(&self, params: &Params) -> Result<Output, RpcError> {
-        let settings = self.settings().await;
+        let tuned = self.tuned().await?;
+        let settings = self.settings(&tuned).await;
         let differs = |(name, value): &(&String, &Value)| {
-            settings.get(*name).is_some_and(|have| {
-                // Clients write 1 and 1.0, 0 and false.
-                have != *value
-                    && have
-                        .as_f64()
-                        .zip(value.as_f64())
-                        .is_none_or(|(a, b)| (a - b).abs() > 1e-9)
-                    && have.as_bool() != value.as_u64().map(|number| number != 0)
-            })
+            settings
+                .get(*name)
+                .is_some_and(|have| !is_same(have, value))
         };
-        let differing: Vec<String> = params
+        let differing: Vec<(&String, &Value)> = params.iter().filter(differs).collect();
+        let fixed: Vec<String> = differing
             .iter()
-            .filter(differs)
+            .filter(|(name, _)| !live::is_live(name))
             .map(|(name, _)| name.replace('_', "-"))
             .collect();
-        if differing.is_empty() {
-            return Ok(Output::Value(Family::Kebab, json!({})));
+        if !fixed.is_empty() {
+            let names = fixed.join(", ");
+            let text = format!("{names}: this version takes it from its configuration file alone");
+            return Err(RpcError::params(text));
         }
-        let names = differing.join(", ");
-        let text = format!("{names}: this version takes it from its configuration file alone");
-        Err(RpcError::params(text))
+        let changes = live::changes(&tuned, params, |name| {
+            differing.iter().any(|(differing, _)| *differing == name)
+        })?;
+        if !changes.is_empty() {
+            let change = SettingsChange {
+                changes,
+                is_configured: false,
+            };
+            match self.ask(Message::SettingsChange(Box::new(change))).await? {
+                Answer::Done => {}
+                _ => return Err(strange()),
+            }
+        }
+        Ok(Output::Value(Family::Kebab, json!({})))
     }
 
     pub(super) async fn session_stats(&self) -> Result<Output, RpcError> {
         let snapshot = self.show(Selection::All, false).await?;
         let torrents = &snapshot.torrents;
-        let paused = |state| matches!(state, SessionState::Paused | SessionState::Stopped);
+        // As Transmission counts: one that waits for its turn does not run either.
+        let paused = |state| {
+            use SessionState::{Paused, Queued, Stopped};
+            matches!(state, Paused | Queued | Stopped)
+        };
         let paused = torrents.iter().filter(|one| paused(one.state)).count();
-        let seconds = (unix_millis() / 1000).saturating_sub(self.since);
-        let metrics = self.asking.metrics().await.map_err(unanswered)?;
-        let this_run = json!({
-            "uploaded_bytes": metrics.engine.payload_sent_bytes,
-            "downloaded_bytes": metrics.engine.payload_received_bytes,
-            "files_added": torrents.len(),
-            "seconds_active": seconds,
-            "session_count": 1,
-        });
-        let ever = json!({
-            "uploaded_bytes": torrents.iter().map(|one| one.uploaded).sum::<u64>(),
-            "downloaded_bytes": torrents.iter().map(|one| one.downloaded).sum::<u64>(),
-            "files_added": torrents.len(),
-            "seconds_active": seconds,
-            "session_count": 1,
-        });
+        let tuned = self.tuned().await?;
+        let totals = |totals: &Totals| {
+            json!({
+                "uploaded_bytes": totals.uploaded,
+                "downloaded_bytes": totals.downloaded,
+                "files_added": totals.added,
+                "seconds_active": totals.seconds,
+                "session_count": totals.runs,
+            })
+        };
         let stats = json!({
             "active_torrent_count": torrents.len() - paused,
             "paused_torrent_count": paused,
             "torrent_count": torrents.len(),
             "download_speed": torrents.iter().map(|one| one.download_rate).sum::<u64>(),
             "upload_speed": torrents.iter().map(|one| one.upload_rate).sum::<u64>(),
-            "current_stats": this_run,
-            "cumulative_stats": ever,
+            "current_stats": totals(&tuned.run),
+            "cumulative_stats": totals(&tuned.ever),
         });
         Ok(Output::Value(Family::Camel, stats))
     }
@@ -191,6 +214,30 @@ impl Rpc {
         (self.options.close.0)(budget);
         Ok(Output::Value(Family::Kebab, json!({})))
     }
+}
+
+/// Where torrents go that do not say.
+pub(super) fn downloads(config: &Config) -> PathBuf {
+    let path = &config.paths.downloads;
+    std::path::absolute(path).unwrap_or_else(|_| path.clone())
+}
+
+/// Where they are until they are complete, when that is elsewhere.
+pub(super) fn incomplete(config: &Config) -> Option<PathBuf> {
+    let path = &config.paths.incomplete;
+    let path = (!path.as_os_str().is_empty()).then_some(path)?;
+    Some(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+}
+
+/// Whether a client means the value that holds; they write 1 and 1.0, 0 and false.
+fn is_same(have: &Value, value: &Value) -> bool {
+    let numbers = have.as_f64().zip(value.as_f64());
+    have == value
+        || numbers.is_some_and(|(a, b)| (a - b).abs() <= 1e-9)
+        || have
+            .as_bool()
+            .zip(value.as_u64())
+            .is_some_and(|(have, number)| have == (number != 0))
 }
 
 /// There are no bandwidth groups.

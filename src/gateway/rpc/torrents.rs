@@ -20,8 +20,8 @@ use crate::engine::message::{Answer, Message};
 /// The change that a method without arguments of its own makes.
 pub(super) fn action(method: &str) -> Option<Change> {
     Some(match method {
-        // Without a queue that holds torrents back, both start at once.
-        "torrent_start" | "torrent_start_now" => Change::Start,
+        "torrent_start" => Change::Start,
+        "torrent_start_now" => Change::StartNow,
         "torrent_stop" => Change::Stop,
         "torrent_verify" => Change::Recheck,
         "torrent_reannounce" => Change::Reannounce,
@@ -32,6 +32,9 @@ pub(super) fn action(method: &str) -> Option<Change> {
         _ => return None,
     })
 }
+
+/// Streams of one torrent, as `peer.max_links_per_swarm` may be.
+const PEER_LIMIT_MAX: u32 = 100_000;
 
 impl Rpc {
     /// How the torrents stand that are meant.
@@ -69,12 +72,18 @@ impl Rpc {
         };
         let recent = which == Selection::Recent;
         let detail = fields.iter().any(|field| field.detail);
+        let is_limit =
+            |field: &&'static Field| ["peer_limit", "max_connected_peers"].contains(&field.name);
+        let peer_limit = match fields.iter().any(|field| is_limit(&field)) {
+            true => self.tuned().await?.config.peer.max_links_per_swarm,
+            false => 0,
+        };
         let first = self.show(which, false).await?;
         let context = Context {
             dialect,
             time: first.time,
             unix: first.unix,
-            peer_limit: self.options.swarm_links_max,
+            peer_limit,
         };
         let mut writer = Writer::begin(context, fields, table, first.torrents.len())?;
         if detail {
@@ -202,6 +211,7 @@ pub(super) fn settings(params: &Params) -> Result<Settings, RpcError> {
     changes.extend(params::texts(params, "labels")?.map(Change::Labels));
     let position = params::number(params, "queue_position")?;
     changes.extend(position.map(|position| Change::Queue(Move::To(position))));
+    changes.extend(peer_limit(params)?.map(Change::PeerLimit));
     changes.extend(goals(params)?);
     let trackers = super::trackers::changes(params)?;
     changes.extend(trackers.into_iter().map(Change::Trackers));
@@ -210,6 +220,17 @@ pub(super) fn settings(params: &Params) -> Result<Settings, RpcError> {
         files.extend(params::indices(params, name)?.map(|indices| (indices, wanted)));
     }
     Ok(Settings { changes, files })
+}
+
+/// How many streams a torrent shall have, if that is said; 0 is as many as any.
+pub(super) fn peer_limit(params: &Params) -> Result<Option<u32>, RpcError> {
+    let own = params::number(params, "peer_limit")?;
+    let limit = own.or(params::number(params, "max_connected_peers")?);
+    if limit.is_some_and(|limit| limit > PEER_LIMIT_MAX) {
+        let text = format!("peer_limit: 0 to {PEER_LIMIT_MAX}; 0 is as many as any torrent");
+        return Err(RpcError::params(text));
+    }
+    Ok(limit)
 }
 
 /// The goals of a seed that `torrent_set` names, if any.

@@ -22,6 +22,18 @@ pub(super) fn why(torrent: &TorrentSnapshot) -> String {
         SessionState::Checking => "its files are being looked at",
         SessionState::Paused if torrent.entry.finished => "it has seeded as much as it was to",
         SessionState::Paused => "it was stopped: start it",
+        SessionState::Queued => {
+            return torrent.waits.map_or_else(
+                || "it waits for its turn".to_owned(),
+                |waits| {
+                    let (what, active, most, key) =
+                        (waits.what, waits.active, waits.most, waits.key);
+                    format!(
+                        "it waits for its turn: {active} {what} are active, at most {most} ({key})"
+                    )
+                },
+            );
+        }
         SessionState::Stopped => "it is on its way out",
         SessionState::Downloading if torrent.download_rate > 0 => "it is being downloaded",
         SessionState::Seeding if torrent.upload_rate > 0 => "it is being seeded",

@@ -54,10 +54,6 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 pub struct Options {
     /// Who may ask.
     pub access: Access,
-    /// Where torrents go that do not say.
-    pub downloads: PathBuf,
-    /// Where they are until they are complete, when that is another directory.
-    pub incomplete: Option<PathBuf>,
     /// Where state is kept.
     pub state: PathBuf,
     /// The files of another web client; empty: none.
@@ -66,14 +62,6 @@ pub struct Options {
     pub budget: Duration,
     /// How long the actor is waited for.
     pub timeout: Duration,
-    /// Streams of the process.
-    pub links_max: u32,
-    /// Streams of one torrent.
-    pub swarm_links_max: u32,
-    /// Sent bytes for each wanted one until a torrent has seeded enough; 0 is no limit.
-    pub seed_ratio: f64,
-    /// Minutes without sending until it has; 0 is no limit.
-    pub seed_idle_minutes: u32,
     /// Memory for piece buffers.
     pub cache_mib: u32,
     /// Where peers reach us; 0 when they cannot.

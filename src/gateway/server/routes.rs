@@ -28,7 +28,6 @@ use crate::engine::message::Message;
 use crate::gateway::Tools;
 use crate::gateway::asking::Asking;
 use crate::gateway::rpc::Rpc;
-use crate::time::unix_millis;
 
 /// Bytes of a request's body: the largest torrent file, as base64.
 const BODY_BYTES_MAX: usize = 96 * 1024 * 1024;
@@ -61,7 +60,6 @@ pub struct Front {
     options: RwLock<Arc<Options>>,
     memory: Mutex<Memory>,
     session_id: Arc<str>,
-    since: u64,
     large: Semaphore,
     pub(super) events: Arc<EventLog>,
     router: Router<Arc<Self>>,
@@ -90,7 +88,6 @@ impl Front {
             options,
             memory: Mutex::default(),
             session_id: session_id.into(),
-            since: unix_millis() / 1000,
             large: Semaphore::new(LARGE_BODIES_MAX),
             events: Arc::new(EventLog::default()),
             router,
@@ -217,7 +214,6 @@ async fn rpc(State(front): State<Arc<Front>>, request: Request) -> Response {
         options: front.options(),
         session_id: Arc::clone(&front.session_id),
         tools: Arc::clone(&front.tools),
-        since: front.since,
     };
     let answered = rpc.answer(&body).await;
     let status = StatusCode::from_u16(answered.status).unwrap_or(StatusCode::OK);

@@ -51,7 +51,8 @@ pub(super) const SCHEMA: &str = "
         whole       INTEGER NOT NULL,     -- 0 or 1: all that is wanted is there and recorded
         uploaded    INTEGER NOT NULL,     -- bytes
         downloaded  INTEGER NOT NULL,     -- bytes
-        magnet      TEXT    NOT NULL      -- the link, until the metadata is known; empty then
+        magnet      TEXT    NOT NULL,     -- the link, until the metadata is known; empty then
+        peer_limit  INTEGER NOT NULL      -- streams; 0 for as many as any
     ) STRICT;
     CREATE TABLE IF NOT EXISTS whereabouts (  -- of torrents that were moved or renamed, or are to be
         info_hash   BLOB    PRIMARY KEY,
@@ -77,7 +78,7 @@ pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
         "SELECT info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding,
                 ratio_mode, ratio, idle_mode, idle, finished,
                 name, size, bytes, piece, pieces, files, private, sessions.trackers,
-                have_wanted, have_bytes, have_all, have_pieces, whole, uploaded, downloaded, magnet,
+                have_wanted, have_bytes, have_all, have_pieces, whole, uploaded, downloaded, magnet, peer_limit,
                 renames, moving, carry, new_renames, then_to, list
          FROM sessions LEFT JOIN whereabouts USING (info_hash)
          LEFT JOIN trackers USING (info_hash) ORDER BY position, number",
@@ -145,8 +146,9 @@ pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
                 idle_minutes: row.get(14)?,
             },
             finished: row.get(15)?,
-            whereabouts: places::whereabouts_of(row, 32)?,
-            trackers: places::trackers_of(row, 37)?,
+            peer_limit: row.get(32)?,
+            whereabouts: places::whereabouts_of(row, 33)?,
+            trackers: places::trackers_of(row, 38)?,
             bytes: None,
         });
     }
@@ -212,9 +214,9 @@ pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
              (info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding,
               ratio_mode, ratio, idle_mode, idle, finished,
               name, size, bytes, piece, pieces, files, private, trackers,
-              have_wanted, have_bytes, have_all, have_pieces, whole, uploaded, downloaded, magnet)
+              have_wanted, have_bytes, have_all, have_pieces, whole, uploaded, downloaded, magnet, peer_limit)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
-                     ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)",
+                     ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)",
         )?
         .execute(params![
             brief.info_hash.0,
@@ -249,6 +251,7 @@ pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
             integer(standing.uploaded),
             integer(standing.downloaded),
             brief.magnet.as_deref().unwrap_or_default(),
+            row.peer_limit,
         ])?;
     if let Some(bytes) = &row.bytes {
         database
@@ -324,6 +327,7 @@ mod tests {
                 idle_minutes: 30,
             },
             finished: number == 1,
+            peer_limit: 7,
             labels: tidy_labels(["a", "b c"]),
             wanted: [true, false].into(),
             whereabouts: None,
