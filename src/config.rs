@@ -5,6 +5,7 @@
 
 mod keys;
 mod load;
+pub mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,8 @@ pub struct Config {
     pub peer: Peer,
     /// Where peers come from.
     pub discovery: Discovery,
+    /// How fast bytes may pass.
+    pub limits: Limits,
     /// How we give.
     pub seeding: Seeding,
     /// The actor's mailbox.
@@ -70,6 +73,22 @@ pub struct Peer {
 pub struct Discovery {
     /// Whether trackers are asked.
     pub trackers: bool,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes a second that come in, of all torrents together; 0 is no limit.
+    pub download: u64,
+    /// The same for what goes out.
+    pub upload: u64,
+    /// In place of `download`, while the alternative limits hold.
+    pub alt_download: u64,
+    /// In place of `upload`, likewise.
+    pub alt_upload: u64,
+    /// When they hold, each as [`schedule::Window`] has it; by local time.
+    pub alt_schedule: Vec<String>,
 }
 
 /// `[seeding]`

@@ -268,7 +268,10 @@ impl World {
                     StoreTask::Save(_) => StoreOutcome::Saved(Ok(())),
                     StoreTask::Release { .. } => StoreOutcome::Released,
                     StoreTask::List => StoreOutcome::Listed(Ok(Vec::new())),
-                    StoreTask::Keep(_) | StoreTask::Forget { .. } => StoreOutcome::Kept(Ok(())),
+                    StoreTask::ListGroups => StoreOutcome::Groups(Ok(Vec::new())),
+                    StoreTask::Keep(_) | StoreTask::KeepGroup(_) | StoreTask::Forget { .. } => {
+                        StoreOutcome::Kept(Ok(()))
+                    }
                 };
                 self.engine.handle(
                     self.now,

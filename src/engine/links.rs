@@ -122,6 +122,10 @@ impl Engine {
             | Message::TorrentAdd(_)
             | Message::TorrentsChange(_)
             | Message::TorrentsShow(_)
+            | Message::SpeedSet(_)
+            | Message::SpeedShow
+            | Message::SessionLimits { .. }
+            | Message::GroupSet(_)
             | Message::Shutdown { .. } => unreachable!("the manager has these"),
         };
         result.unwrap_or_else(Answer::Refused)

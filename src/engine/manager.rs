@@ -76,6 +76,24 @@ impl Engine {
             Message::TorrentAdd(add) => return self.torrent_add(*add, reply),
             Message::TorrentsChange(order) => return self.torrents_change(&order, reply),
             Message::TorrentsShow(order) => Answer::Torrents(Box::new(self.torrents_show(&order))),
+            Message::SpeedSet(limits) => {
+                self.speed_set(*limits);
+                Answer::Done
+            }
+            Message::SessionLimits { session, change } => {
+                let answer = if self.sessions.get(session).is_some() {
+                    self.torrent_limits(session, &change);
+                    Answer::Done
+                } else {
+                    Answer::Refused(Refusal::UnknownSession)
+                };
+                return self.reply_kept(session, reply, answer);
+            }
+            Message::SpeedShow => {
+                let limits = self.shared.settings.limits.clone();
+                Answer::Speed(Box::new((limits, self.groups())))
+            }
+            Message::GroupSet(group) => return self.group_change(*group, reply),
             Message::PeerAdd { session, address } => self.peer_add(session, address),
             Message::PeerAddNamed {
                 session,

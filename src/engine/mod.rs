@@ -14,6 +14,7 @@ mod connect;
 mod doubt;
 mod ending;
 pub mod library;
+pub mod limits;
 mod links;
 mod manager;
 pub mod message;
@@ -68,7 +69,7 @@ impl Engine {
     #[must_use]
     pub fn new(settings: Settings, mut rng: Rng) -> Self {
         let table = Table::new(&mut rng.fork());
-        Self {
+        let mut engine = Self {
             shared: Shared::new(settings, rng),
             table,
             sessions: Slots::default(),
@@ -76,7 +77,9 @@ impl Engine {
             transactions: Transactions::default(),
             newcomers: VecDeque::new(),
             library: Library::default(),
-        }
+        };
+        engine.limits_refresh();
+        engine
     }
 
     /// Something has happened at `now`. Outputs are waiting afterwards.
@@ -113,6 +116,7 @@ impl Engine {
             self.on_timer(key);
         }
         self.feed_starved();
+        self.grant();
         self.tell_links();
     }
 
@@ -173,6 +177,7 @@ impl Engine {
     /// Panics where the tables are not what their docs say. Walks everything: for tests and simulations, between inputs.
     pub fn check(&self) {
         self.table.check();
+        self.check_limits();
         for (id, session) in self.sessions.iter() {
             let swarm = self.table.swarms.get(session.swarm);
             if let Some(swarm) = swarm {
@@ -219,6 +224,7 @@ impl Engine {
             TimerKey::Save(session) => self.on_save_timer(session),
             TimerKey::Stats(session) => self.on_stats_timer(session),
             TimerKey::DiskRetry(session) => self.on_disk_retry(session),
+            TimerKey::Limits => self.on_limits_timer(),
             TimerKey::Farewell => self.on_farewell_over(),
             TimerKey::Shutdown => self.on_budget_spent(),
         }

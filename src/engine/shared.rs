@@ -11,6 +11,7 @@ use crate::metrics::EngineCounters;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
+use super::limits::Limiter;
 use super::message::{
     Answer, Fetch, FetchTask, Frame, Job, Output, Storage, StoreJob, StoreTask, Work,
 };
@@ -37,6 +38,8 @@ pub enum TimerKey {
     Stats(SessionId),
     /// The disk may be better now.
     DiskRetry(SessionId),
+    /// Streams that wait for a rate limit may go on.
+    Limits,
     /// The trackers' part of the shutdown's budget is spent.
     Farewell,
     /// The budget of the shutdown is spent.
@@ -69,6 +72,8 @@ pub struct Shared {
     pub settings: Settings,
     /// Counted for the metrics.
     pub counters: EngineCounters,
+    /// Who may pass how fast.
+    pub limits: Limiter,
     /// Where we listen.
     pub listening: Vec<SocketAddr>,
     /// Streams that have requests and found no block to send them with, in the order they came.
@@ -94,6 +99,7 @@ impl Shared {
             timers: Timers::default(),
             settings,
             counters: EngineCounters::default(),
+            limits: Limiter::default(),
             listening: Vec::new(),
             send_waiting: VecDeque::new(),
             starved: BTreeSet::new(),

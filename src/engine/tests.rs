@@ -476,6 +476,8 @@ impl World {
                         ));
                     }
                 }
+                // Scenes of the simulator have limits.
+                Output::Meter { .. } => {}
                 Output::Hold { stream, hold: true } => {
                     node.held.entry(stream).or_default();
                 }
@@ -532,7 +534,10 @@ impl World {
                         }
                         StoreTask::Release { .. } => StoreOutcome::Released,
                         StoreTask::List => StoreOutcome::Listed(Ok(Vec::new())),
-                        StoreTask::Keep(_) | StoreTask::Forget { .. } => StoreOutcome::Kept(Ok(())),
+                        StoreTask::ListGroups => StoreOutcome::Groups(Ok(Vec::new())),
+                        StoreTask::Keep(_) | StoreTask::KeepGroup(_) | StoreTask::Forget { .. } => {
+                            StoreOutcome::Kept(Ok(()))
+                        }
                     };
                     let stored = Stored {
                         id: job.id,

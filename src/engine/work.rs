@@ -135,7 +135,10 @@ impl Engine {
                 }
             }
             // The last two are the library's.
-            StoreOutcome::Released | StoreOutcome::Listed(_) | StoreOutcome::Kept(_) => {}
+            StoreOutcome::Released
+            | StoreOutcome::Listed(_)
+            | StoreOutcome::Groups(_)
+            | StoreOutcome::Kept(_) => {}
         }
         self.begin_recheck(id);
         self.advance_stop(id);

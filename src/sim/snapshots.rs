@@ -28,7 +28,8 @@ pub fn check(answer: &Answer) -> Result<(), String> {
         | Answer::Swarm(_)
         | Answer::Condition(_)
         | Answer::Changed(_)
-        | Answer::Torrents(_) => true,
+        | Answer::Torrents(_)
+        | Answer::Speed(_) => true,
     };
     if sound {
         Ok(())

@@ -45,7 +45,11 @@ impl Store {
                 );
                 StoreOutcome::Released
             }
-            StoreTask::List | StoreTask::Keep(_) | StoreTask::Forget { .. } => {
+            StoreTask::List
+            | StoreTask::ListGroups
+            | StoreTask::Keep(_)
+            | StoreTask::KeepGroup(_)
+            | StoreTask::Forget { .. } => {
                 unreachable!("simulated nodes remember nothing but progress")
             }
         }

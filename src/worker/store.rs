@@ -36,6 +36,7 @@ use super::mail::{Inbox, Outbox, mail};
 use super::row;
 
 mod library;
+mod limits;
 
 /// Jobs that are given out and not yet taken back; beyond it [`Store::submit`] gives the job back. The engine asks for one a
 /// session at a time.
@@ -186,7 +187,10 @@ impl Keeper {
             let waiting = std::iter::once(first).chain(queue.try_iter().take(BATCH_MAX));
             for StoreJob { id, session, task } in waiting {
                 let outcome = match task {
-                    StoreTask::Save(_) | StoreTask::Keep(_) | StoreTask::Forget { .. } => {
+                    StoreTask::Save(_)
+                    | StoreTask::Keep(_)
+                    | StoreTask::KeepGroup(_)
+                    | StoreTask::Forget { .. } => {
                         saves.push(Saving {
                             job: StoreJob { id, session, task },
                             result: Ok(()),
@@ -205,6 +209,12 @@ impl Keeper {
                     StoreTask::List => {
                         self.save(&mut saves, outbox);
                         StoreOutcome::Listed(self.with_database(library::list))
+                    }
+                    StoreTask::ListGroups => {
+                        self.save(&mut saves, outbox);
+                        StoreOutcome::Groups(
+                            self.with_database(|database| limits::groups(database)),
+                        )
                     }
                 };
                 outbox.send(Stored {
@@ -448,7 +458,11 @@ fn write(database: &mut Connection, tasks: &[&StoreTask]) -> rusqlite::Result<()
             StoreTask::Save(progress) => write_row(&transaction, progress)?,
             StoreTask::Keep(row) => library::keep(&transaction, row)?,
             StoreTask::Forget { info_hash } => library::forget(&transaction, *info_hash)?,
-            StoreTask::Load { .. } | StoreTask::Release { .. } | StoreTask::List => {}
+            StoreTask::KeepGroup(group) => limits::keep_group(&transaction, group)?,
+            StoreTask::Load { .. }
+            | StoreTask::Release { .. }
+            | StoreTask::List
+            | StoreTask::ListGroups => {}
         }
     }
     transaction.commit()

@@ -71,6 +71,10 @@ impl Type {
             Message::TorrentAdd(_) => 29,
             Message::TorrentsChange(_) => 30,
             Message::TorrentsShow(_) => 31,
+            Message::SpeedSet(_) => 32,
+            Message::SpeedShow => 33,
+            Message::GroupSet(_) => 34,
+            Message::SessionLimits { .. } => 35,
         })
     }
 
@@ -85,7 +89,7 @@ impl Type {
 
 /// Name, lane and subject of each type, in the order of [`Type::of_message`].
 #[rustfmt::skip]
-pub(super) const TYPES: [(&str, Lane, About); 33] = [
+pub(super) const TYPES: [(&str, Lane, About); 37] = [
     ("session_add",     Lane::High,     About::Net),
     ("session_remove",  Lane::High,     About::Net),
     ("session_pause",   Lane::High,     About::Net),
@@ -118,6 +122,10 @@ pub(super) const TYPES: [(&str, Lane, About); 33] = [
     ("torrent_add",     Lane::High,     About::Net),
     ("torrents_change", Lane::High,     About::Net),
     ("torrents_show",   Lane::Low,      About::Net),
+    ("speed_set",       Lane::Normal,   About::Whole),
+    ("speed_show",      Lane::Normal,   About::Whole),
+    ("group_set",       Lane::Normal,   About::Whole),
+    ("session_limits",  Lane::Normal,   About::Net),
     ("metrics",         Lane::Low,      About::Whole),
 ];
 
@@ -194,6 +202,7 @@ impl JobKind {
         let well = match outcome {
             StoreOutcome::Loaded(result) => result.is_ok(),
             StoreOutcome::Listed(result) => result.is_ok(),
+            StoreOutcome::Groups(result) => result.is_ok(),
             StoreOutcome::Saved(result) | StoreOutcome::Kept(result) => result.is_ok(),
             StoreOutcome::Released => true,
         };

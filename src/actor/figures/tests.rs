@@ -15,6 +15,7 @@ use super::kinds::About;
 use super::*;
 use crate::config::Backpressure;
 use crate::engine::library::{Change, Selection, TorrentAdd, TorrentsChange, TorrentsShow};
+use crate::engine::limits::Group;
 use crate::engine::message::{
     Accounting, Carrier, Direction, Done, Fetch, Input, Job, Limits, Message, Outcome, Output,
     Refusal, SessionAdd, ShutdownReport, StoreJob, StreamName, Work,
@@ -221,6 +222,13 @@ fn message(kind: usize) -> Message {
             which: Selection::All,
             change: Change::Stop,
         })),
+        32 => Message::SpeedSet(Box::default()),
+        33 => Message::SpeedShow,
+        34 => Message::GroupSet(Box::new(Group::new("group".into()))),
+        35 => Message::SessionLimits {
+            session,
+            change: Box::default(),
+        },
         _ => Message::TorrentsShow(Box::new(TorrentsShow {
             which: Selection::All,
             detail: false,

@@ -9,6 +9,7 @@ use super::entry::tidy_labels;
 use super::goals::Mode;
 use super::show::Selection;
 use crate::engine::Engine;
+use crate::engine::limits::TorrentLimitsChange;
 use crate::engine::message::{Answer, Refusal, StoreTask};
 use crate::engine::session::start::{self, Check};
 use crate::engine::session::{Phase, download};
@@ -59,6 +60,8 @@ pub enum Change {
         /// In minutes.
         idle_minutes: Option<u32>,
     },
+    /// How fast its bytes may pass.
+    Limits(Box<TorrentLimitsChange>),
     /// Another place in the queue.
     Queue(Move),
 }
@@ -169,6 +172,10 @@ impl Engine {
                     goals.idle_mode = idle_mode.unwrap_or(goals.idle_mode);
                     goals.idle_minutes = idle_minutes.unwrap_or(goals.idle_minutes);
                 }
+                self.keep(id, None, Some(pending));
+            }
+            Change::Limits(change) => {
+                self.torrent_limits(id, change);
                 self.keep(id, None, Some(pending));
             }
             Change::Queue(_) => {}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::goals::Goals;
 use crate::codec::metainfo::Metainfo;
+use crate::engine::limits::TorrentLimits;
 use crate::engine::snapshot::SessionState;
 use crate::ids::InfoHash;
 use crate::time::{Duration, Instant};
@@ -46,6 +47,8 @@ pub struct Entry {
     pub sent: u64,
     /// What it has to reach as a seed.
     pub goals: Goals,
+    /// How fast its bytes may pass.
+    pub limits: TorrentLimits,
     /// Whether it was stopped for having reached that.
     pub finished: bool,
     /// Whether its row differs from what the store has.
@@ -105,6 +108,8 @@ pub struct Kept {
     pub paused: bool,
     /// What it has to reach as a seed.
     pub goals: Goals,
+    /// How fast its bytes may pass.
+    pub limits: TorrentLimits,
     /// Whether it was stopped for having reached that.
     pub finished: bool,
     /// As a person gave them.

@@ -19,6 +19,7 @@ use crate::ids::{InfoHash, JobId, ReplyId, SessionId};
 use crate::time::{Duration, Instant};
 
 use super::Engine;
+use super::limits::{Group, TorrentLimitsChange};
 use super::message::{Answer, Refusal, SessionAdd, StoreFault, StoreOutcome, StoreTask, Stored};
 
 pub use change::{Change, Move, TorrentsChange};
@@ -125,6 +126,8 @@ impl Engine {
         self.library.on = true;
         self.library.epoch_millis = epoch_millis;
         let pending = self.library.wait(reply, Answer::Done, None);
+        // Groups first: torrents come into them.
+        self.library_store(StoreTask::ListGroups, Some(pending));
         self.library_store(StoreTask::List, Some(pending));
     }
 
@@ -165,6 +168,18 @@ impl Engine {
         self.settle(pending);
     }
 
+    /// Makes or changes a bandwidth group; answered when it is on disk.
+    pub(super) fn group_change(&mut self, group: Group, reply: Option<ReplyId>) {
+        if let Err(refusal) = self.group_set(group.clone()) {
+            return self.shared.reply(reply, Answer::Refused(refusal));
+        }
+        let pending = self.library.wait(reply, Answer::Done, None);
+        if self.library.on {
+            self.library_store(StoreTask::KeepGroup(Box::new(group)), Some(pending));
+        }
+        self.settle(pending);
+    }
+
     /// The answer to a change of one session, when its row is on disk; at once when it is not remembered.
     pub(super) fn reply_kept(&mut self, id: SessionId, reply: Option<ReplyId>, answer: Answer) {
         let remembered = self
@@ -199,6 +214,7 @@ impl Engine {
             position: entry.position,
             paused: session.paused,
             goals: entry.goals,
+            limits: entry.limits.clone(),
             finished: entry.finished,
             labels: Arc::clone(&entry.labels),
             wanted: Arc::clone(&entry.wanted),
@@ -241,7 +257,13 @@ impl Engine {
                 self.library_listed(rows);
                 None
             }
-            StoreOutcome::Listed(Err(fault)) | StoreOutcome::Kept(Err(fault)) => Some(fault),
+            StoreOutcome::Groups(Ok(groups)) => {
+                self.groups_listed(groups);
+                None
+            }
+            StoreOutcome::Groups(Err(fault))
+            | StoreOutcome::Listed(Err(fault))
+            | StoreOutcome::Kept(Err(fault)) => Some(fault),
             _ => None,
         };
         if let Some(StoreFault::Failed(why)) = &failed {
@@ -312,6 +334,7 @@ impl Engine {
                 number: row.number,
                 position,
                 goals: row.goals,
+                limits: row.limits,
                 finished: row.finished,
                 labels: row.labels,
                 wanted: row.wanted,
@@ -325,6 +348,7 @@ impl Engine {
                 ..Entry::default()
             };
             self.library.enter(row.number, row.info_hash, id);
+            self.torrent_limits(id, &TorrentLimitsChange::default());
         }
     }
 

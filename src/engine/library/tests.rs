@@ -97,7 +97,8 @@ impl Bench {
                     listed.push(*row);
                     StoreOutcome::Kept(written())
                 }
-                StoreTask::Forget { .. } => StoreOutcome::Kept(written()),
+                StoreTask::ListGroups => StoreOutcome::Groups(Ok(Vec::new())),
+                StoreTask::KeepGroup(_) | StoreTask::Forget { .. } => StoreOutcome::Kept(written()),
             };
             self.input(Input::Stored(Stored {
                 id,

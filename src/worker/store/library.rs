@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
+use super::limits;
 use crate::codec::metainfo::Metainfo;
 use crate::engine::library::entry::{Kept, tidy_labels};
 use crate::engine::library::{Goals, Mode};
@@ -36,10 +37,29 @@ pub(super) const SCHEMA: &str = "
         info_hash   BLOB    PRIMARY KEY,
         bytes       BLOB    NOT NULL      -- the torrent file
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS torrent_limits (
+        info_hash   BLOB    PRIMARY KEY,
+        download    INTEGER NOT NULL,     -- bytes a second
+        download_on INTEGER NOT NULL,     -- 0 or 1
+        upload      INTEGER NOT NULL,
+        upload_on   INTEGER NOT NULL,
+        honour      INTEGER NOT NULL,     -- 0 or 1: whether the limits of all are for it
+        weight      INTEGER NOT NULL,     -- -1, 0 or 1
+        bandwidth_group TEXT NOT NULL     -- empty: none
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS bandwidth_groups (
+        name        TEXT    PRIMARY KEY,
+        download    INTEGER NOT NULL,     -- as in torrent_limits
+        download_on INTEGER NOT NULL,
+        upload      INTEGER NOT NULL,
+        upload_on   INTEGER NOT NULL,
+        honour      INTEGER NOT NULL
+    ) STRICT;
 ";
 
 /// Every torrent, in the order of the queue. One whose file does not read as what it should be is passed over, and stays.
 pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
+    let mut limits = limits::all(database)?;
     let mut statement = database.prepare_cached(
         "SELECT sessions.info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding, bytes,
                 ratio_mode, ratio, idle_mode, idle, finished
@@ -84,6 +104,7 @@ pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
                 idle_mode: Mode::of_number(row.get(14)?).unwrap_or_default(),
                 idle_minutes: row.get(15)?,
             },
+            limits: limits.remove(&info_hash).unwrap_or_default(),
             finished: row.get(16)?,
             bytes: None,
             metainfo: Some(Arc::new(metainfo)),
@@ -121,6 +142,7 @@ pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
             row.goals.idle_minutes,
             row.finished,
         ])?;
+    limits::keep(database, row.info_hash, &row.limits)?;
     if let Some(bytes) = &row.bytes {
         database
             .prepare_cached("INSERT OR REPLACE INTO metainfo (info_hash, bytes) VALUES (?1, ?2)")?
@@ -131,7 +153,7 @@ pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
 
 /// Takes away all that is known of a torrent, its progress too.
 pub(super) fn forget(database: &Connection, info_hash: InfoHash) -> rusqlite::Result<()> {
-    for table in ["sessions", "metainfo", "progress"] {
+    for table in ["sessions", "metainfo", "progress", "torrent_limits"] {
         let statement = format!("DELETE FROM {table} WHERE info_hash = ?1");
         database
             .prepare_cached(&statement)?
@@ -143,6 +165,7 @@ pub(super) fn forget(database: &Connection, info_hash: InfoHash) -> rusqlite::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::limits::{TorrentLimits, Weight};
 
     fn torrent(name: &str) -> Vec<u8> {
         let info = format!(
@@ -166,6 +189,10 @@ mod tests {
                 ratio_mille: 1500,
                 idle_mode: Mode::Unlimited,
                 idle_minutes: 30,
+            },
+            limits: TorrentLimits {
+                weight: Weight::High,
+                ..TorrentLimits::default()
             },
             finished: number == 1,
             labels: tidy_labels(["a", "b c"]),
