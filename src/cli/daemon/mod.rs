@@ -2,6 +2,7 @@
 //! what is remembered, opens the door, and then waits for signals.
 
 mod reload;
+mod schedule;
 mod wakes;
 
 use std::path::{Path, PathBuf};
@@ -64,6 +65,8 @@ struct Running {
     state: PathBuf,
     close: Close,
     peer_port: u16,
+    /// What the schedule of the alternative limits wanted when it was last looked at.
+    scheduled: Option<bool>,
 }
 
 fn start(loaded: Loaded, state: &Path, wakes: &Wakes) -> Result<Running, Failure> {
@@ -119,20 +122,22 @@ fn start(loaded: Loaded, state: &Path, wakes: &Wakes) -> Result<Running, Failure
         state: state.to_owned(),
         close,
         peer_port,
+        scheduled: None,
     })
 }
 
 impl Running {
     /// Until somebody wants the end; how long that may take.
     fn serve(&mut self, wakes: &Wakes, context: &Context<'_>) -> Duration {
+        self.follow_schedule();
         log::info!("ready");
         loop {
-            match wakes.wait(None) {
+            match wakes.wait(Some(schedule::next_minute())) {
                 Some(Wake::Stop) => return self.budget(),
                 Some(Wake::Close(budget)) => return budget,
                 Some(Wake::Metrics) => self.tell_metrics(),
                 Some(Wake::Reload) => self.reload(context),
-                None => {}
+                None => self.follow_schedule(),
             }
         }
     }

@@ -4,6 +4,7 @@
 use super::{ANSWER_TIME_MAX, Running, options};
 use crate::cli::{Context, logging};
 use crate::config::{Config, Loaded};
+use crate::engine::limits;
 use crate::engine::message::{Limits, Message};
 
 /// Keys that hold from now on; every other one holds from the next start.
@@ -11,6 +12,11 @@ const LIVE: &[&str] = &[
     "paths.downloads",
     "peer.max_links",
     "peer.max_links_per_swarm",
+    "limits.download",
+    "limits.upload",
+    "limits.alt_download",
+    "limits.alt_upload",
+    "limits.alt_schedule",
     "seeding.upload_slots",
     "actor.sync_timeout_ms",
     "rpc.user",
@@ -43,6 +49,8 @@ impl Running {
             log::error!("{fault}; the configuration stays as it was");
             return;
         }
+        self.scheduled = None;
+        self.follow_schedule();
         match (live.is_empty(), later.is_empty()) {
             (true, true) => log::info!("configuration read again: nothing has changed"),
             (false, _) => log::info!("configuration read again: changed {}", live.join(", ")),
@@ -67,6 +75,14 @@ impl Running {
             .handle()
             .ask(set, ANSWER_TIME_MAX)
             .map_err(|fault| format!("the engine: {fault}"))?;
+        // What clients have set since holds, unless the file says something else than it did.
+        if config.limits != self.loaded.config.limits {
+            let speed = Box::new(limits::Limits::of(&config.limits));
+            self.runtime
+                .handle()
+                .ask(Message::SpeedSet(speed), ANSWER_TIME_MAX)
+                .map_err(|fault| format!("the engine: {fault}"))?;
+        }
         self.runtime.reload(options)?;
         logging::set_level(loaded);
         Ok(())

@@ -8,6 +8,7 @@ pub mod fields;
 pub mod names;
 
 mod add;
+mod limits;
 mod objects;
 mod params;
 mod session;
@@ -114,13 +115,14 @@ impl Rpc {
             "torrent_add" => self.torrent_add(params).await,
             "torrent_set" => self.torrent_set(params).await,
             "torrent_remove" => self.torrent_remove(params).await,
-            "session_get" => Ok(self.session_get(call.dialect, params)),
-            "session_set" => self.session_set(params),
+            "session_get" => self.session_get(call.dialect, params).await,
+            "session_set" => self.session_set(params).await,
             "session_stats" => self.session_stats().await,
             "session_close" => self.session_close(params),
             "peer_add" => self.peer_add(params).await,
             "free_space" => session::free_space(params),
-            "group_get" => Ok(session::no_groups()),
+            "group_get" => self.group_get(params).await,
+            "group_set" => self.group_set(params).await,
             "metrics_get" => self.metrics_get().await,
             method => match torrents::action(method) {
                 Some(change) => self.torrents_change(params, change).await,
@@ -151,7 +153,6 @@ impl Rpc {
 const UNSUPPORTED: &[&str] = &[
     "torrent_set_location",
     "torrent_rename_path",
-    "group_set",
     "blocklist_update",
     "port_test",
 ];

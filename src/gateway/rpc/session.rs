@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 use super::envelope::{Dialect, Output, RpcError};
 use super::names::Family;
 use super::params::{self, Params};
-use super::{Rpc, unanswered};
+use super::{Rpc, limits, unanswered};
 use crate::engine::library::Selection;
+use crate::engine::message::Message;
 use crate::engine::snapshot::SessionState;
 use crate::time::{Duration, unix_millis};
 
@@ -36,13 +37,6 @@ impl Rpc {
         });
         #[rustfmt::skip]
         let settings = [
-            ("alt_speed_down", json!(50)),
-            ("alt_speed_enabled", json!(false)),
-            ("alt_speed_time_begin", json!(540)),
-            ("alt_speed_time_day", json!(127)),
-            ("alt_speed_time_enabled", json!(false)),
-            ("alt_speed_time_end", json!(1020)),
-            ("alt_speed_up", json!(50)),
             ("blocklist_enabled", json!(false)),
             ("blocklist_size", json!(0)),
             ("blocklist_url", json!("")),
@@ -86,10 +80,6 @@ impl Rpc {
             ("seed_ratio_limited", json!(options.seed_ratio > 0.0)),
             ("sequential_download", json!(false)),
             ("session_id", json!(&*self.session_id)),
-            ("speed_limit_down", json!(0)),
-            ("speed_limit_down_enabled", json!(false)),
-            ("speed_limit_up", json!(0)),
-            ("speed_limit_up_enabled", json!(false)),
             ("start_added_torrents", json!(true)),
             ("tcp_enabled", json!(true)),
             ("trash_original_torrent_files", json!(false)),
@@ -101,8 +91,13 @@ impl Rpc {
         settings.into_iter().map(named).collect()
     }
 
-    pub(super) fn session_get(&self, dialect: Dialect, params: &Params) -> Output {
+    pub(super) async fn session_get(
+        &self,
+        dialect: Dialect,
+        params: &Params,
+    ) -> Result<Output, RpcError> {
         let mut settings = self.settings();
+        settings.extend(limits::shown(&self.limits().await?.0));
         if dialect == Dialect::Classic {
             // The same word for the same thing would have been too simple.
             settings.insert("encryption".to_owned(), json!("tolerated"));
@@ -111,11 +106,14 @@ impl Rpc {
             let fields: Vec<String> = fields.iter().map(|name| super::names::ours(name)).collect();
             settings.retain(|name, _| fields.contains(name));
         }
-        Output::Value(Family::Kebab, Value::Object(settings))
+        Ok(Output::Value(Family::Kebab, Value::Object(settings)))
     }
 
-    /// A setting may be said to be what it is. Another value is refused: nothing would follow from it.
-    pub(super) fn session_set(&self, params: &Params) -> Result<Output, RpcError> {
+    /// Limits change at once, until the end of this run. Another setting may be said to be what it is; another value is
+    /// refused: nothing would follow from it.
+    pub(super) async fn session_set(&self, params: &Params) -> Result<Output, RpcError> {
+        let (limits, _) = self.limits().await?;
+        let wanted = limits::changed(&limits, params)?;
         let settings = self.settings();
         let differs = |(name, value): &(&String, &Value)| {
             settings.get(*name).is_some_and(|have| {
@@ -134,6 +132,9 @@ impl Rpc {
             .map(|(name, _)| name.replace('_', "-"))
             .collect();
         if differing.is_empty() {
+            if wanted != limits {
+                self.ask(Message::SpeedSet(Box::new(wanted))).await?;
+            }
             return Ok(Output::Value(Family::Kebab, json!({})));
         }
         let names = differing.join(", ");
@@ -222,9 +223,4 @@ pub(super) fn free_space(params: &Params) -> Result<Output, RpcError> {
         "total_size": bytes(stat.f_blocks),
     });
     Ok(Output::Value(Family::Kebab, value))
-}
-
-/// There are no bandwidth groups.
-pub(super) fn no_groups() -> Output {
-    Output::Value(Family::Kebab, json!({ "group": [] }))
 }

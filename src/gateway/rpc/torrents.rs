@@ -8,7 +8,7 @@ use super::envelope::{Dialect, Output, RpcError};
 use super::fields::{self, Context, Field};
 use super::names::{Family, classic, ours};
 use super::params::{self, Params};
-use super::{Rpc, strange};
+use super::{Rpc, limits, strange};
 use crate::engine::library::{
     Change, Mode, Move, Selection, TorrentsChange, TorrentsShow, TorrentsSnapshot,
 };
@@ -119,6 +119,7 @@ impl Rpc {
         let labels = params::texts(params, "labels")?;
         let position = params::number(params, "queue_position")?;
         let goals = goals(params)?;
+        let limits = limits::of_torrent(params)?;
         let chosen = [("files_unwanted", false), ("files_wanted", true)];
         let mut files = Vec::new();
         for (name, wanted) in chosen {
@@ -134,6 +135,9 @@ impl Rpc {
         if let Some(position) = position {
             let change = Change::Queue(Move::To(position));
             self.change(which.clone(), change).await?;
+        }
+        if let Some(limits) = limits {
+            self.change(which.clone(), limits).await?;
         }
         if let Some(goals) = goals {
             self.change(which.clone(), goals).await?;
