@@ -172,10 +172,7 @@ fn every_kind_of_client_finds_what_it_needs() {
     assert_eq!(sonarr["totalSize"], 300_000);
     assert_eq!(sonarr["labels"], json!(["tv-sonarr"]));
     assert_eq!(sonarr["file-count"], 3);
-    assert_eq!(
-        sonarr["downloadLimited"], false,
-        "what has no effect reads back unchanged"
-    );
+    assert_eq!(sonarr["downloadLimited"], true);
     assert_eq!(
         (&sonarr["seedRatioMode"], &sonarr["seedRatioLimit"]),
         (&json!(1), &json!(1.5))
