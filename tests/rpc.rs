@@ -257,7 +257,7 @@ fn every_kind_of_client_finds_what_it_needs() {
         ("torrent-set", json!({ "ids": [id], "trackerAdd": ["http://x/announce"] })),
         ("torrent-set", json!({ "ids": [id], "files-unwanted": [3] })),
         ("torrent-get", json!({})),
-        ("session-set", json!({ "speed-limit-down-enabled": true })),
+        ("session-set", json!({ "alt-speed-time-begin": 1440 })),
         ("free-space",  json!({ "path": "relative" })),
         ("torrent-set-location", json!({ "ids": [id], "location": "/tmp" })),
         ("no-such-method", json!({})),

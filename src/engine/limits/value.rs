@@ -10,6 +10,9 @@ pub const GROUP_NAME_BYTES_MAX: usize = 256;
 /// Groups; more are refused.
 pub const GROUPS_MAX: usize = 256;
 
+/// What a limit is that is switched on without a number, in bytes a second: Transmission's.
+pub const RATE_FIRST: u64 = 100_000;
+
 /// A limit that keeps its number while it is off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cap {
@@ -24,6 +27,14 @@ impl Cap {
     #[must_use]
     pub const fn of(rate: u64) -> Self {
         Self { rate, on: rate > 0 }
+    }
+
+    /// Switches it; one whose number nobody ever said begins with [`RATE_FIRST`] instead of letting nothing pass.
+    #[must_use]
+    pub const fn switched(self, on: bool) -> Self {
+        let unsaid = on && !self.on && self.rate == 0;
+        let rate = if unsaid { RATE_FIRST } else { self.rate };
+        Self { rate, on }
     }
 
     /// The rate that holds, if one does.
@@ -224,10 +235,14 @@ pub struct TorrentLimitsChange {
 impl TorrentLimitsChange {
     /// Takes it over.
     pub fn apply(&self, limits: &mut TorrentLimits) {
-        limits.download.rate = self.download.unwrap_or(limits.download.rate);
-        limits.download.on = self.download_on.unwrap_or(limits.download.on);
-        limits.upload.rate = self.upload.unwrap_or(limits.upload.rate);
-        limits.upload.on = self.upload_on.unwrap_or(limits.upload.on);
+        let caps = [
+            (&mut limits.download, self.download, self.download_on),
+            (&mut limits.upload, self.upload, self.upload_on),
+        ];
+        for (cap, rate, on) in caps {
+            *cap = cap.switched(on.unwrap_or(cap.on));
+            cap.rate = rate.unwrap_or(cap.rate);
+        }
         limits.honour = self.honour.unwrap_or(limits.honour);
         limits.weight = self.weight.unwrap_or(limits.weight);
         if let Some(group) = &self.group {

@@ -38,9 +38,9 @@ pub(super) fn shown(limits: &Limits) -> Map<String, Value> {
         ("alt_speed_time_enabled",   json!(limits.schedule_on)),
         ("alt_speed_time_end",       json!(hours.end)),
         ("alt_speed_up",             json!(kb(limits.alt_upload))),
-        ("speed_limit_down",         json!(kb(limits.download))),
+        ("speed_limit_down",         json!(kb_or_first(limits.download))),
         ("speed_limit_down_enabled", json!(limits.download.on)),
-        ("speed_limit_up",           json!(kb(limits.upload))),
+        ("speed_limit_up",           json!(kb_or_first(limits.upload))),
         ("speed_limit_up_enabled",   json!(limits.upload.on)),
     ];
     let named = |(name, value): (&str, Value)| (name.to_owned(), value);
@@ -66,13 +66,13 @@ pub(super) fn changed(limits: &Limits, params: &Params) -> Result<Limits, RpcErr
         ("alt_speed_up", &mut new.alt_upload, true),
     ];
     for (name, cap, is_alt) in caps {
+        if !is_alt && let Some(on) = params::flag(params, &format!("{name}_enabled"))? {
+            *cap = cap.switched(on);
+        }
         if let Some(value) = params::number(params, name)?.filter(|value| differs(name, *value)) {
             cap.rate = bytes(value);
             // The alternative ones have no switch of their own: a number holds.
             cap.on |= is_alt;
-        }
-        if !is_alt && let Some(on) = params::flag(params, &format!("{name}_enabled"))? {
-            cap.on = on;
         }
     }
     new.alt_on = params::flag(params, "alt_speed_enabled")?.unwrap_or(new.alt_on);
@@ -130,6 +130,11 @@ pub(super) fn of_torrent(params: &Params) -> Result<Option<Change>, RpcError> {
     Ok(any.then(|| Change::Limits(Box::new(change))))
 }
 
+/// The same of one that has a switch: what it would be when it is switched on.
+const fn kb_or_first(cap: Cap) -> u64 {
+    kb(cap.switched(true))
+}
+
 /// Whole kB of a limit, for a client.
 #[must_use]
 pub(super) const fn kb(cap: Cap) -> u64 {
@@ -157,8 +162,8 @@ fn group_changed(group: &mut Group, params: &Params) -> Result<(), RpcError> {
         ("speed_limit_up", &mut group.upload),
     ];
     for (name, cap) in caps {
+        *cap = cap.switched(params::flag(params, &format!("{name}_enabled"))?.unwrap_or(cap.on));
         cap.rate = params::number(params, name)?.map_or(cap.rate, bytes);
-        cap.on = params::flag(params, &format!("{name}_enabled"))?.unwrap_or(cap.on);
     }
     group.honour = params::flag(params, "honors_session_limits")?.unwrap_or(group.honour);
     Ok(())
@@ -237,6 +242,8 @@ mod tests {
         let new =
             change(json!({"speed_limit_down": 100, "speed_limit_down_enabled": true})).unwrap();
         assert_eq!(new.now(), [Some(100_000), None]);
+        let new = change(json!({"speed_limit_up_enabled": true})).unwrap();
+        assert_eq!(new.now(), [None, Some(100_000)], "without a number");
         let new = change(json!({"speed_limit_up": 5})).unwrap();
         assert_eq!(
             (new.upload.rate, new.now()),
