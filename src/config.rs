@@ -7,6 +7,7 @@ pub mod hooks;
 mod keys;
 mod live;
 mod load;
+pub mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,8 @@ pub struct Config {
     pub discovery: Discovery,
     /// How many torrents trade at a time.
     pub queue: Queue,
+    /// How fast bytes may pass.
+    pub limits: Limits,
     /// How we give.
     pub seeding: Seeding,
     /// The actor's mailbox.
@@ -97,6 +100,22 @@ pub struct Queue {
     pub stalled_minutes: u32,
     /// Whether a torrent that is added begins by itself.
     pub start_added: bool,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes a second that come in, of all torrents together; 0 is no limit.
+    pub download: u64,
+    /// The same for what goes out.
+    pub upload: u64,
+    /// In place of `download`, while the alternative limits hold.
+    pub alt_download: u64,
+    /// In place of `upload`, likewise.
+    pub alt_upload: u64,
+    /// When they hold, each as [`schedule::Window`] has it; by local time.
+    pub alt_schedule: Vec<String>,
 }
 
 /// `[seeding]`

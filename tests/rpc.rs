@@ -173,10 +173,7 @@ fn every_kind_of_client_finds_what_it_needs() {
     assert_eq!(sonarr["totalSize"], 300_000);
     assert_eq!(sonarr["labels"], json!(["tv-sonarr"]));
     assert_eq!(sonarr["file-count"], 3);
-    assert_eq!(
-        sonarr["downloadLimited"], false,
-        "what has no effect reads back unchanged"
-    );
+    assert_eq!(sonarr["downloadLimited"], true);
     assert_eq!(
         (&sonarr["seedRatioMode"], &sonarr["seedRatioLimit"]),
         (&json!(1), &json!(1.5))
@@ -260,7 +257,7 @@ fn every_kind_of_client_finds_what_it_needs() {
         ("torrent-set", json!({ "ids": [id], "trackerAdd": ["nonsense"] })),
         ("torrent-set", json!({ "ids": [id], "files-unwanted": [3] })),
         ("torrent-get", json!({})),
-        ("session-set", json!({ "speed-limit-down-enabled": true })),
+        ("session-set", json!({ "alt-speed-time-begin": 1440 })),
         ("free-space",  json!({ "path": "relative" })),
         ("torrent-set-location", json!({ "ids": [id], "location": "relative" })),
         ("no-such-method", json!({})),
@@ -1179,6 +1176,85 @@ fn a_torrent_that_has_seeded_enough_is_stopped_and_stays_so() {
     client.classic("torrent-start", &json!({ "ids": id }));
     wait_for_status(&mut client, &id, 6);
     assert_eq!(torrent_fields(&mut client, &id)["isFinished"], false);
+}
+
+/// Requirement T7, with a real client: no more is sent than the limit lets pass, by the client's own watch.
+#[test]
+fn limits_are_set_kept_and_hold_with_a_real_client() {
+    let scratch = Scratch::new();
+    let recipe = Recipe {
+        name: "limited",
+        piece_length: 64 << 10,
+        files: &[("a", 2_500_000)],
+        trackers: &[],
+    };
+    let torrent = Torrent::make(&scratch, &recipe);
+    let daemon = Daemon::start(&scratch, "home", &["--set", "limits.alt_upload=70000"]);
+    let mut client = daemon.client();
+    let add = json!({ "metainfo": metainfo(&torrent), "download-dir": text(&torrent.dir) });
+    client.classic("torrent-add", &add);
+    let id = json!([hex(&torrent.info_hash)]);
+    wait_for_status(&mut client, &id, 6);
+    // What a session, a group and a torrent are told, they tell.
+    let speed = [
+        "speed-limit-up",
+        "speed-limit-up-enabled",
+        "alt-speed-up",
+        "alt-speed-enabled",
+    ];
+    let of_session =
+        |client: &mut Client| client.classic("session-get", &json!({ "fields": speed }));
+    let (code, out) = daemon.remote(&["limits", "up=500000"]);
+    assert!(code == 0 && out.contains("0.5 MiB/s"), "{out}");
+    let want = json!({
+        "speed-limit-up": 500, "speed-limit-up-enabled": true, "alt-speed-up": 70, "alt-speed-enabled": false,
+    });
+    assert_eq!(of_session(&mut client), want);
+    client.classic(
+        "session-set",
+        &json!({ "speed-limit-down": 7, "speed-limit-down-enabled": true }),
+    );
+    let group = json!({
+        "name": "slow", "honorsSessionLimits": true, "speed-limit-up": 400, "speed-limit-up-enabled": true,
+    });
+    client.classic("group-set", &group);
+    let set = json!({
+        "ids": id, "group": "slow", "bandwidthPriority": -1, "uploadLimit": 9, "uploadLimited": false, "downloadLimit": 11,
+        "downloadLimited": true,
+    });
+    client.classic("torrent-set", &set);
+    let linnet = daemon.kill();
+    let daemon = Daemon::again(&scratch, linnet, "home", &[]);
+    let mut client = daemon.client();
+    wait_for_status(&mut client, &id, 6);
+    let fields = [
+        "group",
+        "bandwidthPriority",
+        "uploadLimit",
+        "uploadLimited",
+        "downloadLimit",
+        "downloadLimited",
+        "honorsSessionLimits",
+    ];
+    let want = json!({
+        "group": "slow", "bandwidthPriority": -1, "uploadLimit": 9, "uploadLimited": false, "downloadLimit": 11,
+        "downloadLimited": true, "honorsSessionLimits": true,
+    });
+    assert_eq!(self::torrent(&mut client, &id, &fields), want);
+    let groups = client.classic("group-get", &json!({ "group": ["slow"] }));
+    assert_eq!(groups["group"][0]["name"], "slow");
+    assert_eq!(groups["group"][0]["speed-limit-up"], 400);
+    // 400 kB/s by its group: a quarter of a second's bytes may come at once, and one block more.
+    let begun = std::time::Instant::now();
+    let into = scratch.dir("into");
+    let options = Options {
+        peers: &[daemon.listen],
+        ..Options::default()
+    };
+    Libtorrent::get(&torrent.file, &into, &options).done();
+    let most = begun.elapsed().as_secs_f64() * 400_000.0 + 100_000.0 + 16_397.0;
+    assert!(2_500_000.0 <= most, "{most} at most");
+    torrent.assert_same(&into);
 }
 
 fn torrent_fields(client: &mut Client, id: &Value) -> Value {

@@ -269,10 +269,12 @@ impl World {
                     StoreTask::Release { .. } => StoreOutcome::Released,
                     StoreTask::List => StoreOutcome::Listed(Ok(Vec::new())),
                     StoreTask::Recall => StoreOutcome::Recalled(Ok(Box::default())),
+                    StoreTask::ListGroups => StoreOutcome::Groups(Ok(Vec::new())),
                     StoreTask::Read(_) => StoreOutcome::Read(Vec::new()),
                     StoreTask::Keep(_)
                     | StoreTask::Times(_)
                     | StoreTask::Forget { .. }
+                    | StoreTask::KeepGroup(_)
                     | StoreTask::KeepSettings(_)
                     | StoreTask::KeepTotals(_) => StoreOutcome::Kept(Ok(())),
                 };

@@ -414,17 +414,21 @@ impl<H: Host, C: Core> Loop<H, C> {
 
     /// Reads `stream` once and hands over what came; how many bytes that was.
     fn read(&mut self, stream: StreamId) -> usize {
-        if !self.streams.reading(stream).is_some_and(ReadyQueue::begin) {
+        let Some(reading) = self.streams.reading(stream) else {
+            return 0;
+        };
+        if !ReadyQueue::begin(reading) {
             return 0;
         }
+        let most = reading.most(self.scratch.len());
         self.figures.turns.reads += 1;
-        let (length, more) = match self.host.read(stream, &mut self.scratch) {
+        let (length, more) = match self.host.read(stream, &mut self.scratch[..most]) {
             Ok(0) => {
                 self.lose(stream, LostReason::HungUp);
                 return 0;
             }
             Ok(length) => {
-                let more = length == self.scratch.len() || self.host.read_more(stream);
+                let more = length == most || self.host.read_more(stream);
                 (length, more)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, false),
@@ -435,7 +439,7 @@ impl<H: Host, C: Core> Loop<H, C> {
             }
         };
         if let Some(reading) = self.streams.reading(stream) {
-            self.ready.finish(stream, reading, more);
+            self.ready.finish(stream, reading, length, more);
         }
         if length == 0 {
             self.figures.turns.reads_empty += 1;

@@ -106,6 +106,11 @@ impl<H: Host, C: Core> Loop<H, C> {
                     self.ready.hold(stream, reading, hold);
                 }
             }
+            Output::Meter { stream, bytes } => {
+                if let Some(reading) = self.streams.reading(stream) {
+                    self.ready.meter(stream, reading, bytes);
+                }
+            }
             Output::Close { stream } => self.close(stream),
             Output::Datagram { to, bytes } => {
                 self.figures.turns.udp_sent_bytes += bytes.len() as u64;

@@ -150,6 +150,8 @@ enum Command {
     Pin(remote::Pin),
     /// Change settings of a torrent
     Set(remote::SetCommand),
+    /// Show or change how fast a daemon may be
+    Limits(remote::Limits),
     /// Show a daemon's figures
     Stats(remote::Stats),
     /// End a daemon
@@ -221,6 +223,7 @@ pub fn run(
         Command::Peers(command) => command.run(context),
         Command::Pin(command) => command.run(context),
         Command::Set(command) => command.run(context),
+        Command::Limits(command) => command.run(context),
         Command::Stats(command) => command.run(context),
         Command::Shutdown(command) => command.run(context),
         Command::Sim(command) => command.run(context),

@@ -80,7 +80,7 @@ const fn yes() -> bool {
 }
 
 /// Names of all events, so that a wrong one is found when the file is read. A test of `hooks` compares them with the bus's.
-pub const EVENTS: [&str; 19] = [
+pub const EVENTS: [&str; 20] = [
     "torrent.added",
     "torrent.removed",
     "torrent.metadata",

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use toml::de::{DeInteger, DeValue};
 
+use super::schedule::Window;
 use super::{Backpressure, Config, hooks, log_filter};
 
 /// Most addresses to listen on.
@@ -135,6 +136,25 @@ pub(super) const KEYS: &[Key] = &[
     number!(queue.max_active, 0 to 1_000_000),
     number!(queue.stalled_minutes, 0 to 1_000_000),
     flag!(queue.start_added),
+    number!(limits.download, 0 to 100_000_000_000),
+    number!(limits.upload, 0 to 100_000_000_000),
+    number!(limits.alt_download, 0 to 100_000_000_000),
+    number!(limits.alt_upload, 0 to 100_000_000_000),
+    Key {
+        name: "limits.alt_schedule",
+        allowed: "a list of at most 256 hours such as \"mon-fri 09:00-17:00\", \"sat,sun 22:30-06:00\" or \"daily 01:00-02:00\"",
+        set: |config, value| {
+            let list = value.as_array()?.iter();
+            let hours = list
+                .map(|item| {
+                    let text = item.get_ref().as_str()?;
+                    Window::parse(text).map(|_| text.to_owned())
+                })
+                .collect::<Option<Vec<String>>>()?;
+            config.limits.alt_schedule = Some(hours).filter(|list| list.len() <= TEXTS_MAX)?;
+            Some(())
+        },
+    },
     Key {
         name: "seeding.ratio",
         allowed: "a number from 0 to 10000, such as 1.5",

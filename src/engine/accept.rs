@@ -244,6 +244,7 @@ impl Engine {
         }
         stream.stage = Stage::Open { session, peer };
         let (link, outgoing) = (stream.link, stream.outgoing);
+        self.limit_stream(id, session);
         if !outgoing {
             self.send_handshake(id, handshake.info_hash);
         }

@@ -5,6 +5,7 @@ use crate::ids::{PeerId, SessionId, StreamId, SwarmId};
 use crate::time::{Duration, Instant};
 
 use super::Engine;
+use super::limits;
 use super::message::{Direction, LostReason, Output};
 use super::session::receive;
 use super::shared::TimerKey;
@@ -48,6 +49,9 @@ impl Engine {
         // Dials that fail are many, and told where they are counted.
         if !matches!(stream.stage, Stage::Dialing { .. }) {
             log::debug!("stream {id} {}: closed, {}", stream.address, reason.name());
+        }
+        if let Some(session) = stream.session() {
+            limits::leave(&mut self.shared, session, &mut stream);
         }
         let mut freed = None;
         let mut legacy = None;

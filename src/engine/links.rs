@@ -126,6 +126,10 @@ impl Engine {
             | Message::TorrentsShow(_)
             | Message::SettingsChange(_)
             | Message::SettingsShow
+            | Message::SpeedSet(_)
+            | Message::SpeedShow
+            | Message::SessionLimits { .. }
+            | Message::GroupSet(_)
             | Message::Shutdown { .. } => unreachable!("the manager has these"),
         };
         result.unwrap_or_else(Answer::Refused)

@@ -86,6 +86,21 @@ impl Engine {
             Message::Survey(survey) => return self.survey(*survey, reply),
             Message::SettingsChange(change) => return self.settings_change(*change, reply),
             Message::SettingsShow => Answer::Settings(Box::new(self.settings_show())),
+            Message::SpeedSet(limits) => return self.speed_change(*limits, reply),
+            Message::SessionLimits { session, change } => {
+                let answer = if self.entry(session).is_some() {
+                    self.torrent_limits(session, &change);
+                    Answer::Done
+                } else {
+                    Answer::Refused(Refusal::UnknownSession)
+                };
+                return self.reply_kept(session, reply, answer);
+            }
+            Message::SpeedShow => {
+                let limits = self.shared.settings.limits.clone();
+                Answer::Speed(Box::new((limits, self.groups())))
+            }
+            Message::GroupSet(group) => return self.group_change(*group, reply),
             Message::PeerAdd { session, address } => self.peer_add(session, address),
             Message::PeerAddNamed {
                 session,

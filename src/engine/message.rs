@@ -132,6 +132,14 @@ pub enum Output {
         /// Whether it is held.
         hold: bool,
     },
+    /// `stream` may be read for so many bytes from now on, then not until this is said again; [`u64::MAX`] is no bound, and how
+    /// every stream begins. Beside [`Output::Hold`]: it is read when neither is in the way.
+    Meter {
+        /// Which.
+        stream: StreamId,
+        /// How many.
+        bytes: u64,
+    },
     /// Close `stream`; its queued blocks come back in one last [`Input::Sent`].
     Close {
         /// Which.
@@ -382,6 +390,19 @@ pub enum Message {
     },
     /// Change limits while running. [`Answer::Done`]. What is above a lowered limit leaves as it ends; nothing is cut off.
     LimitsSet(Limits),
+    /// From now on these are the rate limits of all torrents together. [`Answer::Done`].
+    SpeedSet(Box<super::limits::Limits>),
+    /// Change the rate limits of one torrent. [`Answer::Done`], when it is on disk where the torrent is remembered.
+    SessionLimits {
+        /// Which.
+        session: SessionId,
+        /// What changes.
+        change: Box<super::limits::TorrentLimitsChange>,
+    },
+    /// What those are, and all groups. [`Answer::Speed`].
+    SpeedShow,
+    /// Make or change a bandwidth group. [`Answer::Done`]. Refused as [`Refusal::Full`] when there are too many.
+    GroupSet(Box<super::limits::Group>),
     /// Take on a torrent. [`Answer::Session`], or refused as a duplicate.
     SessionAdd(Box<SessionAdd>),
     /// Stop a torrent, write what is known and forget it. [`Answer::Done`] when all that is done.
@@ -568,6 +589,8 @@ pub enum Answer {
     Found(Option<LinkSummary>),
     /// How many links there are.
     Count(LinksCount),
+    /// The limits of all torrents together, and of each group.
+    Speed(Box<(super::limits::Limits, Vec<super::limits::Group>)>),
     /// A swarm's links. Shared with whoever asked since they last changed.
     Links {
         /// When this was so.
@@ -1102,6 +1125,10 @@ pub enum StoreTask {
     Times(Vec<Times>),
     /// Remember a torrent, durably; with its torrent file the first time.
     Keep(Box<Kept>),
+    /// Read all bandwidth groups.
+    ListGroups,
+    /// Remember a bandwidth group, durably.
+    KeepGroup(Box<super::limits::Group>),
     /// Forget a torrent and its progress, durably.
     Forget {
         /// Which.
@@ -1185,8 +1212,10 @@ pub enum StoreOutcome {
     Read(Vec<Result<Known, StoreFault>>),
     /// Of [`StoreTask::Recall`].
     Recalled(Result<Box<Remembered>, StoreFault>),
-    /// Of [`StoreTask::Keep`], [`StoreTask::Forget`], [`StoreTask::Times`], [`StoreTask::KeepSettings`] and
-    /// [`StoreTask::KeepTotals`]: on disk, synced.
+    /// Of [`StoreTask::ListGroups`].
+    Groups(Result<Vec<super::limits::Group>, StoreFault>),
+    /// Of [`StoreTask::Keep`], [`StoreTask::Forget`], [`StoreTask::Times`], [`StoreTask::KeepGroup`],
+    /// [`StoreTask::KeepSettings`] and [`StoreTask::KeepTotals`]: on disk, synced.
     Kept(Result<(), StoreFault>),
 }
 

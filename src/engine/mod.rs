@@ -14,6 +14,7 @@ mod connect;
 mod doubt;
 mod ending;
 pub mod library;
+pub mod limits;
 mod links;
 mod manager;
 pub mod message;
@@ -74,7 +75,7 @@ impl Engine {
     pub fn new(settings: Settings, mut rng: Rng) -> Self {
         let table = Table::new(&mut rng.fork());
         let library = Library::new(&settings.config);
-        Self {
+        let mut engine = Self {
             shared: Shared::new(settings, rng),
             table,
             sessions: Sessions::default(),
@@ -84,7 +85,9 @@ impl Engine {
             library,
             waiting: BTreeMap::new(),
             surveys: Surveys::default(),
-        }
+        };
+        engine.limits_refresh();
+        engine
     }
 
     /// Something has happened at `now`. Outputs are waiting afterwards.
@@ -122,6 +125,7 @@ impl Engine {
         }
         self.run_queue();
         self.feed_starved();
+        self.grant();
         self.tell_links();
     }
 
@@ -190,6 +194,7 @@ impl Engine {
                 .queue
                 .check(sessions.map(|(_, session)| session));
         }
+        self.check_limits();
         for (id, session) in self.sessions.iter() {
             let swarm = self.table.swarms.get(session.swarm);
             if let Some(swarm) = swarm {
@@ -247,6 +252,7 @@ impl Engine {
             TimerKey::Stats(session) => self.on_stats_timer(session),
             TimerKey::DiskRetry(session) => self.on_disk_retry(session),
             TimerKey::Park(session) => self.on_park_timer(session),
+            TimerKey::Limits => self.on_limits_timer(),
             TimerKey::Farewell => self.on_farewell_over(),
             TimerKey::Shutdown => self.on_budget_spent(),
         }

@@ -1,6 +1,7 @@
 //! What the engine needs of the configuration, and the numbers that are its own.
 
 use crate::config::Config;
+use crate::engine::limits::Limits;
 use crate::ids::PeerId;
 use crate::rng::Rng;
 use crate::time::Duration;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub seed_ratio_mille: u32,
     /// Minutes without sending a byte until it has; 0 is no limit.
     pub seed_idle_minutes: u32,
+    /// How fast bytes may pass.
+    pub limits: Limits,
     /// Whether trackers are asked.
     pub trackers: bool,
     /// First pause after a failed dial.
@@ -60,6 +63,7 @@ impl Settings {
             upload_slots: config.seeding.upload_slots as usize,
             seed_ratio_mille: config.seeding.ratio_mille(),
             seed_idle_minutes: config.seeding.idle_minutes,
+            limits: Limits::of(&config.limits),
             trackers: config.discovery.trackers,
             retry_first: Duration::from_secs(config.links.retry_first_s),
             retry_max: Duration::from_secs(config.links.retry_max_s),

@@ -12,6 +12,7 @@ use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
 use super::library::queue::Queue;
+use super::limits::Limiter;
 use super::message::{
     Answer, Fetch, FetchTask, Frame, Job, Output, Storage, StoreJob, StoreTask, Work,
 };
@@ -40,6 +41,8 @@ pub enum TimerKey {
     DiskRetry(SessionId),
     /// It has rested for a while, or a goal may be reached while it rests.
     Park(SessionId),
+    /// Streams that wait for a rate limit may go on.
+    Limits,
     /// The trackers' part of the shutdown's budget is spent.
     Farewell,
     /// The budget of the shutdown is spent.
@@ -74,6 +77,8 @@ pub struct Shared {
     pub queue: Queue,
     /// Counted for the metrics.
     pub counters: EngineCounters,
+    /// Who may pass how fast.
+    pub limits: Limiter,
     /// Where we listen.
     pub listening: Vec<SocketAddr>,
     /// Streams that have requests and found no block to send them with, in the order they came.
@@ -100,6 +105,7 @@ impl Shared {
             queue: Queue::new(&settings.config.queue),
             settings,
             counters: EngineCounters::default(),
+            limits: Limiter::default(),
             listening: Vec::new(),
             send_waiting: VecDeque::new(),
             starved: BTreeSet::new(),

@@ -476,6 +476,8 @@ impl World {
                         ));
                     }
                 }
+                // Scenes of the simulator have limits.
+                Output::Meter { .. } => {}
                 Output::Hold { stream, hold: true } => {
                     node.held.entry(stream).or_default();
                 }
@@ -533,10 +535,12 @@ impl World {
                         StoreTask::Release { .. } => StoreOutcome::Released,
                         StoreTask::List => StoreOutcome::Listed(Ok(Vec::new())),
                         StoreTask::Recall => StoreOutcome::Recalled(Ok(Box::default())),
+                        StoreTask::ListGroups => StoreOutcome::Groups(Ok(Vec::new())),
                         StoreTask::Read(_) => StoreOutcome::Read(Vec::new()),
                         StoreTask::Keep(_)
                         | StoreTask::Times(_)
                         | StoreTask::Forget { .. }
+                        | StoreTask::KeepGroup(_)
                         | StoreTask::KeepSettings(_)
                         | StoreTask::KeepTotals(_) => StoreOutcome::Kept(Ok(())),
                     };

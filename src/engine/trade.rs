@@ -7,6 +7,7 @@ use crate::ids::{SessionId, StreamId, SwarmId};
 use crate::time::Instant;
 
 use super::Engine;
+use super::limits;
 use super::session::receive::{self, Heard, send};
 use super::session::{download, upload};
 use super::settings::{KEEPALIVE, SNUB, STALE, WRITE_STALL};
@@ -23,6 +24,9 @@ impl Engine {
         let Some(stream) = self.table.streams.get_mut(id) else {
             return;
         };
+        if self.shared.limits.is_on() {
+            limits::received(&mut self.shared, session.id, stream, bytes.len());
+        }
         let result = receive::receive(&mut self.shared, session, stream, bytes);
         let (session, swarm) = (session.id, session.swarm);
         self.relieve(session);
@@ -172,6 +176,9 @@ impl Engine {
         else {
             return;
         };
+        if self.shared.limits.is_on() {
+            limits::sent(&mut self.shared, session.id, stream, bytes);
+        }
         upload::serve(&mut self.shared, session, stream);
     }
 
@@ -220,6 +227,13 @@ impl Engine {
         let Some(stream) = self.table.streams.get_mut(id) else {
             return;
         };
+        if stream.purse.is_unheard() {
+            // We do not listen to it.
+            stream.heard = now;
+            if let Some(peer) = stream.peer_mut() {
+                peer.block_at = now;
+            }
+        }
         let next = match &mut stream.stage {
             Stage::Dialing { deadline } | Stage::Handshaking { deadline } if *deadline <= now => {
                 self.close(id, CloseReason::TimedOut);

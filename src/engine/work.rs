@@ -153,6 +153,7 @@ impl Engine {
             StoreOutcome::Released
             | StoreOutcome::Listed(_)
             | StoreOutcome::Recalled(_)
+            | StoreOutcome::Groups(_)
             | StoreOutcome::Read(_) => {}
         }
         self.begin_recheck(id);

@@ -104,6 +104,8 @@ struct Machine {
     uplink_free: Instant,
     /// Bytes a second.
     uplink: u64,
+    /// Bytes that its process has read from streams, and written to them.
+    passed: (u64, u64),
     /// One way to the backbone.
     latency: Duration,
     /// Until when nothing reaches it or leaves it.
@@ -162,6 +164,12 @@ impl Net {
     #[must_use]
     pub fn address(&self, node: NodeIndex) -> SocketAddr {
         self.machines[node].address.expect("every machine has one")
+    }
+
+    /// Bytes that a machine's process has read from its streams, and written to them.
+    #[must_use]
+    pub fn passed(&self, node: NodeIndex) -> (u64, u64) {
+        self.machines[node].passed
     }
 
     /// Ends (or resumes) the faults; what is under way arrives.
@@ -336,6 +344,7 @@ impl Net {
         for (to, from) in bytes.iter_mut().zip(end.inbox.drain(..count)) {
             *to = from;
         }
+        self.machines[node].passed.0 += count as u64;
         if let Some(other) = end.other
             && let Some(other) = self.ends.get_mut(&other)
             && std::mem::take(&mut other.wants_room)
@@ -377,6 +386,7 @@ impl Net {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let count = self.odd_cut(total.min(room)).min(total.min(room));
+        self.machines[node].passed.1 += count as u64;
         let taken: Vec<u8> = parts
             .iter()
             .flat_map(|part| part.iter().copied())

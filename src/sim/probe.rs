@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::actor::Core;
@@ -24,6 +24,7 @@ use crate::time::Instant;
 
 use super::common::Common;
 use super::net::NodeIndex;
+use super::stage::TWIN_ROOT;
 
 /// Answers to the world's own messages carry numbers from here on: the loop's are smaller.
 const OWN_REPLIES: u64 = 1 << 63;
@@ -188,6 +189,9 @@ fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
         Output::Hold { stream, hold } => {
             trace.note("hold", &[at, who, stream.to_word(), u64::from(*hold)]);
         }
+        Output::Meter { stream, bytes } => {
+            trace.note("meter", &[at, who, stream.to_word(), *bytes]);
+        }
         Output::Close { stream } => trace.note("close", &[at, who, stream.to_word()]),
         Output::Datagram { bytes, .. } => {
             trace.note("to", &[at, who]);
@@ -233,6 +237,7 @@ fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
                 Answer::Torrents(_) => 14,
                 Answer::Surveyed(_) => 15,
                 Answer::Settings(_) => 16,
+                Answer::Speed(_) => 17,
             };
             trace.note("reply", &[at, who, reply.0, kind]);
         }
@@ -376,10 +381,10 @@ fn check_progress(common: &mut Common, node: NodeIndex, progress: &Progress) {
     };
     for piece in pieces(common, &bits) {
         let disk = &common.nodes[node].disk;
-        if !common
-            .torrent
-            .has_piece(piece, |path: &Path| disk.flushed(path))
-        {
+        let torrent = &common.torrent;
+        let flushed = torrent.has_piece(piece, |path: &Path| disk.flushed(path))
+            || torrent.has_piece(piece, |path| disk.flushed(&twin_path(common, path)?));
+        if !flushed {
             common.fail(
                 node,
                 &format!("it saved piece {}, which was not flushed", piece.get()),
@@ -396,9 +401,15 @@ fn pieces(common: &Common, bits: &Bitfield) -> Vec<PieceIndex> {
 
 fn on_disk(common: &Common, node: NodeIndex, piece: PieceIndex) -> bool {
     let disk = &common.nodes[node].disk;
-    common
-        .torrent
-        .has_piece(piece, |path: &Path| disk.content(path))
+    let torrent = &common.torrent;
+    torrent.has_piece(piece, |path: &Path| disk.content(path))
+        || torrent.has_piece(piece, |path| disk.content(&twin_path(common, path)?))
+}
+
+/// Where a scene's second torrent has the file that the first has at `path`.
+fn twin_path(common: &Common, path: &Path) -> Option<PathBuf> {
+    let inner = path.strip_prefix(&common.torrent.layout.root).ok()?;
+    Some(Path::new(TWIN_ROOT).join(inner))
 }
 
 #[cfg(test)]

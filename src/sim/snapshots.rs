@@ -30,7 +30,8 @@ pub fn check(answer: &Answer) -> Result<(), String> {
         | Answer::Changed(_)
         | Answer::Surveyed(_)
         | Answer::Torrents(_)
-        | Answer::Settings(_) => true,
+        | Answer::Settings(_)
+        | Answer::Speed(_) => true,
     };
     if sound {
         Ok(())

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,6 +35,9 @@ use super::probe::Probe;
 use super::torrent::Torrent;
 use super::watch::Watch;
 
+/// Where the second torrent of a machine is that does not share the first one's files.
+pub(super) const TWIN_ROOT: &str = "/other";
+
 /// How long a caller of a scene waits.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -48,6 +52,10 @@ pub struct Role {
     pub announces: bool,
     /// Uplinks it should have; 0 is as configured.
     pub links_min: u32,
+    /// Bytes a second that it can send; 0 is 50 000.
+    pub uplink: u64,
+    /// Its piece buffers in MiB; 0 is 1.
+    pub cache_mib: u32,
 }
 
 /// One machine of the scene.
@@ -103,7 +111,7 @@ impl Stage {
     pub fn add(&mut self, role: &Role) -> NodeIndex {
         let node = self.players.len();
         let mut config = Config::default();
-        config.workers.cache_mib = 1;
+        config.workers.cache_mib = role.cache_mib.max(1);
         config.discovery.trackers = role.announces;
         if role.links_min > 0 {
             config.links.min_per_swarm = role.links_min;
@@ -112,11 +120,12 @@ impl Stage {
         let engine = Engine::new(settings, self.rng.fork());
         let core = Probe::new(engine, node, Rc::clone(&self.common));
         let host = SimHost::new(node, Rc::clone(&self.common));
+        let uplink = if role.uplink > 0 { role.uplink } else { 50_000 };
         let address = {
             let common = &mut *self.common.borrow_mut();
             let last = u8::try_from(node + 1).expect("a scene is small");
             let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
-            common.net.add_machine(SocketAddr::new(ip, 6881), 50_000);
+            common.net.add_machine(SocketAddr::new(ip, 6881), uplink);
             common.net.power_on(node);
             if role.deaf {
                 common.net.deafen(node);
@@ -170,13 +179,22 @@ impl Stage {
 
     /// Another torrent like the first, which nobody has anything of: `node` takes it on. Its session and its swarm.
     pub fn add_torrent(&mut self, node: NodeIndex) -> (SessionId, SwarmId) {
+        self.add_another(node, TWIN_ROOT.into())
+    }
+
+    /// The same of a torrent whose files are those of the first: a machine that has them seeds it too.
+    pub fn add_twin(&mut self, node: NodeIndex) -> (SessionId, SwarmId) {
+        self.add_another(node, self.torrent.layout.root.clone())
+    }
+
+    fn add_another(&mut self, node: NodeIndex, root: PathBuf) -> (SessionId, SwarmId) {
         let mut metainfo = (*self.torrent.metainfo).clone();
         metainfo.info_hash = InfoHash([9; 20]);
         metainfo.trackers.clear();
         let info_hash = metainfo.info_hash;
         let add = SessionAdd {
             metainfo: Arc::new(metainfo),
-            root: "/other".into(),
+            root,
             download: true,
             seed: true,
             recheck: false,
@@ -201,6 +219,30 @@ impl Stage {
         links
             .filter(|(_, state)| *state == LinkState::Established)
             .count()
+    }
+
+    /// Bytes that a machine's process has read from its streams, and written to them.
+    #[must_use]
+    pub fn passed(&self, node: NodeIndex) -> (u64, u64) {
+        self.common.borrow().net.passed(node)
+    }
+
+    /// From now on the network does this wrong.
+    pub fn set_faults(&mut self, faults: NetFaults) {
+        self.common.borrow_mut().net.set_faults(faults);
+    }
+
+    /// The session and the swarm of a machine's first torrent.
+    #[must_use]
+    pub fn first(&self, node: NodeIndex) -> (SessionId, SwarmId) {
+        let player = &self.players[node];
+        (player.session, player.swarm)
+    }
+
+    /// Bytes of the torrent.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.torrent.size()
     }
 
     /// Where a machine listens.

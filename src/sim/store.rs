@@ -51,6 +51,8 @@ impl Store {
             | StoreTask::Keep(_)
             | StoreTask::Forget { .. }
             | StoreTask::Recall
+            | StoreTask::ListGroups
+            | StoreTask::KeepGroup(_)
             | StoreTask::KeepSettings(_)
             | StoreTask::KeepTotals(_) => {
                 unreachable!("simulated nodes remember nothing but progress")

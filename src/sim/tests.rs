@@ -1,5 +1,7 @@
 //! Scenes: what two or a few machines must do whatever the latency between them.
 
+mod limits;
+
 use super::stage::{Role, Stage};
 use crate::engine::message::{Message, SessionState};
 use crate::time::Duration;

@@ -38,6 +38,7 @@ use super::mail::{Inbox, Outbox, mail};
 use super::row;
 
 mod library;
+mod limits;
 mod settings;
 
 pub use settings::read as read_settings;
@@ -195,6 +196,7 @@ impl Keeper {
                     | StoreTask::Keep(_)
                     | StoreTask::Times(_)
                     | StoreTask::Forget { .. }
+                    | StoreTask::KeepGroup(_)
                     | StoreTask::KeepSettings(_)
                     | StoreTask::KeepTotals(_) => {
                         saves.push(Saving {
@@ -223,6 +225,12 @@ impl Keeper {
                     StoreTask::Recall => {
                         self.save(&mut saves, outbox);
                         StoreOutcome::Recalled(self.with_database(settings::recall))
+                    }
+                    StoreTask::ListGroups => {
+                        self.save(&mut saves, outbox);
+                        StoreOutcome::Groups(
+                            self.with_database(|database| limits::groups(database)),
+                        )
                     }
                 };
                 outbox.send(Stored {
@@ -474,12 +482,14 @@ fn write(database: &mut Connection, tasks: &[&StoreTask]) -> rusqlite::Result<()
             StoreTask::Keep(row) => library::keep(&transaction, row)?,
             StoreTask::Forget { info_hash } => library::forget(&transaction, *info_hash)?,
             StoreTask::Times(times) => library::note_times(&transaction, times)?,
+            StoreTask::KeepGroup(group) => limits::keep_group(&transaction, group)?,
             StoreTask::KeepSettings(rows) => settings::keep(&transaction, rows)?,
             StoreTask::KeepTotals(totals) => settings::keep_totals(&transaction, totals)?,
             StoreTask::Load { .. }
             | StoreTask::Release { .. }
             | StoreTask::Read(_)
             | StoreTask::List
+            | StoreTask::ListGroups
             | StoreTask::Recall => {}
         }
     }

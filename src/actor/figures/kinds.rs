@@ -23,7 +23,7 @@ pub(in super::super) struct Type(u8);
 impl Type {
     pub(in super::super) const SHUTDOWN: Self = Self(8);
     pub(in super::super) const STREAM_ADD: Self = Self(13);
-    pub(in super::super) const METRICS: Self = Self(36);
+    pub(in super::super) const METRICS: Self = Self(40);
 
     /// Calls `note` with the type of each operation in an envelope.
     pub(in super::super) fn each(body: &Body, mut note: impl FnMut(Self)) {
@@ -75,6 +75,10 @@ impl Type {
             Message::Survey(_) => 33,
             Message::SettingsChange(_) => 34,
             Message::SettingsShow => 35,
+            Message::SpeedSet(_) => 36,
+            Message::SpeedShow => 37,
+            Message::GroupSet(_) => 38,
+            Message::SessionLimits { .. } => 39,
         })
     }
 
@@ -89,7 +93,7 @@ impl Type {
 
 /// Name, lane and subject of each type, in the order of [`Type::of_message`].
 #[rustfmt::skip]
-pub(super) const TYPES: [(&str, Lane, About); 37] = [
+pub(super) const TYPES: [(&str, Lane, About); 41] = [
     ("session_add",     Lane::High,     About::Net),
     ("session_remove",  Lane::High,     About::Net),
     ("session_pause",   Lane::High,     About::Net),
@@ -126,6 +130,10 @@ pub(super) const TYPES: [(&str, Lane, About); 37] = [
     ("survey",          Lane::Low,      About::Whole),
     ("settings_change", Lane::High,     About::Whole),
     ("settings_show",   Lane::Low,      About::Whole),
+    ("speed_set",       Lane::Normal,   About::Whole),
+    ("speed_show",      Lane::Normal,   About::Whole),
+    ("group_set",       Lane::Normal,   About::Whole),
+    ("session_limits",  Lane::Normal,   About::Net),
     ("metrics",         Lane::Low,      About::Whole),
 ];
 
@@ -207,6 +215,7 @@ impl JobKind {
             StoreOutcome::Loaded(result) => result.is_ok(),
             StoreOutcome::Listed(result) => result.is_ok(),
             StoreOutcome::Recalled(result) => result.is_ok(),
+            StoreOutcome::Groups(result) => result.is_ok(),
             StoreOutcome::Saved(result) | StoreOutcome::Kept(result) => result.is_ok(),
             StoreOutcome::Read(read) => read.iter().all(Result::is_ok),
             StoreOutcome::Released => true,

@@ -18,6 +18,7 @@ use crate::config::Backpressure;
 use crate::engine::library::{
     Brief, Change, MagnetAdd, Selection, TorrentAdd, TorrentsChange, TorrentsShow,
 };
+use crate::engine::limits::Group;
 use crate::engine::message::{
     Accounting, Carrier, Direction, Done, Fetch, Input, Job, Limits, Message, Outcome, Output,
     Refusal, SessionAdd, ShutdownReport, StoreJob, StreamName, Work,
@@ -230,6 +231,13 @@ fn message(kind: usize) -> Message {
             make: false,
             file: None,
         })),
+        36 => Message::SpeedSet(Box::default()),
+        37 => Message::SpeedShow,
+        38 => Message::GroupSet(Box::new(Group::new("group".into()))),
+        39 => Message::SessionLimits {
+            session,
+            change: Box::default(),
+        },
         31 => Message::TorrentsShow(Box::new(TorrentsShow {
             which: Selection::All,
             detail: false,

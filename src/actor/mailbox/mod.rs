@@ -123,6 +123,10 @@ pub const fn lane_of(message: &Message) -> Lane {
         | Message::Pin { .. }
         | Message::Unpin { .. }
         | Message::LimitsSet(_)
+        | Message::SpeedSet(_)
+        | Message::SpeedShow
+        | Message::SessionLimits { .. }
+        | Message::GroupSet(_)
         | Message::SessionShow { .. } => Lane::Normal,
         Message::LinksShow { .. }
         | Message::IgnoredShow { .. }

@@ -2,6 +2,7 @@
 //! what is remembered, opens the door, and then waits for signals.
 
 mod reload;
+mod schedule;
 mod wakes;
 mod watch;
 
@@ -80,6 +81,8 @@ struct Running {
     /// Where the RPC is, with its real port.
     rpc: Option<SocketAddr>,
     hooks: Hooks,
+    /// What the schedule of the alternative limits wanted when it was last looked at.
+    scheduled: Option<bool>,
 }
 
 fn start(loaded: Loaded, state: &Path, wakes: &Wakes) -> Result<Running, Failure> {
@@ -144,6 +147,7 @@ fn start(loaded: Loaded, state: &Path, wakes: &Wakes) -> Result<Running, Failure
         peer_port,
         rpc,
         hooks,
+        scheduled: None,
     })
 }
 
@@ -159,15 +163,17 @@ fn setup(loaded: &Loaded, options: Options, rpc: Option<SocketAddr>) -> Setup {
 impl Running {
     /// Until somebody wants the end; how long that may take.
     fn serve(&mut self, wakes: &Wakes, context: &Context<'_>) -> Duration {
+        self.follow_schedule();
         log::info!("ready");
         loop {
-            let timeout = self.watch.as_ref().map(|_| watch::LOOK_EVERY);
-            match wakes.wait(timeout) {
+            let look = self.watch.as_ref().map(|_| watch::LOOK_EVERY);
+            let minute = schedule::next_minute();
+            match wakes.wait(Some(look.map_or(minute, |look| look.min(minute)))) {
                 Some(Wake::Stop) => return self.budget(),
                 Some(Wake::Close(budget)) => return budget,
                 Some(Wake::Metrics) => self.tell_metrics(),
                 Some(Wake::Reload) => self.reload(context),
-                None => {}
+                None => self.follow_schedule(),
             }
             if let Some(watch) = &mut self.watch {
                 watch.look(self.runtime.handle());

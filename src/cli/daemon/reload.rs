@@ -5,6 +5,7 @@ use super::watch::Watch;
 use super::{Running, options, setup};
 use crate::cli::{Context, logging};
 use crate::config::{Config, Loaded, is_live};
+use crate::engine::limits;
 use crate::engine::message::{Answer, Message, SettingsChange};
 use crate::time::Duration;
 
@@ -14,6 +15,11 @@ const DISK_TIME_MAX: Duration = Duration::from_secs(10);
 /// Keys that hold from now on beside those that the engine takes over ([`is_live`]); every other one holds from the next start.
 const LIVE: &[&str] = &[
     "paths.watch",
+    "limits.download",
+    "limits.upload",
+    "limits.alt_download",
+    "limits.alt_upload",
+    "limits.alt_schedule",
     "actor.sync_timeout_ms",
     "rpc.user",
     "rpc.password",
@@ -48,6 +54,8 @@ impl Running {
             log::error!("{fault}; the configuration stays as it was");
             return;
         }
+        self.scheduled = None;
+        self.follow_schedule();
         match (live.is_empty(), later.is_empty()) {
             (true, true) => log::info!("configuration read again: nothing has changed"),
             (false, _) => log::info!("configuration read again: changed {}", live.join(", ")),
@@ -90,6 +98,15 @@ impl Running {
                 Ok(_) => return Err("the engine gave a strange answer".to_owned()),
                 Err(fault) => return Err(format!("the engine: {fault}")),
             }
+        }
+        // What clients have set since holds, unless the file says something else than it did.
+        if config.limits != self.loaded.config.limits {
+            let speed = Box::new(limits::Limits::of(&config.limits));
+            let set = Message::SpeedSet(speed);
+            self.runtime
+                .handle()
+                .ask(set, DISK_TIME_MAX)
+                .map_err(|fault| format!("the engine: {fault}"))?;
         }
         self.runtime.reload(options.clone())?;
         self.hooks.reload(setup(loaded, options, self.rpc))?;

@@ -2,10 +2,12 @@
 
 mod change;
 mod connect;
+mod limits;
 mod show;
 mod table;
 
 pub(super) use change::{Add, Pin, Recheck, Remove, SetCommand, Shutdown, Start, Stop};
+pub(super) use limits::Limits;
 pub(super) use show::{Files, Info, List, Peers, Stats, Why};
 
 use clap::Args;

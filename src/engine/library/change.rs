@@ -12,6 +12,7 @@ use super::parked::Wish;
 use super::show::Selection;
 use super::trackers::TrackersChange;
 use crate::engine::Engine;
+use crate::engine::limits::TorrentLimitsChange;
 use crate::engine::message::{Answer, Refusal, StoreTask};
 use crate::engine::session::start::{self, Check};
 use crate::engine::session::{Phase, download};
@@ -66,6 +67,8 @@ pub enum Change {
     },
     /// How many streams it may have; 0 is as many as any.
     PeerLimit(u32),
+    /// How fast its bytes may pass.
+    Limits(Box<TorrentLimitsChange>),
     /// Another place in the queue.
     Queue(Move),
     /// Another directory.
@@ -230,6 +233,10 @@ impl Engine {
                 if let Some(swarm) = self.swarm_of_session(id) {
                     self.connect_soon(swarm);
                 }
+                self.keep(id, None, Some(pending));
+            }
+            Change::Limits(change) => {
+                self.torrent_limits(id, change);
                 self.keep(id, None, Some(pending));
             }
             Change::Queue(_) => {}

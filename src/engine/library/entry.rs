@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::brief::{Brief, Standing};
 use super::goals::Goals;
 use super::trackers::TrackerUrl;
+use crate::engine::limits::TorrentLimits;
 use crate::engine::snapshot::SessionState;
 use crate::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub struct Entry {
     pub sent: u64,
     /// What it has to reach as a seed.
     pub goals: Goals,
+    /// How fast its bytes may pass.
+    pub limits: TorrentLimits,
     /// Whether it was stopped for having reached that.
     pub finished: bool,
     /// What is remembered of where its files are, where that is not where the torrent has them.
@@ -168,6 +171,8 @@ pub struct Kept {
     pub paused: bool,
     /// What it has to reach as a seed.
     pub goals: Goals,
+    /// How fast its bytes may pass.
+    pub limits: TorrentLimits,
     /// Whether it was stopped for having reached that.
     pub finished: bool,
     /// Streams that it may have; 0 is as many as any.

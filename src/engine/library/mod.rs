@@ -14,6 +14,7 @@ pub mod queue;
 pub(super) mod relocate;
 mod rename;
 mod show;
+mod speed;
 #[cfg(test)]
 mod tests;
 pub mod trackers;
@@ -27,6 +28,7 @@ use crate::ids::{InfoHash, JobId, ReplyId, SessionId, SwarmId};
 use crate::time::{Duration, Instant};
 
 use super::Engine;
+use super::limits::{Group, Limits as Speed};
 use super::message::{
     Answer, Refusal, SessionAdd, StoreFault, StoreOutcome, StoreTask, Stored, Times,
 };
@@ -94,6 +96,8 @@ pub struct Library {
     tuned: Tuned,
     /// Changes of settings that are on their way to the disk.
     changing: BTreeMap<JobId, SettingsChange>,
+    /// Rate limits that are.
+    speeds: BTreeMap<JobId, Speed>,
 }
 
 /// A caller that waits for rows to be on disk.
@@ -124,6 +128,7 @@ impl Library {
             shows: BTreeMap::new(),
             tuned: Tuned::new(config),
             changing: BTreeMap::new(),
+            speeds: BTreeMap::new(),
         }
     }
 
@@ -171,8 +176,9 @@ impl Engine {
         self.library.on = true;
         self.library.epoch_millis = epoch_millis;
         let pending = self.library.wait(reply, Answer::Done, None);
-        // The settings first: what is listed then goes by them.
+        // The settings and groups first: what is listed then goes by them.
         self.library_store(StoreTask::Recall, Some(pending));
+        self.library_store(StoreTask::ListGroups, Some(pending));
         self.library_store(StoreTask::List, Some(pending));
     }
 
@@ -229,6 +235,18 @@ impl Engine {
         self.library.tuned.added += 1;
         let pending = self.library.wait(reply, Answer::Session(id), Some(id));
         self.keep(id, Some(add.bytes), Some(pending));
+        self.settle(pending);
+    }
+
+    /// Makes or changes a bandwidth group; answered when it is on disk.
+    pub(super) fn group_change(&mut self, group: Group, reply: Option<ReplyId>) {
+        if let Err(refusal) = self.group_set(group.clone()) {
+            return self.shared.reply(reply, Answer::Refused(refusal));
+        }
+        let pending = self.library.wait(reply, Answer::Done, None);
+        if self.library.on {
+            self.library_store(StoreTask::KeepGroup(Box::new(group)), Some(pending));
+        }
         self.settle(pending);
     }
 
@@ -345,6 +363,7 @@ impl Engine {
             return Some(stored);
         };
         let changing = self.library.changing.remove(&stored.id);
+        let speed = self.library.speeds.remove(&stored.id);
         let failed = match stored.outcome {
             StoreOutcome::Read(read) => {
                 self.shown_at_last(stored.id, read);
@@ -354,16 +373,25 @@ impl Engine {
                 self.library_listed(rows);
                 None
             }
-            StoreOutcome::Recalled(Ok(remembered)) => {
+            StoreOutcome::Recalled(Ok(mut remembered)) => {
+                self.speed_remembered(&mut remembered);
                 self.settings_remembered(*remembered);
                 None
             }
-            StoreOutcome::Listed(Err(fault))
+            StoreOutcome::Groups(Ok(groups)) => {
+                self.groups_listed(groups);
+                None
+            }
+            StoreOutcome::Groups(Err(fault))
+            | StoreOutcome::Listed(Err(fault))
             | StoreOutcome::Recalled(Err(fault))
             | StoreOutcome::Kept(Err(fault)) => Some(fault),
             _ => {
                 if let Some(change) = changing {
                     self.settings_changed(&change);
+                }
+                if let Some(limits) = speed {
+                    self.speed_set(limits);
                 }
                 None
             }
@@ -506,6 +534,7 @@ fn parked_of(
             number: row.number,
             position,
             goals: row.goals,
+            limits: row.limits,
             finished: row.finished,
             peer_limit: row.peer_limit,
             labels: row.labels,
@@ -547,6 +576,7 @@ fn row_of(
         position: entry.position,
         paused,
         goals: entry.goals,
+        limits: entry.limits.clone(),
         finished: entry.finished,
         peer_limit: entry.peer_limit,
         labels: Arc::clone(&entry.labels),

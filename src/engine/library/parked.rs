@@ -20,6 +20,7 @@ use super::goals;
 use super::relocate;
 use crate::codec::metainfo::Metainfo;
 use crate::engine::Engine;
+use crate::engine::limits::TorrentLimitsChange;
 use crate::engine::manager::Beginning;
 use crate::engine::message::{Answer, Refusal, StoreFault, StoreTask};
 use crate::engine::rate::Rate;
@@ -372,6 +373,7 @@ impl Engine {
             }
             start::load(&mut self.shared, session);
         }
+        self.torrent_limits(id, &TorrentLimitsChange::default());
         for (change, pending) in wish.changes {
             // What it could not be asked while it rested.
             match self.may_change(id, &change) {

@@ -201,7 +201,10 @@ impl Bench {
                     self.remembered.totals = totals;
                     StoreOutcome::Kept(written())
                 }
-                StoreTask::Forget { .. } | StoreTask::Times(_) => StoreOutcome::Kept(written()),
+                StoreTask::ListGroups => StoreOutcome::Groups(Ok(Vec::new())),
+                StoreTask::KeepGroup(_) | StoreTask::Forget { .. } | StoreTask::Times(_) => {
+                    StoreOutcome::Kept(written())
+                }
             };
             self.input(Input::Stored(Stored {
                 id,

@@ -123,6 +123,12 @@ impl Tuned {
         }
     }
 
+    /// What the file and `--set` say.
+    #[must_use]
+    pub const fn configured(&self) -> &Config {
+        &self.configured
+    }
+
     /// Takes one value over; `false` when that cannot be.
     fn set(&mut self, key: &str, value: &str) -> bool {
         match key.strip_prefix(OFF) {

@@ -3,6 +3,7 @@
 use crate::buffer::Share;
 use crate::codec::geometry::Geometry;
 use crate::codec::wire::{self, Message, Request};
+use crate::engine::limits;
 use crate::engine::message::{Fault, Frame, Job, Output, ReadPart, ReadRun};
 use crate::engine::settings::{REQUESTS_IN_MAX, RUN_BLOCKS_MAX, UNSENT_HOLD, UNSENT_MAX};
 use crate::engine::shared::Shared;
@@ -23,7 +24,15 @@ pub fn serve(shared: &mut Shared, session: &mut Session, stream: &mut Stream) {
         {
             break;
         }
-        let wanted = run_length(session.geometry(), &peer.requests);
+        let mut wanted = run_length(session.geometry(), &peer.requests);
+        if stream.purse.pays_out() {
+            let lengths = peer.requests.iter().map(|request| request.length);
+            let lengths = lengths.take(wanted);
+            wanted = limits::affordable(shared, session.id, id, &mut stream.purse, lengths);
+            if wanted == 0 {
+                break;
+            }
+        }
         let count = wanted.min(shared.pool.room(Share::Send));
         if count == 0 || !shared.pool.reserve(Share::Send, count) {
             if !peer.waits_for_room {
@@ -41,6 +50,7 @@ pub fn serve(shared: &mut Shared, session: &mut Session, stream: &mut Stream) {
                 length,
             } = request;
             peer.reading += length as usize;
+            stream.purse.begin(length);
             parts.push(ReadPart {
                 index,
                 begin,
@@ -55,6 +65,10 @@ pub fn serve(shared: &mut Shared, session: &mut Session, stream: &mut Stream) {
             expected: Vec::new(),
         };
         read(shared, session, run);
+    }
+    let wants = stream.peer().is_some_and(|peer| !peer.requests.is_empty());
+    if !wants {
+        limits::nothing_to_send(shared, session.id, &mut stream.purse);
     }
     hold(shared, stream);
 }
@@ -161,6 +175,8 @@ pub fn read_done(
     }
     if result.is_err() {
         let requests: Vec<Request> = run.parts.iter().map(request_of).collect();
+        let lengths = requests.iter().map(|request| request.length);
+        limits::not_sent(shared, session.id, &mut stream.purse, lengths);
         give_back(shared, run);
         if stream.peer().is_some_and(|peer| peer.features.fast) {
             requests

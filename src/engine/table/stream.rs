@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::codec::wire::Violation;
+use crate::engine::limits::Purse;
 use crate::engine::message::{Frame, LostReason, PeerSnapshot};
 use crate::events;
 use crate::ids::{LinkId, SessionId, StreamId, SwarmId};
@@ -40,6 +41,8 @@ pub struct Stream {
     pub wrote: Instant,
     /// Whether it is held: not read.
     pub held: bool,
+    /// What it has paid for, where it is limited.
+    pub purse: Purse,
     /// Of a stream being opened: what is not yet told of an earlier one to the same peer.
     pub farewell: Option<Box<Farewell>>,
 }
@@ -104,6 +107,7 @@ impl Stream {
             unsent: 0,
             wrote: now,
             held: false,
+            purse: Purse::default(),
             farewell: None,
         }
     }

@@ -105,6 +105,11 @@ pub fn files(torrent: &TorrentSnapshot) -> impl Iterator<Item = (usize, &FileEnt
     all.filter(|(_, file)| file.kind != FileKind::Pad)
 }
 
+/// Whole kB of a limit.
+fn rate(cap: crate::engine::limits::Cap) -> i64 {
+    i64::try_from(super::limits::kb(cap)).unwrap_or(i64::MAX)
+}
+
 /// As Transmission numbers it.
 fn status(torrent: &TorrentSnapshot) -> i64 {
     match torrent.state {
@@ -218,7 +223,7 @@ pub static FIELDS: &[Field] = &[
     field!("activity_date",           |c, t| int(if t.download_rate + t.upload_rate > 0 { c.unix } else { t.entry.done.max(t.entry.added) })),
     field!("added_date",              |_, t| int(t.entry.added)),
     field!("availability",    detail, |_, t| Out::Json(objects::availability(t))),
-    field!("bandwidth_priority",      |_, _| Out::Int(0)),
+    field!("bandwidth_priority",      |_, t| Out::Int(t.entry.limits.weight.number().into())),
     field!("bytes_completed", detail, |_, t| Out::Json(objects::bytes_completed(t))),
     field!("comment",         detail, |_, t| Out::Str(info(t).and_then(|info| info.comment.as_deref()).unwrap_or_default())),
     field!("corrupt_ever",            |_, t| int(t.wasted)),
@@ -227,8 +232,8 @@ pub static FIELDS: &[Field] = &[
     field!("desired_available", detail, |_, t| int(t.detail.as_ref().map_or(0, |detail| detail.available))),
     field!("done_date",               |_, t| int(t.entry.done)),
     field!("download_dir",            |_, t| Out::Text(root(t).to_string_lossy().into_owned())),
-    field!("download_limit",          |_, _| Out::Int(0)),
-    field!("download_limited",        |_, _| Out::Bool(false)),
+    field!("download_limit",          |_, t| Out::Int(rate(t.entry.limits.download))),
+    field!("download_limited",        |_, t| Out::Bool(t.entry.limits.download.on)),
     field!("downloaded_ever",         |_, t| int(t.downloaded)),
     field!("edit_date",               |_, _| Out::Int(0)),
     field!("error",                   |_, t| Out::Int(match t.trouble { Trouble::None => 0, Trouble::Tracker(_) => 2, Trouble::Local(_) => 3 })),
@@ -238,11 +243,11 @@ pub static FIELDS: &[Field] = &[
     field!("file_count",              |_, t| Out::Int(t.brief.file_count.into())),
     field!("file_stats",      detail, |_, t| Out::Json(objects::file_stats(t))),
     field!("files",           detail, |_, t| Out::Json(objects::files(t))),
-    field!("group",                   |_, _| Out::Str("")),
+    field!("group",                   |_, t| Out::Str(&t.entry.limits.group)),
     field!("hash_string",             |_, t| Out::Text(t.brief.info_hash.to_string())),
     field!("have_unchecked",          |_, _| Out::Int(0)),
     field!("have_valid",              |_, t| int(t.bytes_verified)),
-    field!("honors_session_limits",   |_, _| Out::Bool(true)),
+    field!("honors_session_limits",   |_, t| Out::Bool(t.entry.limits.honour)),
     field!("id",                      |_, t| Out::Int(t.entry.number.into())),
     field!("is_finished",             |_, t| Out::Bool(t.entry.finished)),
     field!("is_private",              |_, t| Out::Bool(t.brief.private)),
@@ -288,8 +293,8 @@ pub static FIELDS: &[Field] = &[
     field!("tracker_list",            |_, t| Out::Text(objects::tracker_list(t))),
     field!("tracker_stats",   detail, |c, t| Out::Json(objects::tracker_stats(c, t))),
     field!("trackers",                |_, t| Out::Json(objects::trackers(t))),
-    field!("upload_limit",            |_, _| Out::Int(0)),
-    field!("upload_limited",          |_, _| Out::Bool(false)),
+    field!("upload_limit",            |_, t| Out::Int(rate(t.entry.limits.upload))),
+    field!("upload_limited",          |_, t| Out::Bool(t.entry.limits.upload.on)),
     field!("upload_ratio",            |_, t| Out::Float(ratio(t))),
     field!("uploaded_ever",           |_, t| int(t.uploaded)),
     field!("wanted",          detail, |c, t| Out::Json(marks(c, t))),

@@ -9,6 +9,7 @@ pub mod fields;
 pub mod names;
 
 mod add;
+mod limits;
 mod live;
 mod location;
 mod objects;
@@ -136,7 +137,8 @@ impl Rpc {
             "torrent_set_location" => self.torrent_set_location(params).await,
             "torrent_rename_path" => self.torrent_rename_path(params).await,
             "free_space" => self.free_space(params).await,
-            "group_get" => Ok(session::no_groups()),
+            "group_get" => self.group_get(params).await,
+            "group_set" => self.group_set(params).await,
             "metrics_get" => self.metrics_get().await,
             method => match torrents::action(method) {
                 Some(change) => self.torrents_change(params, change).await,
@@ -152,9 +154,10 @@ impl Rpc {
     /// Asks the actor; its refusals and silences become errors.
     async fn ask(&self, message: Message) -> Result<Answer, RpcError> {
         let answer = match &message {
-            Message::TorrentsChange(_) | Message::SettingsChange(_) => {
-                self.asking.ask_patiently(message).await
-            }
+            Message::TorrentsChange(_)
+            | Message::SettingsChange(_)
+            | Message::SpeedSet(_)
+            | Message::GroupSet(_) => self.asking.ask_patiently(message).await,
             // A directory may be made on a slow disk; of one that is only looked at nobody waits long.
             Message::Survey(survey) if survey.make => self.asking.ask_patiently(message).await,
             _ => self.asking.ask(message).await,
@@ -168,7 +171,7 @@ impl Rpc {
 }
 
 /// Methods that Transmission has and we do not.
-const UNSUPPORTED: &[&str] = &["group_set", "blocklist_update", "port_test"];
+const UNSUPPORTED: &[&str] = &["blocklist_update", "port_test"];
 
 fn answered(
     status: u16,

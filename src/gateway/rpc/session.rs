@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::envelope::{Dialect, Output, RpcError};
 use super::names::Family;
 use super::params::{self, Params};
-use super::{Rpc, live, strange, unanswered};
+use super::{Rpc, limits, live, strange, unanswered};
 use crate::config::Config;
 use crate::engine::library::{Selection, SettingsChange, SettingsSnapshot, Totals};
 use crate::engine::message::{Answer, Message};
@@ -47,13 +47,6 @@ impl Rpc {
         });
         #[rustfmt::skip]
         let settings = [
-            ("alt_speed_down", json!(50)),
-            ("alt_speed_enabled", json!(false)),
-            ("alt_speed_time_begin", json!(540)),
-            ("alt_speed_time_day", json!(127)),
-            ("alt_speed_time_enabled", json!(false)),
-            ("alt_speed_time_end", json!(1020)),
-            ("alt_speed_up", json!(50)),
             ("blocklist_enabled", json!(false)),
             ("blocklist_size", json!(0)),
             ("blocklist_url", json!("")),
@@ -82,10 +75,6 @@ impl Rpc {
             ("script_torrent_done_seeding_filename", json!("")),
             ("sequential_download", json!(false)),
             ("session_id", json!(&*self.session_id)),
-            ("speed_limit_down", json!(0)),
-            ("speed_limit_down_enabled", json!(false)),
-            ("speed_limit_up", json!(0)),
-            ("speed_limit_up_enabled", json!(false)),
             ("tcp_enabled", json!(true)),
             ("trash_original_torrent_files", json!(false)),
             ("units", json!(units)),
@@ -116,6 +105,7 @@ impl Rpc {
     ) -> Result<Output, RpcError> {
         let tuned = self.tuned().await?;
         let mut settings = self.settings(&tuned).await;
+        settings.extend(limits::shown(&self.limits().await?.0));
         if dialect == Dialect::Classic {
             // The same word for the same thing would have been too simple.
             settings.insert("encryption".to_owned(), json!("tolerated"));
@@ -131,6 +121,8 @@ impl Rpc {
     /// all is refused: nothing would follow from it.
     pub(super) async fn session_set(&self, params: &Params) -> Result<Output, RpcError> {
         let tuned = self.tuned().await?;
+        let (limits, _) = self.limits().await?;
+        let wanted = limits::changed(&limits, params)?;
         let settings = self.settings(&tuned).await;
         let differs = |(name, value): &(&String, &Value)| {
             settings
@@ -147,6 +139,9 @@ impl Rpc {
             let names = fixed.join(", ");
             let text = format!("{names}: this version takes it from its configuration file alone");
             return Err(RpcError::params(text));
+        }
+        if wanted != limits {
+            self.ask(Message::SpeedSet(Box::new(wanted))).await?;
         }
         let changes = live::changes(&tuned, params, |name| {
             differing.iter().any(|(differing, _)| *differing == name)
@@ -238,9 +233,4 @@ fn is_same(have: &Value, value: &Value) -> bool {
             .as_bool()
             .zip(value.as_u64())
             .is_some_and(|(have, number)| have == (number != 0))
-}
-
-/// There are no bandwidth groups.
-pub(super) fn no_groups() -> Output {
-    Output::Value(Family::Kebab, json!({ "group": [] }))
 }

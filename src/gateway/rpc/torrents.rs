@@ -212,6 +212,7 @@ pub(super) fn settings(params: &Params) -> Result<Settings, RpcError> {
     let position = params::number(params, "queue_position")?;
     changes.extend(position.map(|position| Change::Queue(Move::To(position))));
     changes.extend(peer_limit(params)?.map(Change::PeerLimit));
+    changes.extend(super::limits::of_torrent(params)?);
     changes.extend(goals(params)?);
     let trackers = super::trackers::changes(params)?;
     changes.extend(trackers.into_iter().map(Change::Trackers));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
+use super::limits;
 use crate::codec::metainfo::Metainfo;
 use crate::engine::library::brief::{Brief, Standing, Tiers};
 use crate::engine::library::entry::{Kept, tidy_labels};
@@ -70,10 +71,29 @@ pub(super) const SCHEMA: &str = "
         info_hash   BLOB    PRIMARY KEY,
         bytes       BLOB    NOT NULL      -- the torrent file
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS torrent_limits (
+        info_hash   BLOB    PRIMARY KEY,
+        download    INTEGER NOT NULL,     -- bytes a second
+        download_on INTEGER NOT NULL,     -- 0 or 1
+        upload      INTEGER NOT NULL,
+        upload_on   INTEGER NOT NULL,
+        honour      INTEGER NOT NULL,     -- 0 or 1: whether the limits of all are for it
+        weight      INTEGER NOT NULL,     -- -1, 0 or 1
+        bandwidth_group TEXT NOT NULL     -- empty: none
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS bandwidth_groups (
+        name        TEXT    PRIMARY KEY,
+        download    INTEGER NOT NULL,     -- as in torrent_limits
+        download_on INTEGER NOT NULL,
+        upload      INTEGER NOT NULL,
+        upload_on   INTEGER NOT NULL,
+        honour      INTEGER NOT NULL
+    ) STRICT;
 ";
 
 /// Every torrent, in the order of the queue. No torrent file is read.
 pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
+    let mut limits = limits::all(database)?;
     let mut statement = database.prepare_cached(
         "SELECT info_hash, number, position, root, paused, labels, wanted, added, done, downloading, seeding,
                 ratio_mode, ratio, idle_mode, idle, finished,
@@ -125,6 +145,7 @@ pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
             uploaded: number(29)?,
             downloaded: number(30)?,
         };
+        let limits = limits.remove(&brief.info_hash).unwrap_or_default();
         found.push(Kept {
             brief: Arc::new(brief),
             standing,
@@ -145,6 +166,7 @@ pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
                 idle_mode: Mode::of_number(row.get(13)?).unwrap_or_default(),
                 idle_minutes: row.get(14)?,
             },
+            limits,
             finished: row.get(15)?,
             peer_limit: row.get(32)?,
             whereabouts: places::whereabouts_of(row, 33)?,
@@ -253,6 +275,7 @@ pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
             brief.magnet.as_deref().unwrap_or_default(),
             row.peer_limit,
         ])?;
+    limits::keep(database, row.brief.info_hash, &row.limits)?;
     if let Some(bytes) = &row.bytes {
         database
             .prepare_cached("INSERT OR REPLACE INTO metainfo (info_hash, bytes) VALUES (?1, ?2)")?
@@ -282,6 +305,7 @@ pub(super) fn forget(database: &Connection, info_hash: InfoHash) -> rusqlite::Re
         "progress",
         "whereabouts",
         "trackers",
+        "torrent_limits",
     ] {
         let statement = format!("DELETE FROM {table} WHERE info_hash = ?1");
         database
@@ -294,6 +318,7 @@ pub(super) fn forget(database: &Connection, info_hash: InfoHash) -> rusqlite::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::limits::{TorrentLimits, Weight};
 
     fn torrent(name: &str) -> Vec<u8> {
         let info = format!(
@@ -325,6 +350,10 @@ mod tests {
                 ratio_mille: 1500,
                 idle_mode: Mode::Unlimited,
                 idle_minutes: 30,
+            },
+            limits: TorrentLimits {
+                weight: Weight::High,
+                ..TorrentLimits::default()
             },
             finished: number == 1,
             peer_limit: 7,
