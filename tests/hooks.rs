@@ -454,12 +454,15 @@ fn a_helper_has_three_streams_and_few_variables() {
         &program(&["sleep", "infinity"], "events = [\"*\"]"),
     );
     let pid = pid_of(&daemon, "sleep");
-    let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-    let mut fds: Vec<String> = fds
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    fds.sort();
-    assert_eq!(fds, ["0", "1", "2"]);
+    // Between its start and its program it still is what it was.
+    eventually("its streams to be all it has", || {
+        let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+        let name =
+            |entry: std::io::Result<std::fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+        let mut fds: Vec<String> = fds.filter_map(name).collect();
+        fds.sort();
+        (fds == ["0", "1", "2"]).then_some(())
+    });
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
     let environment = String::from_utf8_lossy(&environment).into_owned();
     assert!(environment.contains("PATH="));

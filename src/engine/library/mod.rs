@@ -320,7 +320,8 @@ impl Engine {
     /// The row of a torrent that has become whole, or is not any more: what is whole need not be looked at when we start.
     pub(super) fn keep_whole(&mut self, id: SessionId) {
         let is_news = self.sessions.get(id).is_some_and(|session| {
-            session.is_trading() && Standing::of(session).whole != session.entry.kept_whole
+            (session.is_trading() || session.is_stopping())
+                && Standing::of(session).whole != session.entry.kept_whole
         });
         if is_news {
             self.keep(id, None, None);
