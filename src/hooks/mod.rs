@@ -59,6 +59,12 @@ pub struct Setup {
     pub rpc: Option<SocketAddr>,
 }
 
+/// How long the start waits until every hook listens.
+const BEGIN_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Steps until a task that was just made listens; the commands' list comes to theirs by a channel.
+const FIRST_STEPS: usize = 4;
+
 enum Order {
     Reload(Box<Setup>),
     End(Duration),
@@ -81,14 +87,17 @@ impl Hooks {
     pub fn start(serve: &Serve, handle: Handle, setup: Setup) -> Result<Self, String> {
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         let (end, over) = channel::bounded(0);
+        let (begun, heard) = channel::bounded(1);
         let groups = Groups::default();
         let theirs = groups.clone();
         serve.run(move |tools| {
             Box::pin(async move {
-                supervise(handle, tools, setup, theirs, inbox).await;
+                supervise(handle, tools, setup, theirs, inbox, begun).await;
                 drop(end);
             })
         })?;
+        // What happens from now on is told to all of them.
+        let _ = heard.recv_timeout(BEGIN_TIME_MAX);
         Ok(Self {
             orders,
             groups,
@@ -159,6 +168,21 @@ impl Kept {
     }
 }
 
+/// The next order; before the first of them it is told that every hook listens.
+async fn heard_by_all(
+    begun: &mut Option<channel::Sender<()>>,
+    inbox: &mut mpsc::Receiver<Order>,
+) -> Option<Order> {
+    if let Some(begun) = begun.take() {
+        // Each task begins to listen when it runs for the first time, and all run once before this one goes on.
+        for _ in 0..FIRST_STEPS {
+            tokio::task::yield_now().await;
+        }
+        let _ = begun.send(());
+    }
+    inbox.recv().await
+}
+
 /// The life of all hooks.
 async fn supervise(
     handle: Handle,
@@ -166,7 +190,9 @@ async fn supervise(
     setup: Setup,
     groups: Groups,
     mut inbox: mpsc::Receiver<Order>,
+    begun: channel::Sender<()>,
 ) {
+    let mut begun = Some(begun);
     let rpc = Rpc::new(
         handle.clone(),
         Arc::new(setup.options.clone()),
@@ -188,7 +214,7 @@ async fn supervise(
         let order = match next.take() {
             Some(order) => order,
             // Nobody rules them any more: it has killed them.
-            None => match inbox.recv().await {
+            None => match heard_by_all(&mut begun, &mut inbox).await {
                 Some(order) => order,
                 None => return,
             },
