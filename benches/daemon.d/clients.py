@@ -228,6 +228,8 @@ class Linnet(TransmissionRpc):
         metainfo = base64.b64encode(self.torrents.all[0][1]).decode()
         self.call("torrent-add", metainfo=metainfo)
         self.until(lambda: self.seeding() == 1)
+        # Progress is saved every five seconds, and only then is it remembered that nothing is missing.
+        time.sleep(6)
         self.stop()
         database = sqlite3.connect(os.path.join(self.where, "state", "linnet.db"))
         for table in ["sessions", "metainfo", "progress"]:
