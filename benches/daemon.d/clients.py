@@ -85,6 +85,10 @@ class Client:
         """Gives these torrents a label."""
         raise NotImplementedError
 
+    def sent_bytes(self):
+        """Payload sent in this run, all torrents together."""
+        raise NotImplementedError
+
     def add(self, torrent):
         """Adds a `Hole`, which it is to check."""
         raise NotImplementedError
@@ -193,6 +197,9 @@ class TransmissionRpc(Client):
     def change(self, numbers, word):
         hashes = [self.torrents.all[number][0].hex() for number in numbers]
         self.call("torrent-set", ids=hashes, labels=[word])
+
+    def sent_bytes(self):
+        return self.call("session-stats")["current-stats"]["uploadedBytes"]
 
     def add(self, torrent):
         metainfo = base64.b64encode(torrent.file).decode()
@@ -404,6 +411,9 @@ PortForwardingEnabled=false
     def change(self, numbers, word):
         hashes = "|".join(self.torrents.all[number][0].hex() for number in numbers)
         self.call("torrents/addTags", hashes=hashes, tags=f"{word}-{self.rid}")
+
+    def sent_bytes(self):
+        return json.loads(self.ask("status")[1])["up_info_data"]
 
     def add(self, torrent):
         self.upload(torrent.file, torrent.data)
