@@ -90,7 +90,7 @@ class Client:
         raise NotImplementedError
 
     def add(self, torrent):
-        """Adds a `Hole`, which it is to check."""
+        """Adds a `Large` torrent, which it is to check."""
         raise NotImplementedError
 
     def state_files(self):

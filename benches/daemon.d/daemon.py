@@ -29,7 +29,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from clients import ALL, HERE, Failed
-from torrents import Deaf, Hole, Torrents, handshake
+from torrents import Deaf, Large, Torrents, handshake
 
 CASES = {
     "large": dict(count=10_000, files=100, pieces=1000),
@@ -391,8 +391,8 @@ class Bench:
     def load_one(self, client):
         client.start()
         client.until(lambda: client.seeding() == 100)
-        sent = Hole(os.path.join(client.where, "sent"), "sent", 1 << 30)
-        checked = Hole(os.path.join(client.where, "checked"), "checked", self.arguments.recheck_gib << 30)
+        sent = Large(os.path.join(client.where, "sent"), "sent", 1)
+        checked = Large(os.path.join(client.where, "checked"), "checked", self.arguments.recheck_gib)
         client.add(sent)
         time.sleep(0.5)
         client.until(lambda: client.is_whole(sent) or (not client.is_checking(sent) and client.recheck(sent)), pause=0.5)

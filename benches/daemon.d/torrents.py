@@ -58,18 +58,26 @@ class Torrents:
             self.all.append((hashlib.sha1(encoded).digest(), around(encoded, announce)))
 
 
-class Hole:
-    """One torrent over a file of zeros that takes no room on the disk: reading it costs no device, hashing it costs the same."""
+class Large:
+    """One torrent of `count` files of 1 GiB, which are one file under many names: reading it costs as much as reading others,
+    and room for one is enough. (A file of holes would not do: a check may know that there is nothing to read.)"""
 
     piece = 1 << 20
 
-    def __init__(self, directory, name, size):
-        self.data, self.size, self.name = directory, size, name
-        os.makedirs(directory, exist_ok=True)
-        with open(os.path.join(directory, name), "wb") as file:
-            file.truncate(size)
-        hashes = hashlib.sha1(bytes(self.piece)).digest() * (size // self.piece)
-        info = bencode({"name": name, "piece length": self.piece, "pieces": hashes, "length": size})
+    def __init__(self, directory, name, count):
+        self.data, self.size = directory, count << 30
+        os.makedirs(os.path.join(directory, name))
+        block = os.urandom(self.piece)
+        paths = [f"{number:03}.bin" for number in range(count)]
+        first = os.path.join(directory, name, paths[0])
+        with open(first, "wb") as file:
+            for _ in range(1 << 10):
+                file.write(block)
+        for path in paths[1:]:
+            os.link(first, os.path.join(directory, name, path))
+        hashes = hashlib.sha1(block).digest() * (count << 10)
+        files = [{"length": 1 << 30, "path": [path]} for path in paths]
+        info = bencode({"name": name, "piece length": self.piece, "pieces": hashes, "files": files})
         self.info_hash = hashlib.sha1(info).digest()
         self.file = around(info, "")
 
