@@ -177,7 +177,7 @@ class Bench:
                     if case == "large" or len(self.arguments.cases.split(",")) == 1:
                         self.fact(kind, "threads, 10 000 less 1", found["threads"] - alone["threads"])
             self.table(f"restart with {numbers['count']} {case} torrents",
-                       ["client", "listed s", "accepts s", "ready s", "RSS MiB", "RSS after lists", "peak", "list ms", "list MiB",
+                       ["client", "listed s", "accepts s", "ready s", "RSS MiB", "RSS after lists", "peak", "list ms", "status ms", "list MiB",
                         "recent ms", "in recent", "threads", "open files", "stop s", "exit", "threads at 1", "files at 1"], rows)
 
     def count_one(self, client):
@@ -211,6 +211,7 @@ class Bench:
         answers = [client.ask("list") for _ in range(5)]
         found["rss_lists"], found["peak"] = client.status("VmRSS") / 1024, client.status("VmHWM") / 1024
         found["list"] = 1000 * statistics.median(seconds for seconds, _ in answers)
+        found["status"] = 1000 * p([client.ask("status")[0] for _ in range(50)], 0.5)
         found["list_mib"] = len(answers[0][1]) / MIB
         if is_last:
             found |= self.recent(client)
@@ -265,6 +266,9 @@ class Bench:
         client.until(lambda: client.seeding() == count)
         tracker.until_told(count, self.arguments.patience)
         within = time.monotonic() - begin
+        if way == "udp":
+            # A connection number of a UDP tracker is good for a minute, and daemons are seldom stopped in their first.
+            time.sleep(self.arguments.rest)
         deaf = []
         if silent:
             deaf = [Deaf(client.peer_port, client.torrents.all[n % count][0], n) for n in range(DEAF)]
@@ -518,6 +522,7 @@ def main():
     parser.add_argument("--counts", default="1,10,100,1000,10000", help="torrents of stop")
     parser.add_argument("--trackers", default="udp,http", help="of stop")
     parser.add_argument("--patience", type=int, default=15, help="of stop: seconds without another `started` until the stop comes anyway")
+    parser.add_argument("--rest", type=int, default=65, help="of stop with UDP trackers: seconds at rest before it")
     parser.add_argument("--runs", type=int, default=3, help="of restart; medians are printed")
     parser.add_argument("--recheck-gib", type=int, default=50)
     parser.add_argument("--load-seconds", type=int, default=20)
