@@ -203,7 +203,7 @@ class Bench:
         client.until(lambda: handshake(client.peer_port, sample[-1]))
         found["accepts"] = time.perf_counter() - begin
         with ThreadPoolExecutor(SAMPLE) as pool:
-            if not all(pool.map(lambda info_hash: handshake(client.peer_port, info_hash), sample)):
+            if not all(pool.map(lambda number: handshake(client.peer_port, sample[number], number), range(len(sample)))):
                 raise Failed("a torrent that is listed does not accept peers")
         found["ready"] = time.perf_counter() - begin
         time.sleep(3)

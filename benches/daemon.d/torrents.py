@@ -88,9 +88,9 @@ def free_port():
         return one.getsockname()[1]
 
 
-def handshake(port, info_hash, timeout=10):
-    """Whether a peer is answered for this torrent."""
-    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as stream:
+def handshake(port, info_hash, number=0, timeout=10):
+    """Whether a peer is answered for this torrent. Some clients take one peer of an address at a time: `number` makes another."""
+    with socket.create_connection(("127.0.0.1", port), timeout, (f"127.79.{number // 250}.{number % 250 + 1}", 0)) as stream:
         return greet(stream, info_hash, timeout)
 
 
