@@ -167,9 +167,13 @@ class Bench:
                 found = self.with_client(kind, numbers, self.restart_one)
                 if not found:
                     continue
+                if found["held"] != min(10, numbers["count"]):
+                    # Transmission 3 has its own idea of what has changed, and an empty answer is no time to compare with.
+                    found["recent"] = "-"
                 for key, name in (("ready", "ready, s"), ("rss", "RSS, MiB"), ("list", "list, ms"), ("recent", "10 changed, ms"),
                                   ("stop", "stop, s")):
-                    self.fact(kind, f"{case}: {name}", found[key])
+                    if found[key] != "-":
+                        self.fact(kind, f"{case}: {name}", found[key])
                 rows.append([kind.name, *found.values()])
                 alone = self.with_client(kind, dict(numbers, count=1), self.count_one)
                 if alone:
