@@ -15,6 +15,7 @@ mod console;
 mod create;
 mod daemon;
 mod get;
+mod globs;
 mod logging;
 mod man;
 pub mod peer_name;
