@@ -27,6 +27,7 @@ pub mod signals;
 mod sim;
 mod source;
 mod stress;
+mod top;
 pub mod transfer;
 mod units;
 mod verify;
@@ -152,6 +153,8 @@ enum Command {
     Set(remote::SetCommand),
     /// Show a daemon's figures
     Stats(remote::Stats),
+    /// Watch a daemon on the whole terminal: torrents, peers, rates, its actor's queue
+    Top(top::Top),
     /// End a daemon
     Shutdown(remote::Shutdown),
     /// Run one deterministic simulated swarm
@@ -222,6 +225,7 @@ pub fn run(
         Command::Pin(command) => command.run(context),
         Command::Set(command) => command.run(context),
         Command::Stats(command) => command.run(context),
+        Command::Top(command) => command.run(context),
         Command::Shutdown(command) => command.run(context),
         Command::Sim(command) => command.run(context),
         Command::Stress(command) => command.run(context),

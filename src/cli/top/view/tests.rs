@@ -1,0 +1,1 @@
+//! The view, drawn on a page of text.
