@@ -198,3 +198,106 @@ impl Screen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::Torrents;
+    use super::super::model::tests::torrent;
+    use super::*;
+
+    fn screen() -> Screen {
+        let mut model = Model::new(None);
+        model.resize(10);
+        model.merge(Torrents::All(vec![
+            torrent(1, "one", 0),
+            torrent(2, "two", 0),
+        ]));
+        Screen::new(model)
+    }
+
+    fn press(screen: &mut Screen, keys: &str) -> Option<Command> {
+        let mut last = None;
+        for key in keys.chars() {
+            let code = match key {
+                '\n' => KeyCode::Enter,
+                '\u{1b}' => KeyCode::Esc,
+                '\t' => KeyCode::Tab,
+                '\u{8}' => KeyCode::Backspace,
+                other => KeyCode::Char(other),
+            };
+            last = screen.key(KeyEvent::new(code, KeyModifiers::NONE));
+        }
+        last
+    }
+
+    #[test]
+    fn the_chosen_torrent_is_paused_and_resumed_by_its_hash() {
+        let mut screen = screen();
+        let Some(Command::Do(action)) = press(&mut screen, "jp") else {
+            panic!("an order")
+        };
+        assert_eq!(action.method, "torrent_stop");
+        assert_eq!(action.params, json!({ "ids": [format!("{:040x}", 2)] }));
+        let Some(Command::Do(action)) = press(&mut screen, "r") else {
+            panic!("an order")
+        };
+        assert_eq!(action.method, "torrent_start");
+        screen.model.merge(Torrents::All(Vec::new()));
+        assert_eq!(press(&mut screen, "prdD"), None, "nothing is chosen");
+        assert_eq!(screen.mode, Mode::Browse);
+    }
+
+    #[test]
+    fn only_y_removes_and_what_was_asked_about_is_what_goes() {
+        for (keys, delete) in [("d", false), ("D", true)] {
+            for no in ["n", "\n", "\u{1b}", " ", "q", "d"] {
+                let mut screen = screen();
+                assert_eq!(press(&mut screen, &format!("{keys}{no}")), None, "{no:?}");
+                assert_eq!(screen.mode, Mode::Browse);
+            }
+            let mut screen = screen();
+            press(&mut screen, keys);
+            // Another takes its row meanwhile.
+            screen
+                .model
+                .merge(Torrents::All(vec![torrent(2, "two", 0)]));
+            let Some(Command::Do(action)) = press(&mut screen, "y") else {
+                panic!("an order")
+            };
+            assert_eq!(action.method, "torrent_remove");
+            let want = json!({ "ids": [format!("{:040x}", 1)], "delete_local_data": delete });
+            assert_eq!(action.params, want);
+        }
+    }
+
+    #[test]
+    fn a_filter_is_written_kept_and_dropped() {
+        let mut screen = screen();
+        // Letters are letters here, and do nothing else.
+        assert_eq!(press(&mut screen, "/qp\u{8}\u{8}tw"), None);
+        assert_eq!((screen.model.filter(), screen.model.row_count()), ("tw", 1));
+        press(&mut screen, "\n/x\u{1b}");
+        assert_eq!(screen.model.filter(), "tw", "as it was before");
+        press(&mut screen, "\u{1b}");
+        assert_eq!((screen.model.filter(), screen.model.row_count()), ("", 2));
+    }
+
+    #[test]
+    fn the_pane_and_the_help_open_and_close() {
+        let mut screen = screen();
+        press(&mut screen, "\n");
+        assert_eq!(screen.model.pane(), Some(Tab::Peers));
+        press(&mut screen, "\t\t");
+        assert_eq!(screen.model.pane(), Some(Tab::Files));
+        press(&mut screen, "\n\t");
+        assert_eq!(screen.model.pane(), None);
+        press(&mut screen, "?");
+        assert_eq!(screen.mode, Mode::Help);
+        assert_eq!(press(&mut screen, "p"), None, "it only closes");
+        assert_eq!(screen.mode, Mode::Browse);
+        assert_eq!(press(&mut screen, "?q"), Some(Command::Quit));
+        let end = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+        press(&mut screen, "/");
+        assert_eq!(screen.key(end), Some(Command::Quit), "wherever one is");
+    }
+}

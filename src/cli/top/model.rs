@@ -508,3 +508,6 @@ impl Model {
         self.detail.as_ref()
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -34,7 +34,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &mut Screen) {
     let graph = if area.height >= TALL { 3 } else { 1 };
     // The table is never less than four rows; the pane has what a torrent needs, and no more than half.
     let pane = match screen.model.pane() {
-        Some(_) => (area.height / 2).clamp(5, 24),
+        Some(_) => (area.height * 2 / 5).clamp(6, 20),
         None => 0,
     };
     let parts = Layout::vertical([
@@ -151,7 +151,7 @@ fn draw_rate(
     let seen: Vec<u64> = rates.take(usize::from(graph.width)).collect();
     let now = units::rate(seen.first().copied().unwrap_or(0));
     let most = seen.iter().copied().max().unwrap_or(0);
-    let most_text = format!("(most {})", units::rate(most));
+    let most_text = format!("(most {})", units::rate(most).trim_end_matches(" MiB/s"));
     let line = Line::from(vec![
         Span::raw(format!("{title:<5}")),
         Span::styled(format!("{now:>11}"), Style::new().fg(colour).bold()),
@@ -179,32 +179,32 @@ fn draw_actor(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let Some((figures, pace)) = model.figures() else {
         return;
     };
-    let dot = || Span::raw(" · ").dim();
-    let mut line = Line::from(vec![
-        Span::raw("actor").bold(),
-        Span::raw(format!(" queue {} (most {})", figures.queued, figures.peak)),
-        dot(),
+    let mut parts = vec![
+        Span::raw(format!("queue {} (most {})", figures.queued, figures.peak)),
         Span::raw(format!(
-            "turn {} (99 %: {}, most {})",
+            "turn {}, p99 {}, most {}",
             micros(pace.turn),
             micros(figures.turn_p99),
             micros(figures.turn_max)
         )),
-        dot(),
         Span::raw(format!("{} msg/s", pace.messages)),
-    ]);
+    ];
     if figures.drops > 0 {
-        line.push_span(dot());
-        line.push_span(Span::raw(format!("{} dropped", figures.drops)).red());
+        parts.push(Span::raw(format!("{} dropped", figures.drops)).red());
     }
-    let wait = micros(figures.wait_ns / 1000);
-    for text in [
-        units::size(figures.memory),
-        units::counted(figures.links, "link"),
-        format!("wait {wait}"),
-    ] {
-        line.push_span(dot());
-        line.push_span(Span::raw(text));
+    parts.extend([
+        Span::raw(units::size(figures.memory)),
+        Span::raw(units::counted(figures.links, "link")),
+        Span::raw(format!("wait {}", micros(figures.wait_ns / 1000))),
+    ]);
+    let mut line = Line::from(Span::raw("actor").bold());
+    for (at, part) in parts.into_iter().enumerate() {
+        // A part stands whole or not at all.
+        if line.width() + 3 + part.width() > usize::from(area.width) {
+            break;
+        }
+        line.push_span(Span::raw(if at == 0 { " " } else { " · " }).dim());
+        line.push_span(part);
     }
     frame.render_widget(line, area);
 }
@@ -255,12 +255,9 @@ fn hints() -> Line<'static> {
         ("r", "resume"),
         ("d", "remove"),
     ];
-    let spans = hints.into_iter().flat_map(|(key, does)| {
-        [
-            Span::raw(key).bold(),
-            Span::raw(format!(" {does}   ")).dim(),
-        ]
-    });
+    let spans = hints
+        .into_iter()
+        .flat_map(|(key, does)| [Span::raw(key).bold(), Span::raw(format!(" {does}  ")).dim()]);
     Line::from_iter(spans)
 }
 
@@ -292,7 +289,13 @@ fn draw_help(frame: &mut Frame<'_>, area: Rect) {
         Constraint::Max(70.min(area.width)),
         Constraint::Max(height.min(area.height)),
     );
-    frame.render_widget(Clear, place);
+    // A wide letter just left of it would reach into it.
+    let cleared = Rect {
+        x: place.x.saturating_sub(1),
+        width: place.width + place.x.min(1),
+        ..place
+    };
+    frame.render_widget(Clear, cleared);
     let block = Block::bordered().title(" keys (any key closes) ");
     let text = Paragraph::new(ratatui::text::Text::from_iter(lines)).block(block);
     frame.render_widget(text, place);

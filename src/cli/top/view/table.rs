@@ -13,6 +13,9 @@ use crate::cli::units;
 /// A name has at least so many columns; others are left out for it.
 const NAME_MIN: u16 = 24;
 
+/// And at most so many: further away, nobody sees which numbers are whose.
+const NAME_MAX: u16 = 100;
+
 /// Columns in the order in which they are left out.
 const DISPENSABLE: [Column; 6] = [
     Column::Ratio,
@@ -73,7 +76,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         .skip(1)
         .map(|column| width(*column) + 1)
         .sum();
-    let room = usize::from(area.width.saturating_sub(others));
+    let room = area.width.saturating_sub(others).min(NAME_MAX);
     let head = columns.iter().map(|column| {
         let mut text = Span::raw(title(*column));
         if *column == sort {
@@ -87,7 +90,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let rows = model.visible().map(|(torrent, is_chosen)| {
         let cells = columns.iter().map(|column| {
             let text = match column {
-                Column::Name => fit(&torrent.name, room),
+                Column::Name => fit(&torrent.name, usize::from(room)),
                 _ => value(torrent, *column),
             };
             let style = match column {
@@ -101,7 +104,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         if is_chosen { row.reversed() } else { row }
     });
     let widths = columns.iter().map(|column| match column {
-        Column::Name => Constraint::Min(NAME_MIN),
+        Column::Name => Constraint::Length(room),
         other => Constraint::Length(width(*other)),
     });
     let table = Table::new(rows, widths)
