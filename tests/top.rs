@@ -12,6 +12,7 @@ mod support;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::process::{Pid, Signal};
 use serde_json::json;
 
 use support::rpc::{Client, Daemon};
@@ -82,11 +83,14 @@ impl Tmux {
         })
     }
 
-    /// The process of the shell.
-    fn pid(&self) -> String {
-        self.ask(&["display-message", "-p", "#{pane_pid}"])
-            .trim()
-            .to_owned()
+    /// Sends a signal to what the shell runs.
+    fn signal(&self, signal: Signal) {
+        let shell = self.ask(&["display-message", "-p", "#{pane_pid}"]);
+        let mut command = Command::new("pgrep");
+        let output = command.args(["-P", shell.trim()]).output().unwrap();
+        let child = String::from_utf8(output.stdout).unwrap();
+        let child = Pid::from_raw(child.trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(child, signal).unwrap();
     }
 }
 
@@ -213,14 +217,10 @@ fn a_signal_gives_the_terminal_back() {
     let scratch = Scratch::new();
     let daemon = Daemon::start(&scratch, "home", &[]);
     let rpc = format!("http://{}", daemon.rpc);
-    for signal in ["TERM", "INT", "HUP"] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let tmux = Tmux::run(&scratch, (80, 24), &script(&daemon.linnet, &rpc));
         tmux.wait(&["no torrents: linnet add"]);
-        let mut command = Command::new("pkill");
-        let status = command
-            .args(["-P", &tmux.pid(), &format!("-{signal}")])
-            .status();
-        assert!(status.unwrap().success(), "{signal}");
+        tmux.signal(signal);
         tmux.wait(&["exit 0", "as it was"]);
     }
 }

@@ -108,7 +108,7 @@ fn draw_summary(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let (sort, reversed) = model.sort();
     let mut right = vec![Span::raw(format!(
         " by {}{}",
-        table::title(sort).trim_end_matches(" MiB/s"),
+        table::word(sort),
         if reversed { ", reversed" } else { "" }
     ))];
     if !model.filter().is_empty() {

@@ -33,11 +33,20 @@ pub(super) const fn title(column: Column) -> &'static str {
         Column::State => "state",
         Column::Size => "size",
         Column::Done => "done",
-        Column::Down => "down MiB/s",
-        Column::Up => "up MiB/s",
+        Column::Down => "↓ MiB/s",
+        Column::Up => "↑ MiB/s",
         Column::Ratio => "ratio",
         Column::Eta => "eta",
         Column::Peers => "peers",
+    }
+}
+
+/// What a column is called in a sentence.
+pub(super) const fn word(column: Column) -> &'static str {
+    match column {
+        Column::Down => "download rate",
+        Column::Up => "upload rate",
+        other => title(other),
     }
 }
 
@@ -45,9 +54,9 @@ const fn width(column: Column) -> u16 {
     match column {
         Column::Name => NAME_MIN,
         Column::State => 11,
-        Column::Size | Column::Up => 8,
+        Column::Size => 8,
+        Column::Down | Column::Up => 7,
         Column::Done | Column::Peers => 5,
-        Column::Down => 10,
         Column::Ratio | Column::Eta => 6,
     }
 }
@@ -259,6 +268,6 @@ mod tests {
         assert!(narrow.contains(&Column::Ratio) && narrow.contains(&Column::Done));
         assert!(!narrow.contains(&Column::Peers));
         assert!(!columns(80, Column::Name).contains(&Column::Ratio));
-        assert!(columns(80, Column::Name).contains(&Column::Eta));
+        assert!(columns(80, Column::Name).contains(&Column::Peers));
     }
 }
