@@ -420,13 +420,22 @@ impl Model {
     pub(super) fn sort_next(&mut self) {
         self.sort = self.sort.next();
         self.reversed = false;
-        self.arrange();
+        self.arrange_anew();
     }
 
     /// Turns the order round.
     pub(super) fn sort_reverse(&mut self) {
         self.reversed = !self.reversed;
+        self.arrange_anew();
+    }
+
+    /// Whoever asks for another order while the first row is chosen wants to see what is first then.
+    fn arrange_anew(&mut self) {
+        let is_first = self.row == 0;
         self.arrange();
+        if is_first {
+            self.choose(0);
+        }
     }
 
     /// Shows only torrents whose name has `filter` in it, in either case.

@@ -54,11 +54,18 @@ fn the_choice_stays_with_its_torrent_however_rows_move() {
     assert_eq!((model.row_number(), chosen(&model)), (3, Some(1)));
     model.sort_reverse();
     assert_eq!((seen(&model), chosen(&model)), (vec![3, 1, 2, 4], Some(1)));
+    // Only who is at the top is shown what comes to the top when another order is asked for.
+    model.go(Step::First);
+    model.sort_reverse();
+    assert_eq!(chosen(&model), Some(4));
+    model.go(Step::Last);
+    model.go(Step::Up);
+    assert_eq!(chosen(&model), Some(1));
     // It is gone: the choice goes to the one that took its row; from the last row, to the new last one.
     model.merge(recent(vec![], vec![1]));
-    assert_eq!(chosen(&model), Some(2));
+    assert_eq!(chosen(&model), Some(3));
     model.go(Step::Last);
-    model.merge(recent(vec![], vec![4]));
+    model.merge(recent(vec![], vec![3]));
     assert_eq!(chosen(&model), Some(2));
     model.merge(Torrents::All(Vec::new()));
     assert_eq!((chosen(&model), model.row_number()), (None, 0));

@@ -22,6 +22,7 @@ fn drawn(screen: &mut Screen, width: u16, height: u16) -> Vec<String> {
 
 fn screen(count: u32, pane: Option<Tab>) -> Screen {
     let mut model = Model::new(pane);
+    model.resize(10);
     let all = (1..=count).map(|id| torrent(id, &format!("torrent {id:05}"), 0));
     model.merge(Torrents::All(all.collect()));
     Screen::new(model)
@@ -86,7 +87,7 @@ fn a_screen_of_80_by_24_says_what_matters() {
         "linnet 201 torrents, 1 downloading, 200 paused                    by name  2/201"
     );
     assert!(
-        lines[1].starts_with("down    3.0 MiB/s (most 3.0)"),
+        lines[1].starts_with("down   3.0 MiB/s (most 3.0)"),
         "{}",
         lines[1]
     );
