@@ -110,7 +110,6 @@ impl Poller {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let is_due = first.is_none();
             for order in first.into_iter().chain(orders.try_iter()) {
                 match order {
                     Order::Watch(watch) => {
@@ -127,7 +126,8 @@ impl Poller {
                     }
                 }
             }
-            let told = if is_due {
+            // Orders of a key that is held come without end: a look is due all the same.
+            let told = if Instant::now() >= next {
                 let told = self.look(timely);
                 (next, timely) = (Instant::now() + PERIOD, true);
                 told
