@@ -80,6 +80,11 @@ fn data() -> TempDir {
 
 /// `linnet seed` of `data`, on a port of its own, once it listens; its address, and the rest of its stderr.
 fn seed(directory: &TempDir) -> (Child, String, impl BufRead + use<>) {
+    seed_of(directory, "293 KiB")
+}
+
+/// As [`seed`], of data of another size.
+fn seed_of(directory: &TempDir, size: &str) -> (Child, String, impl BufRead + use<>) {
     let listen = "peer.listen=127.0.0.1:0";
     let arguments = ["seed", "data.torrent", "-o", ".", "--set", listen];
     let mut child = linnet(directory, &arguments).spawn().unwrap();
@@ -88,7 +93,7 @@ fn seed(directory: &TempDir) -> (Child, String, impl BufRead + use<>) {
     while address.is_none() || !is_ready {
         let mut line = String::new();
         assert!(notes.read_line(&mut line).unwrap() > 0, "it ended");
-        is_ready |= line == "data: complete, 293 KiB already there\n";
+        is_ready |= line == format!("data: complete, {size} already there\n");
         if let Some(rest) = line.strip_prefix("listening on ") {
             address = Some(rest.trim().to_owned());
         }
@@ -140,6 +145,75 @@ fn a_download_from_a_seed_is_whole_and_both_end_with_0() {
     let again = run(&directory, &arguments[..4]);
     assert_eq!(again.code, 0, "{}", again.err);
     assert!(again.err.contains("already there"), "{}", again.err);
+    signal(&seeding, rustix::process::Signal::TERM);
+    assert_eq!(finish(seeding).code, 0);
+}
+
+#[test]
+fn only_files_that_globs_choose_are_fetched_and_the_rest_later() {
+    let directory = data();
+    assert_eq!(run(&directory, &["create", "data"]).code, 0);
+    let (seeding, address, _notes) = seed(&directory);
+    let path = directory.path();
+    let get = |more: &[&str]| {
+        #[rustfmt::skip]
+        let all = ["get", "data.torrent", "-o", "out", "--peer", &address, "--json", "--set", "peer.listen=127.0.0.1:0"];
+        run(&directory, &[&all, more].concat())
+    };
+    let pieces = |got: &Ran| {
+        let events = got.out.lines().map(json);
+        events
+            .filter(|event| event["event"] == "piece.completed")
+            .count()
+    };
+    let same = |file: &str| {
+        let read = |root: &str| std::fs::read(path.join(root).join(file)).ok();
+        read("out/data") == read("data")
+    };
+    let got = get(&["--select", "nothing,*.mkv"]);
+    assert_eq!(got.code, 1);
+    assert_eq!(
+        got.err,
+        "linnet: data: --select nothing,*.mkv: matches none of its files: data/a, data/empty, data/sub/b\n"
+    );
+    assert!(!path.join("out").exists());
+    assert_eq!(get(&["--select", "[a"]).code, 2);
+    // Of 19 pieces, a is in the first 7, and the last of these holds the beginning of b.
+    let got = get(&["--select", "a"]);
+    assert_eq!(got.code, 0, "{}", got.err);
+    assert!(got.err.contains("data: 97.7 KiB to "), "{}", got.err);
+    assert_eq!(pieces(&got), 7, "{}", got.out);
+    assert!(same("a") && !same("sub/b"));
+    assert!(!path.join("out/data/empty").exists());
+    let part = std::fs::metadata(path.join("out/data/sub/b")).unwrap();
+    assert!(part.len() <= 7 * 16_384 - 100_000, "{}", part.len());
+    let got = get(&["--select", "a"]);
+    assert_eq!((got.code, pieces(&got)), (0, 0), "{}", got.err);
+    let got = get(&[]);
+    assert_eq!((got.code, pieces(&got)), (0, 12), "{}", got.err);
+    assert!(same("a") && same("empty") && same("sub/b"));
+    signal(&seeding, rustix::process::Signal::TERM);
+    assert_eq!(finish(seeding).code, 0);
+}
+
+#[test]
+fn folders_of_files_that_are_not_chosen_are_not_made() {
+    let directory = data();
+    let path = directory.path();
+    std::fs::create_dir(path.join("data/later")).unwrap();
+    std::fs::write(path.join("data/later/z"), [7; 40_000]).unwrap();
+    let created = run(&directory, &["create", "data"]);
+    assert_eq!(created.code, 0, "{}", created.err);
+    let (seeding, address, _notes) = seed_of(&directory, "332 KiB");
+    #[rustfmt::skip]
+    let got = run(&directory, &[
+        "get", "data.torrent", "-o", "out", "--peer", &address, "--select", "sub/", "--set", "peer.listen=127.0.0.1:0",
+    ]);
+    assert_eq!(got.code, 0, "{}", got.err);
+    let read = |root: &str| std::fs::read(path.join(root).join("sub/b")).unwrap();
+    assert!(read("out/data") == read("data"));
+    assert!(!path.join("out/data/empty").exists());
+    assert!(!path.join("out/data/a").exists());
     signal(&seeding, rustix::process::Signal::TERM);
     assert_eq!(finish(seeding).code, 0);
 }

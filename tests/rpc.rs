@@ -1271,3 +1271,46 @@ fn torrent_fields(client: &mut Client, id: &Value) -> Value {
         ],
     )
 }
+
+#[test]
+fn only_the_files_that_globs_choose_are_wanted_of_a_daemon() {
+    let scratch = Scratch::new();
+    let torrent = Torrent::make(&scratch, &MULTI);
+    let daemon = Daemon::start(&scratch, "home", &[]);
+    let (code, _) = daemon.remote(&["add", &text(&torrent.file)]);
+    assert_eq!(code, 0);
+    let wanted = || {
+        let (code, out) = daemon.remote(&["files", "1", "--json"]);
+        assert_eq!(code, 0);
+        let torrents: Value = serde_json::from_str(&out).unwrap();
+        let stats = torrents[0]["file_stats"].as_array().unwrap();
+        let wanted = stats.iter().map(|file| file["wanted"].as_bool().unwrap());
+        wanted.collect::<Vec<_>>()
+    };
+    assert_eq!(wanted(), [true, true, true]);
+    let (code, out) = daemon.remote(&["files", "1", "--only", "two,empty"]);
+    assert_eq!(code, 0);
+    let marks: Vec<&str> = out
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().nth(3))
+        .collect();
+    assert_eq!(marks, ["no", "yes", "yes"], "{out}");
+    assert_eq!(wanted(), [false, true, true]);
+    // What was not wanted is, and the other way round: at no time is nothing wanted.
+    let (code, _) = daemon.remote(&["files", "all", "--only", "multi/one"]);
+    assert_eq!((code, wanted()), (0, vec![true, false, false]));
+    let mut client = daemon.client();
+    let stands = torrent_at(&mut client);
+    assert_eq!(stands, json!({ "done_date": 0, "size_when_done": 131_072 }));
+    let (code, _) = daemon.remote(&["files", "1", "--only", "*.iso"]);
+    assert_eq!((code, wanted()), (1, vec![true, false, false]));
+    let (code, _) = daemon.remote(&["files", "1", "--only", "**"]);
+    assert_eq!((code, wanted()), (0, vec![true, true, true]));
+}
+
+/// How the first torrent stands.
+fn torrent_at(client: &mut Client) -> Value {
+    let params = json!({ "ids": [1], "fields": ["done_date", "size_when_done"] });
+    client.modern("torrent_get", &params)["torrents"][0].take()
+}

@@ -85,6 +85,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("env_logger", &["cli/", "main.rs"]),
     ("flate2", &["gateway/"]),
+    ("globset", &["cli/globs"]),
     ("hashbrown", &["engine/table/index"]),
     ("hdrhistogram", &["metrics", "actor/", "stress/"]),
     ("hickory_resolver", &["gateway/"]),
@@ -94,6 +95,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif", &["cli/"]),
     ("mio", &["host/", "actor/"]),
     ("priority_queue", &["engine/timers"]),
+    ("ratatui", &["cli/top"]),
     ("reqwest", &["gateway/"]),
     ("rusqlite", &["worker/store"]),
     (

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::globs::Globs;
 use super::peer_name::PeerName;
-use super::transfer::{self, Order};
+use super::transfer::{self, Chosen, Order};
 use super::{Context, EXIT_OK, Failure, logging, running, signals::ProcessSignals, source};
+use crate::codec::metainfo::Metainfo;
 use crate::time::Duration;
 
 /// Arguments of `get`.
@@ -21,6 +23,9 @@ pub(super) struct Get {
     /// A peer to connect to first; may be repeated
     #[arg(long = "peer", value_name = "HOST:PORT")]
     peers: Vec<PeerName>,
+    /// Fetch only the files that match, such as '*.mkv,Extra/*': names anywhere, or paths inside the torrent
+    #[arg(long, value_name = "GLOBS")]
+    select: Option<Globs>,
     /// Keep serving when everything is there, until Ctrl-C
     #[arg(long)]
     seed: bool,
@@ -36,6 +41,7 @@ impl Get {
             directory: &self.output,
             create: true,
             peers: &self.peers,
+            select: self.select.as_ref(),
             download: true,
             seed: self.seed,
             json: self.json,
@@ -51,6 +57,8 @@ pub(super) struct What<'a> {
     /// Whether the directory may be made.
     pub(super) create: bool,
     pub(super) peers: &'a [PeerName],
+    /// Which files are fetched; all, when there is none.
+    pub(super) select: Option<&'a Globs>,
     pub(super) download: bool,
     pub(super) seed: bool,
     pub(super) json: bool,
@@ -63,6 +71,8 @@ impl What<'_> {
         let mut signals = ProcessSignals::take()
             .map_err(|fault| Failure::failed(format!("signals: {}", source::reason(&fault))))?;
         let torrents = source::read_all(self.sources, &mut signals)?;
+        let torrents = torrents.into_iter().map(|metainfo| self.chosen(metainfo));
+        let torrents = torrents.collect::<Result<_, _>>()?;
         let root = self.root()?;
         let order = Order {
             torrents,
@@ -78,6 +88,16 @@ impl What<'_> {
             EXIT_OK => Ok(()),
             code => Err(Failure::Silent(code)),
         }
+    }
+
+    /// A torrent with the marks of the files that are fetched.
+    fn chosen(&self, metainfo: Metainfo) -> Result<Chosen, Failure> {
+        let wanted = match self.select {
+            None => Vec::new(),
+            Some(globs) => (globs.choose_files(&metainfo))
+                .map_err(|fault| Failure::failed(format!("{}: --select {fault}", metainfo.name)))?,
+        };
+        Ok(Chosen { metainfo, wanted })
     }
 
     /// The directory, real and absolute.

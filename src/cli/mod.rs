@@ -15,6 +15,7 @@ mod console;
 mod create;
 mod daemon;
 mod get;
+mod globs;
 mod logging;
 mod man;
 pub mod peer_name;
@@ -26,6 +27,7 @@ pub mod signals;
 mod sim;
 mod source;
 mod stress;
+mod top;
 pub mod transfer;
 mod units;
 mod verify;
@@ -154,6 +156,8 @@ enum Command {
     Limits(remote::Limits),
     /// Show a daemon's figures
     Stats(remote::Stats),
+    /// Watch a daemon on the whole terminal: torrents, peers, rates, its actor's queue
+    Top(top::Top),
     /// End a daemon
     Shutdown(remote::Shutdown),
     /// Run one deterministic simulated swarm
@@ -225,6 +229,7 @@ pub fn run(
         Command::Set(command) => command.run(context),
         Command::Limits(command) => command.run(context),
         Command::Stats(command) => command.run(context),
+        Command::Top(command) => command.run(context),
         Command::Shutdown(command) => command.run(context),
         Command::Sim(command) => command.run(context),
         Command::Stress(command) => command.run(context),

@@ -32,6 +32,7 @@ impl Seed {
             directory: &self.output,
             create: false,
             peers: &self.peers,
+            select: None,
             download: false,
             seed: true,
             json: self.json,

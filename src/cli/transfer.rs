@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::actor::bus::Record;
+use crate::codec::layout::FileEntry;
 use crate::codec::metainfo::Metainfo;
 use crate::engine::message::{Answer, Message, Refusal, SessionAdd, SessionSnapshot};
 use crate::events::Event;
@@ -65,10 +66,29 @@ pub trait Engine {
     fn ended(&mut self, timeout: Duration) -> Option<Vec<String>>;
 }
 
+/// A torrent, and what of it.
+pub struct Chosen {
+    /// What it is.
+    pub metainfo: Metainfo,
+    /// A mark for each file of its layout: whether it is fetched. None means all.
+    pub wanted: Vec<bool>,
+}
+
+impl Chosen {
+    /// Bytes of the files that are fetched, without padding.
+    fn size(&self) -> u64 {
+        let files = self.metainfo.files.iter().enumerate();
+        let fetched = |(at, file): &(usize, &FileEntry)| {
+            file.is_regular() && self.wanted.get(*at).copied().unwrap_or(true)
+        };
+        files.filter(fetched).map(|(_, file)| file.length).sum()
+    }
+}
+
 /// What is to be done.
 pub struct Order {
     /// At least one.
-    pub torrents: Vec<Metainfo>,
+    pub torrents: Vec<Chosen>,
     /// Real, absolute.
     pub root: PathBuf,
     /// Pinned for every torrent.
@@ -134,20 +154,21 @@ enum Ending {
 impl Transfer<'_> {
     fn begin(
         &mut self,
-        torrents: Vec<Metainfo>,
+        torrents: Vec<Chosen>,
         root: &std::path::Path,
         peers: &[PeerName],
     ) -> Result<(), Failure> {
-        for metainfo in torrents {
-            let name = metainfo.name.clone();
-            let size = units::size(metainfo.total_size());
+        for chosen in torrents {
+            let name = chosen.metainfo.name.clone();
+            let size = units::size(chosen.size());
+            let Chosen { metainfo, wanted } = chosen;
             let add = SessionAdd {
                 metainfo: Arc::new(metainfo),
                 root: root.to_owned(),
                 download: self.download,
                 seed: self.seed,
                 recheck: false,
-                wanted: Vec::new(),
+                wanted,
             };
             let answer = self.engine.ask(Message::SessionAdd(Box::new(add)));
             let session = match answer {

@@ -568,7 +568,10 @@ impl Beginning<'_> {
             device: None,
             notice: String::new(),
             told: (0, 0, 0, 0),
-            entry: Entry::default(),
+            entry: Entry {
+                wanted: self.wanted.into(),
+                ..Entry::default()
+            },
             brief,
             waking: false,
             parking: false,

@@ -758,6 +758,8 @@ pub enum Job {
     Prepare {
         /// Whether anything may be made.
         create: bool,
+        /// A mark for each file of the layout: for those without, nothing is made. Empty: for all.
+        wanted: Arc<[bool]>,
     },
     /// Hash these pieces from disk. What cannot be read counts as missing, unless the disk itself failed.
     Check {

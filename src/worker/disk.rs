@@ -28,10 +28,12 @@ pub fn run<F: Files>(files: &mut F, scratch: &mut Scratch, work: Work) -> Done {
     } = work;
     let storage = &*storage;
     let outcome = match job {
-        Job::Prepare { create } => match prepare(files, scratch, session, storage, create) {
-            Some(result) => Outcome::Prepared(result),
-            None => Outcome::Cancelled(Job::Prepare { create }),
-        },
+        Job::Prepare { create, wanted } => {
+            match prepare(files, scratch, session, storage, create, &wanted) {
+                Some(result) => Outcome::Prepared(result),
+                None => Outcome::Cancelled(Job::Prepare { create, wanted }),
+            }
+        }
         Job::Check { pieces, digests } => {
             match check::check(files, scratch, session, storage, &pieces, digests) {
                 Some(checked) => Outcome::Checked(checked),
@@ -98,6 +100,7 @@ fn prepare<F: Files>(
     session: SessionId,
     storage: &Storage,
     create: bool,
+    wanted: &[bool],
 ) -> Option<Result<Prepared, Fault>> {
     files.close(session);
     let layout = &storage.layout;
@@ -107,6 +110,7 @@ fn prepare<F: Files>(
         if scratch.is_stopped() {
             return None;
         }
+        let create = create && wanted.get(file).copied().unwrap_or(true);
         match prepare_file(files, session, storage, create, file, &mut made) {
             Ok(found) => {
                 let (stamp, taken) = found.unzip();

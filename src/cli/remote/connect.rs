@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::gateway::remote::Remote;
 
 /// The way to the daemon; nothing is sent yet.
-pub(super) fn remote(daemon: &Daemon, context: &Context<'_>) -> Result<Remote, Failure> {
+pub(in crate::cli) fn remote(daemon: &Daemon, context: &Context<'_>) -> Result<Remote, Failure> {
     let loaded = context.load_config()?;
     let config = &loaded.config;
     let url = match &daemon.rpc {

@@ -7,6 +7,7 @@ mod show;
 mod table;
 
 pub(super) use change::{Add, Pin, Recheck, Remove, SetCommand, Shutdown, Start, Stop};
+pub(super) use connect::remote;
 pub(super) use limits::Limits;
 pub(super) use show::{Files, Info, List, Peers, Stats, Why};
 
@@ -31,7 +32,7 @@ pub(super) struct Daemon {
     password: Option<String>,
     /// Print the answer as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// A daemon, and where to print what it says.
@@ -102,7 +103,7 @@ pub(super) fn with(
     context: Context<'_>,
     what: impl FnOnce(&mut Session<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let remote = connect::remote(daemon, &context)?;
+    let remote = remote(daemon, &context)?;
     let mut session = Session {
         remote,
         console: context.console,

@@ -1,10 +1,13 @@
 //! What only looks: `list`, `info`, `why`, `files`, `peers`, `stats`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::table::{Side, Table};
 use super::{Daemon, Session, with};
+use crate::cli::globs::Globs;
 use crate::cli::{Context, Failure, units};
 use crate::gateway::words::{self, FILES, LIST, PEERS, WHY};
 
@@ -156,6 +159,9 @@ pub(in crate::cli) struct Files {
     /// A number, the beginning of a hash, or all
     #[arg(value_name = "TORRENT")]
     torrent: String,
+    /// From now on fetch only the files that match, such as '*.mkv,Extra/*': names anywhere, or paths inside the torrent
+    #[arg(long, value_name = "GLOBS")]
+    only: Option<Globs>,
     #[command(flatten)]
     daemon: Daemon,
 }
@@ -164,6 +170,9 @@ impl Files {
     pub(in crate::cli) fn run(&self, context: Context<'_>) -> Result<(), Failure> {
         with(&self.daemon, context, |session| {
             let names = std::slice::from_ref(&self.torrent);
+            if let Some(globs) = &self.only {
+                only(session, names, globs)?;
+            }
             let torrents = session.torrents(names, FILES)?;
             if session.json {
                 return session.print_json(&Value::Array(torrents));
@@ -194,6 +203,41 @@ impl Files {
             print(session, &table)
         })
     }
+}
+
+/// Has the daemon fetch only the files that `globs` choose, of each torrent that `names` mean.
+fn only(session: &mut Session<'_>, names: &[String], globs: &Globs) -> Result<(), Failure> {
+    let torrents = session.torrents(names, &["id", "name", "files"])?;
+    // All are looked at before any is changed.
+    let choose = |torrent: &Value| {
+        let files = torrent["files"].as_array().map_or(&[][..], Vec::as_slice);
+        let path = |file: &'_ Value| PathBuf::from(file["name"].as_str().unwrap_or_default());
+        let paths: Vec<PathBuf> = files.iter().map(path).collect();
+        globs
+            .choose(paths.iter().map(PathBuf::as_path))
+            .map_err(|fault| Failure::failed(format!("{}: --only {fault}", text(&torrent["name"]))))
+    };
+    let chosen: Vec<Vec<bool>> = torrents.iter().map(choose).collect::<Result<_, _>>()?;
+    for (torrent, marks) in torrents.iter().zip(chosen) {
+        let marked = |mark: bool| {
+            let marks = marks.iter().enumerate();
+            let files = marks.filter(|(_, one)| **one == mark).map(|(file, _)| file);
+            files.collect::<Vec<_>>()
+        };
+        // In two steps: in one, the rest would be taken away first, and a torrent of which nothing is wanted is complete.
+        for (key, files) in [
+            ("files_wanted", marked(true)),
+            ("files_unwanted", marked(false)),
+        ] {
+            // An empty list means all of them.
+            if !files.is_empty() {
+                let mut params = json!({ "ids": [torrent["id"]] });
+                params[key] = json!(files);
+                session.call("torrent_set", &params)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Arguments of `peers`.

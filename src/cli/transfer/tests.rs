@@ -164,7 +164,7 @@ impl Signals for After {
     }
 }
 
-fn torrent() -> Metainfo {
+fn torrent() -> Chosen {
     let create = Create {
         name: "a".into(),
         files: vec![CreateFile {
@@ -174,7 +174,10 @@ fn torrent() -> Metainfo {
         piece_length: 16_384,
         ..Create::default()
     };
-    Metainfo::decode(&create.encode(&[[0; 20]])).unwrap()
+    Chosen {
+        metainfo: Metainfo::decode(&create.encode(&[[0; 20]])).unwrap(),
+        wanted: Vec::new(),
+    }
 }
 
 /// What the tests vary of an order.

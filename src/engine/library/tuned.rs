@@ -13,8 +13,10 @@ use crate::config::Config;
 use crate::ids::ReplyId;
 use crate::time::{Duration, Instant};
 
+use super::parked::Parked;
 use crate::engine::Engine;
 use crate::engine::message::{Answer, Limits, Refusal, StoreTask};
+use crate::engine::session::Phase;
 
 /// In front of a key: what its value becomes when a client switches it on again without saying one.
 pub const OFF: &str = "off:";
@@ -80,7 +82,7 @@ pub struct Remembered {
     pub totals: Totals,
 }
 
-/// The settings in effect, and the totals.
+/// The settings in effect, the totals, and what all torrents do together.
 #[derive(Clone, Debug, Default)]
 pub struct SettingsSnapshot {
     /// What holds: its live keys; of the others, what the run began with.
@@ -91,6 +93,14 @@ pub struct SettingsSnapshot {
     pub run: Totals,
     /// Of all runs, this one too.
     pub ever: Totals,
+    /// How many torrents there are.
+    pub torrents: usize,
+    /// Of those, stopped ones and those that wait for their turn.
+    pub resting: usize,
+    /// Bytes per second that come in, of all torrents.
+    pub download_rate: u64,
+    /// Bytes per second that go out, of all torrents.
+    pub upload_rate: u64,
 }
 
 /// The settings of an engine.
@@ -262,11 +272,28 @@ impl Engine {
     pub(in crate::engine) fn settings_show(&self) -> SettingsSnapshot {
         let tuned = &self.library.tuned;
         let run = self.totals_of_run();
+        let (now, mut rates) = (self.shared.now, (0, 0));
+        let mut resting = 0;
+        for (_, session) in self
+            .sessions
+            .iter()
+            .filter(|(_, one)| one.entry.is_visible())
+        {
+            let (down, up) = session.rates(now);
+            rates = (rates.0 + down, rates.1 + up);
+            resting += usize::from(matches!(session.phase, Phase::Paused));
+        }
+        let stopped = |(_, parked): &(_, &Parked)| parked.paused && parked.entry.is_visible();
+        resting += self.sessions.iter_parked().filter(stopped).count();
         SettingsSnapshot {
             config: Arc::clone(&tuned.config),
             off: tuned.off.clone(),
             run,
             ever: tuned.before.plus(run),
+            torrents: self.library.numbers.len(),
+            resting,
+            download_rate: rates.0,
+            upload_rate: rates.1,
         }
     }
 

@@ -4,6 +4,8 @@
 //! changed file are hashed again, recorded or not; pieces of a missing file are gone. Without a record, whatever is on disk is
 //! hashed. So a file that was changed or deleted meanwhile is never served, and nothing that is there is fetched again.
 
+use std::sync::Arc;
+
 use crate::codec::bitfield::Bitfield;
 use crate::codec::geometry::PieceIndex;
 use crate::codec::layout::FileEntry;
@@ -95,11 +97,18 @@ pub fn prepare(shared: &mut Shared, session: &mut Session, known: Option<Box<Pro
         return relocate::begin(shared, session, known);
     }
     session.jobs += 1;
+    // Of a torrent that is remembered more may be wanted later, without its files being looked at anew.
+    let wanted = if session.entry.is_visible() {
+        Arc::default()
+    } else {
+        Arc::clone(&session.entry.wanted)
+    };
     shared.work(
         session.id,
         &session.storage,
         Job::Prepare {
             create: session.download,
+            wanted,
         },
     );
     session.enter(shared, Phase::Preparing { known }, "user");

@@ -9,9 +9,8 @@ use super::names::Family;
 use super::params::{self, Params};
 use super::{Rpc, limits, live, strange, unanswered};
 use crate::config::Config;
-use crate::engine::library::{Selection, SettingsChange, SettingsSnapshot, Totals};
+use crate::engine::library::{SettingsChange, SettingsSnapshot, Totals};
 use crate::engine::message::{Answer, Message};
-use crate::engine::snapshot::SessionState;
 use crate::time::Duration;
 
 /// The classic dialect's number of the interface that we speak, and the oldest it still is.
@@ -160,14 +159,6 @@ impl Rpc {
     }
 
     pub(super) async fn session_stats(&self) -> Result<Output, RpcError> {
-        let snapshot = self.show(Selection::All, false).await?;
-        let torrents = &snapshot.torrents;
-        // As Transmission counts: one that waits for its turn does not run either.
-        let paused = |state| {
-            use SessionState::{Paused, Queued, Stopped};
-            matches!(state, Paused | Queued | Stopped)
-        };
-        let paused = torrents.iter().filter(|one| paused(one.state)).count();
         let tuned = self.tuned().await?;
         let totals = |totals: &Totals| {
             json!({
@@ -179,11 +170,12 @@ impl Rpc {
             })
         };
         let stats = json!({
-            "active_torrent_count": torrents.len() - paused,
-            "paused_torrent_count": paused,
-            "torrent_count": torrents.len(),
-            "download_speed": torrents.iter().map(|one| one.download_rate).sum::<u64>(),
-            "upload_speed": torrents.iter().map(|one| one.upload_rate).sum::<u64>(),
+            "active_torrent_count": tuned.torrents - tuned.resting,
+            // As Transmission counts: one that waits for its turn does not run either.
+            "paused_torrent_count": tuned.resting,
+            "torrent_count": tuned.torrents,
+            "download_speed": tuned.download_rate,
+            "upload_speed": tuned.upload_rate,
             "current_stats": totals(&tuned.run),
             "cumulative_stats": totals(&tuned.ever),
         });

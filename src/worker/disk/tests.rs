@@ -72,7 +72,13 @@ fn prepare(
     files: &mut DiskFiles,
     create: bool,
 ) -> Result<Vec<Option<FileStamp>>, Fault> {
-    let done = fixture.do_job(files, Job::Prepare { create });
+    let done = fixture.do_job(
+        files,
+        Job::Prepare {
+            create,
+            wanted: std::sync::Arc::default(),
+        },
+    );
     let Outcome::Prepared(result) = done.outcome else {
         panic!("{done:?}");
     };
@@ -738,7 +744,13 @@ fn a_job_that_is_told_to_stop_breaks_off_at_the_next_file_or_strip() {
     let many = Fixture::new(Path::new("/root"), 16_384, &many);
     let large = Fixture::new(Path::new("/root"), 4 << 20, &[("a", 8 << 20, PLAIN)]);
     let cases = [
-        (&many, Job::Prepare { create: true }),
+        (
+            &many,
+            Job::Prepare {
+                create: true,
+                wanted: Arc::default(),
+            },
+        ),
         (
             &large,
             Job::Check {
@@ -774,7 +786,13 @@ fn room_is_reckoned_of_what_no_file_has_taken() {
     let fixture = Fixture::new(directory.path(), 65_536, &files);
     let mut files = DiskFiles::new();
     let mut space = || {
-        let done = fixture.do_job(&mut files, Job::Prepare { create: true });
+        let done = fixture.do_job(
+            &mut files,
+            Job::Prepare {
+                create: true,
+                wanted: std::sync::Arc::default(),
+            },
+        );
         let Outcome::Prepared(Ok(prepared)) = done.outcome else {
             panic!("{done:?}");
         };

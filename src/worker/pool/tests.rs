@@ -83,7 +83,10 @@ fn a_flood_is_given_back_beyond_the_bound_and_loses_nothing() {
     let (mut pool, woken, wakes) = pool(2);
     let job = |id| Work {
         id: JobId(id),
-        ..fixture.work(Job::Prepare { create: false })
+        ..fixture.work(Job::Prepare {
+            create: false,
+            wanted: Arc::default(),
+        })
     };
     for id in 0..JOBS_MAX as u64 {
         pool.submit(job(id)).unwrap();

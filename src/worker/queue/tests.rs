@@ -7,7 +7,10 @@ fn work(fixture: &Fixture, session: u32, id: u64) -> Work {
     Work {
         id: JobId(id),
         session: SessionId::new(session, 0),
-        ..fixture.work(Job::Prepare { create: false })
+        ..fixture.work(Job::Prepare {
+            create: false,
+            wanted: std::sync::Arc::default(),
+        })
     }
 }
 
