@@ -111,7 +111,7 @@ impl Watching {
             let drawn = Instant::now();
             let mut changed = false;
             while !changed && drawn.elapsed() < Duration::from_secs(1) {
-                if self.signals.pending().next().is_some() {
+                if self.signals.pending().next().is_some() || self.terminal.is_gone() {
                     return Ok(());
                 }
                 if event::poll(LATENCY)? {

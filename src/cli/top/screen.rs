@@ -1,24 +1,39 @@
 //! The terminal while it is ours: given back as it was when this is dropped, and before the words of a panic.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, IsTerminal};
 
 use ratatui::{DefaultTerminal, Frame};
 
 /// The terminal, taken over.
 pub(super) struct Terminal {
     inner: DefaultTerminal,
+    /// Whether keys come from stdin; otherwise from the terminal that rules us.
+    by_stdin: bool,
 }
 
 impl Terminal {
     /// Takes it over: another screen, and keys as they are pressed.
     pub(super) fn take() -> io::Result<Self> {
         match ratatui::try_init() {
-            Ok(inner) => Ok(Self { inner }),
+            Ok(inner) => Ok(Self {
+                inner,
+                by_stdin: io::stdin().is_terminal(),
+            }),
             Err(fault) => {
                 // It may have come half way.
                 let _ = ratatui::try_restore();
                 Err(fault)
             }
+        }
+    }
+
+    /// Whether it has gone without a signal, as the window of a shell that was killed: keys are asked of nothing then, as fast as
+    /// the processor can.
+    pub(super) fn is_gone(&self) -> bool {
+        match self.by_stdin {
+            true => !io::stdin().is_terminal(),
+            false => File::open("/dev/tty").is_err(),
         }
     }
 
