@@ -111,10 +111,10 @@ impl Watching {
             let drawn = Instant::now();
             let mut changed = false;
             while !changed && drawn.elapsed() < Duration::from_secs(1) {
-                if self.signals.pending().next().is_some() || self.terminal.is_gone() {
+                if !self.terminal.wait(LATENCY) || self.signals.pending().next().is_some() {
                     return Ok(());
                 }
-                if event::poll(LATENCY)? {
+                if event::poll(Duration::ZERO)? {
                     // Only what is there already: a pasted text or a held key draws once.
                     while event::poll(Duration::ZERO)? {
                         match event::read()? {

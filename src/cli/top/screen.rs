@@ -2,14 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use ratatui::{DefaultTerminal, Frame};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// The terminal, taken over.
 pub(super) struct Terminal {
     inner: DefaultTerminal,
-    /// Whether keys come from stdin; otherwise from the terminal that rules us.
-    by_stdin: bool,
+    /// Where keys come from when stdin is no terminal.
+    keys: Option<File>,
 }
 
 impl Terminal {
@@ -18,7 +21,9 @@ impl Terminal {
         match ratatui::try_init() {
             Ok(inner) => Ok(Self {
                 inner,
-                by_stdin: io::stdin().is_terminal(),
+                keys: (!io::stdin().is_terminal())
+                    .then(|| File::open("/dev/tty").ok())
+                    .flatten(),
             }),
             Err(fault) => {
                 // It may have come half way.
@@ -28,13 +33,20 @@ impl Terminal {
         }
     }
 
-    /// Whether it has gone without a signal, as the window of a shell that was killed: keys are asked of nothing then, as fast as
-    /// the processor can.
-    pub(super) fn is_gone(&self) -> bool {
-        match self.by_stdin {
-            true => !io::stdin().is_terminal(),
-            false => File::open("/dev/tty").is_err(),
-        }
+    /// Waits for a key, or for another size, at most `timeout`. `false` when the terminal has gone, as the window of a shell that
+    /// was killed: to ask a terminal for keys that is not there any more never ends.
+    pub(super) fn wait(&self, timeout: Duration) -> bool {
+        let stdin = io::stdin();
+        let keys = match &self.keys {
+            Some(file) => file.as_fd(),
+            None => stdin.as_fd(),
+        };
+        let mut fds = [PollFd::new(&keys, PollFlags::IN)];
+        let timeout = Timespec::try_from(timeout).ok();
+        // A signal ends it too: the size may have changed.
+        let _ = poll(&mut fds, timeout.as_ref());
+        let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+        !fds[0].revents().intersects(gone)
     }
 
     /// Rows it has.
