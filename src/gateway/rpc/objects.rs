@@ -1,5 +1,7 @@
 //! The fields of a torrent that are objects themselves, or made with more than a glance. Keys in our spelling.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use url::form_urlencoded::byte_serialize;
 
@@ -9,6 +11,9 @@ use crate::engine::library::trackers::{TrackerUrl, numbered, tiers};
 use crate::engine::library::{TorrentDetail, TorrentSnapshot};
 use crate::engine::message::PeerSnapshot;
 use crate::engine::session::trackers::{TrackerState, TrackerStatus};
+
+/// The MIME type of what has no other.
+const ANY_BYTES: &str = "application/octet-stream";
 
 /// Whether the file at `index` of the layout is fetched.
 #[must_use]
@@ -54,6 +59,17 @@ pub(super) fn bytes_completed(torrent: &TorrentSnapshot) -> Value {
     fields::files(torrent)
         .map(|(index, _)| have(torrent, index))
         .collect()
+}
+
+/// What most of its bytes are, going by the names of its files.
+pub(super) fn mime_type(torrent: &TorrentSnapshot) -> &'static str {
+    let mut lengths: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for (_, file) in fields::files(torrent) {
+        let kind = mime_guess::from_path(&file.path).first_raw();
+        *lengths.entry(kind.unwrap_or(ANY_BYTES)).or_default() += file.length;
+    }
+    let most = lengths.into_iter().max_by_key(|(_, length)| *length);
+    most.map_or(ANY_BYTES, |(kind, _)| kind)
 }
 
 pub(super) fn availability(torrent: &TorrentSnapshot) -> Value {

@@ -1,0 +1,312 @@
+//! Real clients drive the daemon of the built binary: the Python package transmission-rpc, Transmission's own web page in headless
+//! Chromium; and what others send, replayed.
+//!
+//! `tests/run` installs the two: the package into `target/clients` (a virtual environment), Chromium from Debian.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests run real processes, sockets and files; a surprise there ends the test"
+)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use support::clients::{Libtorrent, Options};
+use support::rpc::{Client, Daemon};
+use support::torrent::{Recipe, Torrent, hex};
+use support::tracker::{Canned, http};
+use support::{Running, Scratch, eventually, text};
+
+/// Where Debian's package transmission-common has the page.
+const PAGE: &str = "/usr/share/transmission/web";
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/clients")
+        .join(name)
+}
+
+/// Two torrents of the same files, with data; nobody answers at their tracker unless another is named.
+fn make(scratch: &Scratch, name: &str, one: u64, tracker: &str) -> Torrent {
+    let recipe = Recipe {
+        name,
+        piece_length: 32 << 10,
+        files: &[("one", one), ("sub/two", 200_000), ("empty", 0)],
+        trackers: &[tracker],
+    };
+    Torrent::make(scratch, &recipe)
+}
+
+/// Runs a script to its end.
+fn run(python: &Path, script: &Path, arguments: &[&str]) {
+    let mut command = Command::new(python);
+    command.arg(script).args(arguments);
+    Running::start(&command).expect_exit(0);
+}
+
+/// One case of `package.py`, with a daemon of its own.
+fn package(case: &str) {
+    let target = Path::new(env!("CARGO_BIN_EXE_linnet")).ancestors().nth(2);
+    let python = target.unwrap().join("clients/bin/python");
+    assert!(
+        python.exists(),
+        "{} is missing: tests/run makes it, with transmission-rpc in it",
+        python.display()
+    );
+    let scratch = Scratch::new();
+    let daemon = Daemon::start(&scratch, "home", &[]);
+    let data = scratch.dir("data");
+    let torrents = ["multi", "two"].map(|name| {
+        make(
+            &scratch,
+            name,
+            100_000,
+            "http://127.0.0.1:1/secret/announce",
+        )
+    });
+    for torrent in &torrents {
+        for (path, _) in &torrent.files {
+            std::fs::create_dir_all(data.join(path).parent().unwrap()).unwrap();
+            std::fs::copy(torrent.dir.join(path), data.join(path)).unwrap();
+        }
+    }
+    let [one, two] = &torrents;
+    let world = json!({
+        "rpc": daemon.rpc.to_string(), "downloads": daemon.downloads, "empty": scratch.dir("empty"), "data": data,
+        "one": one.file, "one_hash": hex(&one.info_hash), "two": two.file, "two_hash": hex(&two.info_hash),
+    });
+    run(&python, &script("package.py"), &[case, &world.to_string()]);
+    daemon.stop();
+}
+
+#[test]
+fn the_python_package_adds_torrents_in_every_way() {
+    package("add");
+}
+
+#[test]
+fn the_python_package_reads_every_field() {
+    package("look");
+}
+
+#[test]
+fn the_python_package_changes_everything_it_can_say() {
+    package("change");
+}
+
+#[test]
+fn the_python_package_starts_stops_verifies_and_queues() {
+    package("act");
+}
+
+#[test]
+fn the_python_package_moves_and_renames() {
+    package("move");
+}
+
+#[test]
+fn the_python_package_reads_and_sets_the_session() {
+    package("session");
+}
+
+#[test]
+fn the_python_package_removes_torrents_and_data() {
+    package("remove");
+}
+
+#[test]
+fn transmissions_own_page_is_driven_by_clicks() {
+    assert!(
+        Path::new(PAGE).join("index.html").exists(),
+        "the package transmission-common is missing: tests/run installs it"
+    );
+    let scratch = Scratch::new();
+    let web_home = format!("rpc.web_home={PAGE}");
+    let daemon = Daemon::start(&scratch, "home", &["--set", &web_home]);
+    let tracker = Canned::start(Some(http("200 OK", b"d8:intervali1800e5:peers0:e")));
+    let url = format!("http://{}/announce", tracker.address);
+    // At this rate its peer is busy with it for minutes.
+    let one = make(&scratch, "multi", 20_000_000, &url);
+    let two = make(&scratch, "two", 100_000, &url);
+    let mut client = daemon.client();
+    client.classic(
+        "torrent-add",
+        &json!({ "filename": text(&one.file), "download-dir": text(&one.dir) }),
+    );
+    client.classic(
+        "torrent-set",
+        &json!({ "uploadLimited": true, "uploadLimit": 30 }),
+    );
+    let connected = |client: &mut Client| {
+        let list = client.classic(
+            "torrent-get",
+            &json!({ "fields": ["status", "peersConnected"] }),
+        );
+        (
+            list["torrents"][0]["status"].clone(),
+            list["torrents"][0]["peersConnected"].clone(),
+        )
+    };
+    eventually("it to be seeded", || {
+        (connected(&mut client).0 == 6).then_some(())
+    });
+    let into = scratch.dir("into");
+    let options = Options {
+        peers: &[daemon.listen],
+        ..Options::default()
+    };
+    let peer = Libtorrent::get(&one.file, &into, &options);
+    eventually("the peer", || (connected(&mut client).1 == 1).then_some(()));
+    let world = json!({
+        "rpc": daemon.rpc.to_string(), "downloads": daemon.downloads, "two": two.file, "profile": scratch.dir("profile"),
+        "peer": peer.address.ip().to_string(),
+    });
+    run(
+        Path::new("/usr/bin/python3"),
+        &script("page.py"),
+        &[&world.to_string()],
+    );
+}
+
+/// What a field is, in the classic dialect and in JSON-RPC.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float",
+        Value::Number(_) => "int",
+        Value::String(_) => "text",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// Every field that a client of the table in the documentation asks for is there, and of the type they all expect.
+#[test]
+fn every_field_that_clients_ask_for_has_its_type_in_both_dialects() {
+    let scratch = Scratch::new();
+    let daemon = Daemon::start(&scratch, "home", &[]);
+    let torrent = make(&scratch, "film.mkv", 100_000, "http://127.0.0.1:1/announce");
+    let mut client = daemon.client();
+    client.classic(
+        "torrent-add",
+        &json!({ "filename": text(&torrent.file), "paused": true }),
+    );
+    // Name in the classic dialect, name in JSON-RPC where it is not the same in snake case, type.
+    #[rustfmt::skip]
+    let table: &[(&str, &[&str])] = &[
+        ("int", &[
+            "id", "status", "error", "totalSize", "sizeWhenDone", "leftUntilDone", "eta", "rateDownload", "rateUpload",
+            "uploadedEver", "downloadedEver", "addedDate", "doneDate", "activityDate", "queuePosition", "seedRatioMode",
+            "seedIdleLimit", "seedIdleMode", "secondsDownloading", "secondsSeeding", "peersConnected", "peersGettingFromUs",
+            "peersSendingToUs", "file-count", "haveValid", "dateCreated", "pieceCount", "pieceSize", "haveUnchecked",
+            "corruptEver", "desiredAvailable", "downloadLimit", "uploadLimit", "bandwidthPriority", "peer-limit",
+            "maxConnectedPeers", "startDate", "webseedsSendingToUs", "etaIdle", "editDate", "manualAnnounceTime",
+            "sequential_download_from_piece",
+        ]),
+        ("float", &[
+            "percentDone", "uploadRatio", "seedRatioLimit", "metadataPercentComplete", "recheckProgress", "percentComplete",
+        ]),
+        ("bool", &["isFinished", "isStalled", "isPrivate", "downloadLimited", "uploadLimited", "honorsSessionLimits", "sequential_download"]),
+        ("text", &[
+            "hashString", "name", "errorString", "downloadDir", "trackerList", "comment", "creator", "magnetLink", "pieces",
+            "primary-mime-type", "group", "torrentFile", "source",
+        ]),
+        ("array", &[
+            "labels", "trackers", "files", "fileStats", "priorities", "wanted", "peers", "trackerStats", "webseeds",
+            "availability", "bytesCompleted", "webseeds_ex",
+        ]),
+        ("object", &["peersFrom"]),
+    ];
+    let names: Vec<&str> = table
+        .iter()
+        .flat_map(|(_, names)| *names)
+        .copied()
+        .collect();
+    let shown = client.classic("torrent-get", &json!({ "fields": names }));
+    let shown = &shown["torrents"][0];
+    for (want, names) in table {
+        for name in *names {
+            assert_eq!(kind(&shown[name]), *want, "{name}: {}", shown[name]);
+        }
+    }
+    for name in ["beginPiece", "endPiece", "bytesCompleted", "length"] {
+        assert_eq!(kind(&shown["files"][0][name]), "int", "{name}");
+    }
+    let snake = |name: &str| {
+        let mut out = String::new();
+        for letter in name.chars() {
+            match letter {
+                '-' => out.push('_'),
+                letter if letter.is_ascii_uppercase() => {
+                    out.push('_');
+                    out.push(letter.to_ascii_lowercase());
+                }
+                letter => out.push(letter),
+            }
+        }
+        out
+    };
+    let modern: Vec<String> = names.iter().map(|name| snake(name)).collect();
+    let list = client.modern("torrent_get", &json!({ "fields": modern }));
+    let shown = &list["torrents"][0];
+    for (want, names) in table {
+        for name in names.iter().map(|name| snake(name)) {
+            assert_eq!(kind(&shown[&name]), *want, "{name}: {}", shown[&name]);
+        }
+    }
+    // What trackers and peers are asked for.
+    let stats = &shown["tracker_stats"][0];
+    #[rustfmt::skip]
+    let of_stats: &[(&str, &[&str])] = &[
+        ("int", &[
+            "id", "tier", "announce_state", "last_announce_time", "last_announce_peer_count", "last_announce_start_time",
+            "next_announce_time", "seeder_count", "leecher_count", "download_count", "last_scrape_time", "next_scrape_time",
+            "scrape_state",
+        ]),
+        ("text", &["announce", "host", "sitename", "scrape", "last_announce_result", "last_scrape_result"]),
+        ("bool", &["last_announce_succeeded", "last_announce_timed_out", "has_announced", "has_scraped", "is_backup"]),
+    ];
+    for (want, names) in of_stats {
+        for name in *names {
+            assert_eq!(kind(&stats[name]), *want, "{name}: {}", stats[name]);
+        }
+    }
+    // All session fields too; kilobytes stay whole numbers, or older clients stumble.
+    let session = client.classic("session-get", &json!({}));
+    #[rustfmt::skip]
+    let of_session: &[(&str, &[&str])] = &[
+        ("int", &[
+            "rpc-version", "rpc-version-minimum", "download-dir-free-space", "idle-seeding-limit", "speed-limit-up",
+            "speed-limit-down", "alt-speed-up", "alt-speed-down", "alt-speed-time-begin", "alt-speed-time-end",
+            "alt-speed-time-day", "peer-port", "peer-limit-global", "peer-limit-per-torrent", "download-queue-size",
+            "seed-queue-size", "queue-stalled-minutes", "blocklist-size", "reqq",
+        ]),
+        ("float", &["seedRatioLimit"]),
+        ("bool", &[
+            "seedRatioLimited", "idle-seeding-limit-enabled", "speed-limit-up-enabled", "speed-limit-down-enabled",
+            "alt-speed-enabled", "alt-speed-time-enabled", "peer-port-random-on-start", "dht-enabled", "pex-enabled",
+            "lpd-enabled", "utp-enabled", "port-forwarding-enabled", "download-queue-enabled", "seed-queue-enabled",
+            "queue-stalled-enabled", "incomplete-dir-enabled", "rename-partial-files", "start-added-torrents",
+            "trash-original-torrent-files", "blocklist-enabled", "script-torrent-done-enabled",
+            "script-torrent-added-enabled", "sequential_download",
+        ]),
+        ("text", &[
+            "version", "rpc-version-semver", "session-id", "download-dir", "config-dir", "encryption", "incomplete-dir",
+            "blocklist-url", "script-torrent-done-filename", "default-trackers",
+        ]),
+        ("array", &["preferred_transports"]),
+        ("object", &["units"]),
+    ];
+    for (want, names) in of_session {
+        for name in *names {
+            assert_eq!(kind(&session[name]), *want, "{name}: {}", session[name]);
+        }
+    }
+}
