@@ -310,3 +310,244 @@ fn every_field_that_clients_ask_for_has_its_type_in_both_dialects() {
         }
     }
 }
+
+/// What one kind of client sends once it is connected, in order, and what it then looks at in the answer, by JSON pointer. `$HASH`
+/// stands for that of its torrent, `$DIR` for the download directory, `$FILE` for the path of the torrent file.
+type Script<'a> = &'a [(&'a str, Value, &'a [&'a str])];
+
+/// Sends a script in the classic dialect.
+fn replay(name: &str, client: &mut Client, world: &[(&str, &str)], script: Script<'_>) {
+    for (method, arguments, looks_at) in script {
+        let mut arguments = arguments.to_string();
+        for (word, value) in world {
+            arguments = arguments.replace(word, value);
+        }
+        let arguments: Value = serde_json::from_str(&arguments).unwrap();
+        let answer = client.classic(method, &arguments);
+        for pointer in *looks_at {
+            let found = answer.pointer(pointer);
+            assert!(
+                found.is_some_and(|value| !value.is_null()),
+                "{name}, {method}: no {pointer} in {answer}"
+            );
+        }
+    }
+}
+
+/// Rebuilt from the sources of Sonarr (0be8f55), Radarr (051b098), Flood (031a164), Tremotesf (032e06a), cross-seed (011e010) and
+/// hekmon's Go library (0d85754). None of them speaks JSON-RPC. They are in one list, not in tests of their own, because what one
+/// leaves is what the next one finds.
+#[test]
+fn what_each_kind_of_client_sends_is_answered_as_it_reads_it() {
+    let scratch = Scratch::new();
+    let daemon = Daemon::start(&scratch, "home", &[]);
+    let torrent = make(&scratch, "show", 100_000, "http://127.0.0.1:1/announce");
+    let other = make(&scratch, "film", 100_000, "http://127.0.0.1:1/announce");
+    let mut client = daemon.client();
+    let (hash, dir) = (hex(&torrent.info_hash), text(&daemon.downloads));
+    let file = text(&torrent.file);
+    let (other_file, other_hash) = (text(&other.file), hex(&other.info_hash));
+    // Torrents are numbered from one on.
+    let world = [
+        ("$HASH", &*hash),
+        ("$OTHER-HASH", &*other_hash),
+        ("$DIR", &*dir),
+        ("$OTHER-FILE", &*other_file),
+        ("$FILE", &*file),
+    ];
+    let arr = [
+        "id",
+        "hashString",
+        "name",
+        "downloadDir",
+        "totalSize",
+        "leftUntilDone",
+        "isFinished",
+        "eta",
+        "status",
+        "secondsDownloading",
+        "secondsSeeding",
+        "errorString",
+        "uploadedEver",
+        "downloadedEver",
+        "seedRatioLimit",
+        "seedRatioMode",
+        "seedIdleLimit",
+        "seedIdleMode",
+        "fileCount",
+        "file-count",
+        "labels",
+    ];
+    #[rustfmt::skip]
+    let sonarr: Script<'_> = &[
+        ("session-get", Value::Null, &["/version", "/rpc-version", "/download-dir", "/seedRatioLimited", "/idle-seeding-limit-enabled"]),
+        ("torrent-add", json!({ "filename": "$FILE", "paused": true, "download-dir": "$DIR/tv", "labels": ["tv"] }), &["/torrent-added/hashString"]),
+        ("torrent-set", json!({ "ids": ["$HASH"], "seedRatioLimit": 1.5, "seedRatioMode": 1, "seedIdleLimit": 90, "seedIdleMode": 1 }), &[]),
+        ("torrent-set", json!({ "ids": ["$HASH"], "labels": ["tv", "imported"] }), &[]),
+        ("queue-move-top", json!({ "ids": ["$HASH"] }), &[]),
+        ("torrent-get", json!({ "fields": arr }), &["/torrents/0/hashString", "/torrents/0/downloadDir", "/torrents/0/secondsSeeding",
+            "/torrents/0/seedRatioLimit", "/torrents/0/seedIdleLimit", "/torrents/0/file-count", "/torrents/0/labels/1"]),
+        // Radarr looks at one.
+        ("torrent-get", json!({ "fields": arr, "ids": ["$HASH"] }), &["/torrents/0/eta"]),
+    ];
+    #[rustfmt::skip]
+    let flood: Script<'_> = &[
+        ("session-stats", Value::Null, &["/downloadSpeed", "/uploadSpeed"]),
+        ("session-get", json!({ "fields": ["download-dir", "speed-limit-down", "speed-limit-up", "peer-limit-per-torrent"] }), &["/download-dir", "/speed-limit-up"]),
+        ("session-set", json!({ "speed-limit-down": 2000, "speed-limit-down-enabled": true }), &[]),
+        ("torrent-get", json!({ "fields": ["hashString", "bandwidthPriority", "comment", "dateCreated", "addedDate", "downloadDir", "activityDate",
+            "eta", "isPrivate", "trackerStats", "peersGettingFromUs", "peersSendingToUs", "percentDone"], "format": "objects" }),
+            &["/torrents/0/trackerStats/0/seederCount", "/torrents/0/trackerStats/0/leecherCount", "/torrents/0/activityDate"]),
+        ("torrent-get", json!({ "ids": "$HASH", "fields": ["files", "fileStats", "peers", "trackers"], "format": "objects" }),
+            &["/torrents/0/files/0/length", "/torrents/0/fileStats/0/priority", "/torrents/0/peers", "/torrents/0/trackers/0/id"]),
+        ("torrent-set", json!({ "ids": ["$HASH"], "bandwidthPriority": 1, "files-wanted": [0, 1], "files-unwanted": [2] }), &[]),
+        ("torrent-start-now", json!({ "ids": ["$HASH"] }), &[]),
+        ("torrent-reannounce", json!({ "ids": ["$HASH"] }), &[]),
+        ("torrent-stop", json!({ "ids": ["$HASH"] }), &[]),
+    ];
+    #[rustfmt::skip]
+    let tremotesf: Script<'_> = &[
+        ("torrent-add", json!({ "filename": "$OTHER-FILE", "download-dir": "$DIR", "files-unwanted": [0], "priority-high": [], "priority-low": [],
+            "bandwidthPriority": -1, "paused": true }), &["/torrent-added/id"]),
+        ("torrent-get", json!({ "fields": ["id", "bandwidthPriority", "wanted", "priorities"], "ids": ["$OTHER-HASH"], "format": "table" }),
+            &["/torrents/1/1", "/torrents/1/3/0"]),
+        ("torrent-set", json!({ "ids": [2], "files-wanted": [0] }), &[]),
+        ("torrent-set", json!({ "ids": [2], "trackerAdd": ["http://127.0.0.1:2/announce"] }), &[]),
+        ("torrent-set", json!({ "ids": [2], "honorsSessionLimits": false }), &[]),
+        ("free-space", json!({ "path": "$DIR" }), &["/size-bytes", "/path"]),
+        ("torrent-rename-path", json!({ "ids": [2], "path": "film/one", "name": "1" }), &["/path", "/name", "/id"]),
+        ("queue-move-bottom", json!({ "ids": [1] }), &[]),
+        ("session-stats", Value::Null, &["/current-stats/secondsActive", "/cumulative-stats/sessionCount"]),
+    ];
+    #[rustfmt::skip]
+    let cross_seed: Script<'_> = &[
+        ("session-get", json!({}), &["/version"]),
+        ("torrent-get", json!({ "fields": ["downloadDir", "percentDone"], "ids": ["$HASH"] }), &["/torrents/0/downloadDir", "/torrents/0/percentDone"]),
+        // What it finds there already it counts as a success.
+        ("torrent-add", json!({ "download-dir": "$DIR", "filename": "$FILE", "paused": false, "labels": ["cross-seed"] }), &["/torrent-duplicate/hashString"]),
+    ];
+    #[rustfmt::skip]
+    let hekmon: Script<'_> = &[
+        ("session-get", Value::Null, &["/rpc-version", "/rpc-version-minimum", "/units/speed-bytes", "/cache-size-mb"]),
+        ("torrent-get", json!({ "fields": ["id", "pieceSize", "wanted", "trackerStats", "peersFrom", "isStalled", "labels", "startDate"], "ids": [1] }),
+            &["/torrents/0/peersFrom/fromTracker", "/torrents/0/wanted/2", "/torrents/0/trackerStats/0/nextAnnounceTime"]),
+        ("torrent-verify", json!({ "ids": [1] }), &[]),
+        ("torrent-remove", json!({ "ids": [1], "delete-local-data": false }), &[]),
+    ];
+    for (name, script) in [
+        ("Sonarr", sonarr),
+        ("Flood", flood),
+        ("Tremotesf", tremotesf),
+        ("cross-seed", cross_seed),
+        ("hekmon", hekmon),
+    ] {
+        replay(name, &mut client, &world, script);
+    }
+    // What they have left.
+    let list = client.classic(
+        "torrent-get",
+        &json!({ "fields": ["hashString", "bandwidthPriority", "wanted", "honorsSessionLimits", "trackers", "files"] }),
+    );
+    let left = &list["torrents"];
+    assert_eq!(left.as_array().unwrap().len(), 1);
+    assert_eq!(left[0]["hashString"], other_hash);
+    assert_eq!(left[0]["bandwidthPriority"], -1);
+    assert_eq!(left[0]["wanted"], json!([1, 1, 1]));
+    assert_eq!(left[0]["honorsSessionLimits"], false);
+    assert_eq!(left[0]["trackers"].as_array().unwrap().len(), 2);
+    assert_eq!(left[0]["files"][0]["name"], "film/1");
+}
+
+/// The page of Transmission 4.1 speaks JSON-RPC alone, transmission-remote 4.1 once it is told the version: the same order of
+/// requests in both dialects leaves the same behind.
+#[test]
+fn both_dialects_say_the_same() {
+    let scratch = Scratch::new();
+    let daemon = Daemon::start(&scratch, "home", &[]);
+    let torrent = make(&scratch, "show", 100_000, "http://127.0.0.1:1/announce");
+    let mut client = daemon.client();
+    let (classic, modern) = (
+        [
+            "hashString",
+            "name",
+            "status",
+            "percentDone",
+            "labels",
+            "peer-limit",
+            "queuePosition",
+            "primary-mime-type",
+            "wanted",
+        ],
+        [
+            "hash_string",
+            "name",
+            "status",
+            "percent_done",
+            "labels",
+            "peer_limit",
+            "queue_position",
+            "primary_mime_type",
+            "wanted",
+        ],
+    );
+    let mut seen = Vec::new();
+    for is_modern in [false, true] {
+        let mut ask = |method: &str, arguments: Value| {
+            if is_modern {
+                client.modern(&method.replace('-', "_"), &arguments)
+            } else {
+                client.classic(method, &arguments)
+            }
+        };
+        let key = |kebab: &str| {
+            if is_modern {
+                kebab.replace('-', "_")
+            } else {
+                kebab.to_owned()
+            }
+        };
+        let added = ask(
+            "torrent-add",
+            json!({ "filename": text(&torrent.file), "paused": true, key("peer-limit"): 9 }),
+        );
+        let id = added[key("torrent-added")]["id"].clone();
+        assert!(id.is_u64(), "{added}");
+        ask(
+            "torrent-set",
+            json!({ "ids": [id], "labels": ["a"], key("files-unwanted"): [0] }),
+        );
+        let fields = if is_modern { modern } else { classic };
+        let rows = ask(
+            "torrent-get",
+            json!({ "ids": [id], "fields": fields, "format": "table" }),
+        );
+        assert_eq!(rows["torrents"][0], json!(fields));
+        let mut row = rows["torrents"][1].clone();
+        let wanted = row[8].take();
+        assert_eq!(
+            wanted,
+            if is_modern {
+                json!([false, true, true])
+            } else {
+                json!([0, 1, 1])
+            }
+        );
+        seen.push(row);
+        let space = ask("free-space", json!({ "path": text(&daemon.downloads) }));
+        assert!(space[key("size-bytes")].is_u64(), "{space}");
+        ask("torrent-remove", json!({ "ids": [id] }));
+        let recent = ask(
+            "torrent-get",
+            json!({ "ids": key("recently-active"), "fields": ["id"] }),
+        );
+        assert!(
+            recent["removed"].as_array().unwrap().contains(&id),
+            "{recent}"
+        );
+        eventually("it to be gone", || {
+            (ask("torrent-get", json!({ "fields": ["id"] }))["torrents"] == json!([])).then_some(())
+        });
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[0][5], 9);
+}

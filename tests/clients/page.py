@@ -1,7 +1,7 @@
 """Transmission's own web page in headless Chromium, driven by clicks: page.py WORLD
 
 WORLD is a JSON object: rpc (HOST:PORT of the daemon, which serves the page), profile (a directory for the browser), peer
-(the address of a peer of the torrent "multi", which is being seeded; empty where there is none), two (path of a torrent
+(the address of a peer of the torrent "multi", which is being seeded), two (path of a torrent
 file named "two"), downloads. What the page shows is asked of its elements; what came of a click is asked of the daemon
 too. Written for the page of Transmission 3.00, which Debian 12 has. A surprise ends it with a traceback, and exit code 1.
 """
@@ -102,17 +102,6 @@ def drive(page, daemon, world):
         page.click(f"#inspector-tab-{tab}")
         for word in words:
             page.eventually(f"{word!r} among the {tab}", lambda: word in page.text(list))
-    # Its files: one is not wanted, and wanted again.
-    for wanted in (0, 1):
-        def wants():
-            fields = {"fields": ["name", "wanted"]}
-            torrents = daemon.ask("torrent-get", **fields)["torrents"]
-            return next(torrent["wanted"] for torrent in torrents if torrent["name"] == "multi")
-        if not page.driver.find_elements(By.CSS_SELECTOR, "#inspector_file_list .file_wanted_control:not([disabled])"):
-            # The page lets nobody unmark a file that is complete.
-            break
-        page.click("#inspector_file_list .file_wanted_control")
-        page.eventually("the mark", lambda: (0 in wants()) == (wanted == 0))
     page.click("#toolbar-inspector")
 
     # Paused and resumed, alone and all.
@@ -150,10 +139,9 @@ def drive(page, daemon, world):
     page.click("#prefs-button")
     page.eventually("the settings", lambda: page.find("#download-dir").is_displayed())
     assert page.find("#download-dir").get_attribute("value") == world["downloads"]
+    page.click("#seedRatioLimited")
+    page.eventually("the goal", lambda: daemon.ask("session-get")["seedRatioLimited"])
     page.driver.execute_script("$('#prefs-dialog').dialog('close')")
-
-    # The totals.
-    page.driver.execute_script("$('#statistics').trigger('click')")
 
     # A torrent is taken from the list, after a question.
     page.select("two")
