@@ -192,7 +192,13 @@ fn kind(value: &Value) -> &'static str {
 fn every_field_that_clients_ask_for_has_its_type_in_both_dialects() {
     let scratch = Scratch::new();
     let daemon = Daemon::start(&scratch, "home", &[]);
-    let torrent = make(&scratch, "film.mkv", 100_000, "http://127.0.0.1:1/announce");
+    let recipe = Recipe {
+        name: "film.mkv",
+        piece_length: 32 << 10,
+        files: &[("", 100_000)],
+        trackers: &["http://127.0.0.1:1/announce"],
+    };
+    let torrent = Torrent::make(&scratch, &recipe);
     let mut client = daemon.client();
     client.classic(
         "torrent-add",
@@ -236,6 +242,7 @@ fn every_field_that_clients_ask_for_has_its_type_in_both_dialects() {
             assert_eq!(kind(&shown[name]), *want, "{name}: {}", shown[name]);
         }
     }
+    assert_eq!(shown["primary-mime-type"], "video/x-matroska");
     for name in ["beginPiece", "endPiece", "bytesCompleted", "length"] {
         assert_eq!(kind(&shown["files"][0][name]), "int", "{name}");
     }
@@ -278,6 +285,7 @@ fn every_field_that_clients_ask_for_has_its_type_in_both_dialects() {
             assert_eq!(kind(&stats[name]), *want, "{name}: {}", stats[name]);
         }
     }
+    assert_eq!(stats["is_backup"], false, "there is no other");
     // All session fields too; kilobytes stay whole numbers, or older clients stumble.
     let session = client.classic("session-get", &json!({}));
     #[rustfmt::skip]

@@ -73,7 +73,7 @@ def add(client, world):
     refused(lambda: client.add_torrent(b"not a torrent"), "torrent")
     refused(lambda: client.add_torrent("magnet:?dn=nothing"), "magnet")
     refused(lambda: client.add_torrent(world["one"] + ".none"))
-    refused(lambda: client.add_torrent(pathlib.Path(world["one"]), download_dir="relative"), "relative")
+    refused(lambda: client.add_torrent(pathlib.Path(world["one"]), download_dir="relative"), "absolute")
 
 
 def look(client, world):

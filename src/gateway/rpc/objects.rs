@@ -240,6 +240,9 @@ pub(super) fn trackers(torrent: &TorrentSnapshot) -> Value {
 pub(super) fn tracker_stats(context: &Context, torrent: &TorrentSnapshot) -> Value {
     let detail: Option<&TorrentDetail> = torrent.detail.as_deref();
     let statuses = detail.map_or(&[][..], |detail| &detail.trackers);
+    // While none is spoken to, as with a torrent that is stopped, none stands in for another.
+    let is_chosen = |status: &TrackerStatus| status.state != TrackerState::Idle;
+    let any_chosen = statuses.iter().any(is_chosen);
     announces(torrent)
         .iter()
         .map(|TrackerUrl { id, tier, url }| {
@@ -247,7 +250,10 @@ pub(super) fn tracker_stats(context: &Context, torrent: &TorrentSnapshot) -> Val
             let status = statuses
                 .iter()
                 .find(|status| status.tier == *tier && status.url == shown);
-            tracker_stat(context, *id, *tier, url, status)
+            let mut stat = tracker_stat(context, *id, *tier, url, status);
+            let is_backup = any_chosen && status.is_some_and(|status| !is_chosen(status));
+            stat["is_backup"] = json!(is_backup);
+            stat
         })
         .collect()
 }
@@ -276,7 +282,6 @@ fn tracker_stat(
         "scrape": scrape(url),
         "host": host_of(url),
         "sitename": site(url),
-        "is_backup": state == TrackerState::Idle && status.is_some(),
         "announce_state": match state {
             TrackerState::Unusable | TrackerState::Idle => 0,
             TrackerState::InUse | TrackerState::Failed => 1,
