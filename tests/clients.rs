@@ -342,9 +342,9 @@ fn replay(name: &str, client: &mut Client, world: &[(&str, &str)], script: Scrip
     }
 }
 
-/// Rebuilt from the sources of Sonarr (0be8f55), Radarr (051b098), Flood (031a164), Tremotesf (032e06a), cross-seed (011e010) and
-/// hekmon's Go library (0d85754). None of them speaks JSON-RPC. They are in one list, not in tests of their own, because what one
-/// leaves is what the next one finds.
+/// Rebuilt from the sources of Radarr (commit 051b098; what Sonarr asks besides is in the same list), Flood (00f113b), Tremotesf
+/// (032e06a), cross-seed (011e010) and hekmon's Go library (0d85754). None of them speaks JSON-RPC. They are in one list, not in
+/// tests of their own, because what one leaves is what the next one finds.
 #[test]
 fn what_each_kind_of_client_sends_is_answered_as_it_reads_it() {
     let scratch = Scratch::new();
@@ -363,28 +363,11 @@ fn what_each_kind_of_client_sends_is_answered_as_it_reads_it() {
         ("$OTHER-FILE", &*other_file),
         ("$FILE", &*file),
     ];
+    #[rustfmt::skip]
     let arr = [
-        "id",
-        "hashString",
-        "name",
-        "downloadDir",
-        "totalSize",
-        "leftUntilDone",
-        "isFinished",
-        "eta",
-        "status",
-        "secondsDownloading",
-        "secondsSeeding",
-        "errorString",
-        "uploadedEver",
-        "downloadedEver",
-        "seedRatioLimit",
-        "seedRatioMode",
-        "seedIdleLimit",
-        "seedIdleMode",
-        "fileCount",
-        "file-count",
-        "labels",
+        "id", "hashString", "name", "downloadDir", "totalSize", "leftUntilDone", "isFinished", "eta", "status",
+        "secondsDownloading", "secondsSeeding", "errorString", "uploadedEver", "downloadedEver", "seedRatioLimit",
+        "seedRatioMode", "seedIdleLimit", "seedIdleMode", "fileCount", "file-count", "labels",
     ];
     #[rustfmt::skip]
     let sonarr: Script<'_> = &[
@@ -398,32 +381,55 @@ fn what_each_kind_of_client_sends_is_answered_as_it_reads_it() {
         // Radarr looks at one.
         ("torrent-get", json!({ "fields": arr, "ids": ["$HASH"] }), &["/torrents/0/eta"]),
     ];
+    // Its hash stands alone where it means one torrent.
     #[rustfmt::skip]
     let flood: Script<'_> = &[
-        ("session-stats", Value::Null, &["/downloadSpeed", "/uploadSpeed"]),
-        ("session-get", json!({ "fields": ["download-dir", "speed-limit-down", "speed-limit-up", "peer-limit-per-torrent"] }), &["/download-dir", "/speed-limit-up"]),
+        ("session-stats", Value::Null, &["/downloadSpeed", "/uploadSpeed", "/current-stats/downloadedBytes", "/current-stats/uploadedBytes"]),
+        ("session-get", json!({ "fields": ["dht-enabled", "peer-port", "download-dir", "peer-port-random-on-start", "pex-enabled",
+            "speed-limit-down", "speed-limit-down-enabled", "speed-limit-up", "speed-limit-up-enabled", "peer-limit-global",
+            "peer-limit-per-torrent", "seed-queue-enabled", "seed-queue-size"] }),
+            &["/dht-enabled", "/peer-port", "/download-dir", "/peer-port-random-on-start", "/pex-enabled", "/speed-limit-down",
+            "/speed-limit-up-enabled", "/peer-limit-global", "/peer-limit-per-torrent", "/seed-queue-enabled", "/seed-queue-size"]),
         ("session-set", json!({ "speed-limit-down": 2000, "speed-limit-down-enabled": true }), &[]),
-        ("torrent-get", json!({ "fields": ["hashString", "bandwidthPriority", "comment", "dateCreated", "addedDate", "downloadDir", "activityDate",
-            "eta", "isPrivate", "trackerStats", "peersGettingFromUs", "peersSendingToUs", "percentDone"], "format": "objects" }),
-            &["/torrents/0/trackerStats/0/seederCount", "/torrents/0/trackerStats/0/leecherCount", "/torrents/0/activityDate"]),
-        ("torrent-get", json!({ "ids": "$HASH", "fields": ["files", "fileStats", "peers", "trackers"], "format": "objects" }),
-            &["/torrents/0/files/0/length", "/torrents/0/fileStats/0/priority", "/torrents/0/peers", "/torrents/0/trackers/0/id"]),
-        ("torrent-set", json!({ "ids": ["$HASH"], "bandwidthPriority": 1, "files-wanted": [0, 1], "files-unwanted": [2] }), &[]),
+        ("torrent-get", json!({ "fields": ["hashString", "downloadDir", "name", "haveValid", "addedDate", "dateCreated", "rateDownload",
+            "rateUpload", "downloadedEver", "uploadedEver", "eta", "isPrivate", "error", "errorString", "peersGettingFromUs",
+            "peersSendingToUs", "status", "totalSize", "trackers", "labels"], "format": "objects" }),
+            &["/torrents/0/haveValid", "/torrents/0/dateCreated", "/torrents/0/isPrivate", "/torrents/0/trackers/0/announce", "/torrents/0/labels"]),
+        ("torrent-get", json!({ "ids": "$HASH", "fields": ["files", "fileStats"], "format": "objects" }),
+            &["/torrents/0/files/2/bytesCompleted", "/torrents/0/fileStats/2/wanted", "/torrents/0/fileStats/2/priority"]),
+        ("torrent-get", json!({ "ids": "$HASH", "fields": ["peers"], "format": "objects" }), &["/torrents/0/peers"]),
+        ("torrent-get", json!({ "ids": "$HASH", "fields": ["trackerStats"], "format": "objects" }), &["/torrents/0/trackerStats/0/announce"]),
+        ("torrent-set", json!({ "ids": ["$HASH"], "bandwidthPriority": 1 }), &[]),
+        ("torrent-set", json!({ "ids": "$HASH", "files-unwanted": [2], "priority-normal": [2] }), &[]),
+        // All trackers go, others come.
+        ("torrent-set", json!({ "ids": "$HASH", "trackerRemove": [0] }), &[]),
+        ("torrent-set", json!({ "ids": ["$HASH"], "trackerAdd": ["http://127.0.0.1:3/announce"] }), &[]),
+        ("torrent-get", json!({ "ids": ["$HASH"], "fields": ["trackers"], "format": "objects" }), &["/torrents/0/trackers/0/id"]),
         ("torrent-start-now", json!({ "ids": ["$HASH"] }), &[]),
         ("torrent-reannounce", json!({ "ids": ["$HASH"] }), &[]),
         ("torrent-stop", json!({ "ids": ["$HASH"] }), &[]),
     ];
     #[rustfmt::skip]
     let tremotesf: Script<'_> = &[
+        ("session-get", Value::Null, &["/rpc-version", "/rpc-version-minimum", "/download-dir", "/queue-stalled-minutes", "/encryption"]),
         ("torrent-add", json!({ "filename": "$OTHER-FILE", "download-dir": "$DIR", "files-unwanted": [0], "priority-high": [], "priority-low": [],
             "bandwidthPriority": -1, "paused": true }), &["/torrent-added/id"]),
-        ("torrent-get", json!({ "fields": ["id", "bandwidthPriority", "wanted", "priorities"], "ids": ["$OTHER-HASH"], "format": "table" }),
-            &["/torrents/1/1", "/torrents/1/3/0"]),
+        // A row of names, then a row for each torrent: all names are known, so none is left out.
+        ("torrent-get", json!({ "fields": ["id", "hashString", "addedDate", "name", "magnetLink", "queuePosition", "totalSize", "haveValid",
+            "leftUntilDone", "sizeWhenDone", "percentDone", "recheckProgress", "eta", "metadataPercentComplete", "rateDownload", "rateUpload",
+            "downloadLimited", "downloadLimit", "uploadLimited", "uploadLimit", "downloadedEver", "uploadedEver", "uploadRatio",
+            "seedRatioMode", "seedRatioLimit", "peersSendingToUs", "peersGettingFromUs", "webseeds", "webseedsSendingToUs", "status",
+            "error", "errorString", "activityDate", "doneDate", "peer-limit", "honorsSessionLimits", "bandwidthPriority", "seedIdleMode",
+            "seedIdleLimit", "downloadDir", "creator", "dateCreated", "comment", "trackerStats"], "format": "table" }),
+            &["/torrents/0/43", "/torrents/1/43", "/torrents/2/43"]),
+        ("torrent-get", json!({ "fields": ["id", "files", "fileStats"], "ids": [2] }), &["/torrents/0/id", "/torrents/0/files/0/name"]),
         ("torrent-set", json!({ "ids": [2], "files-wanted": [0] }), &[]),
         ("torrent-set", json!({ "ids": [2], "trackerAdd": ["http://127.0.0.1:2/announce"] }), &[]),
         ("torrent-set", json!({ "ids": [2], "honorsSessionLimits": false }), &[]),
+        ("session-get", json!({ "fields": ["download-dir-free-space"] }), &["/download-dir-free-space"]),
         ("free-space", json!({ "path": "$DIR" }), &["/size-bytes", "/path"]),
-        ("torrent-rename-path", json!({ "ids": [2], "path": "film/one", "name": "1" }), &["/path", "/name", "/id"]),
+        ("torrent-rename-path", json!({ "ids": [2], "path": "film/one", "name": "1" }), &["/path", "/name"]),
+        ("torrent-set-location", json!({ "ids": [2], "location": "$DIR/films", "move": true }), &[]),
         ("queue-move-bottom", json!({ "ids": [1] }), &[]),
         ("session-stats", Value::Null, &["/current-stats/secondsActive", "/cumulative-stats/sessionCount"]),
     ];
