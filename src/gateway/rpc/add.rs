@@ -20,7 +20,7 @@ use serde_json::json;
 use super::envelope::{Output, RpcError};
 use super::names::Family;
 use super::params::{self, Params};
-use super::{Rpc, refused, session, strange, torrents, unanswered};
+use super::{Rpc, limits, refused, session, strange, torrents, unanswered};
 use crate::codec::layout::FileKind;
 use crate::codec::magnet::Magnet;
 use crate::codec::metainfo::{METAINFO_BYTES_MAX, Metainfo};
@@ -49,7 +49,7 @@ impl Rpc {
         })?;
         let wanted = wanted(params, &metainfo)?;
         let first = metainfo.files.first().map(|file| file.path.clone());
-        let peer_limit = torrents::peer_limit(params)?;
+        let settings = settings(params)?;
         let config = self.tuned().await?.config;
         let (root, then) = self.place(params, &config, first).await?;
         let (paused, labels) = ways(params, &config)?;
@@ -69,7 +69,7 @@ impl Rpc {
             then,
         };
         let message = Message::TorrentAdd(Box::new(add));
-        self.added(info_hash, message, peer_limit).await
+        self.added(info_hash, message, settings).await
     }
 
     /// A link: its torrent is there at once, and holds nothing until peers have told what it holds.
@@ -78,7 +78,7 @@ impl Rpc {
             let text = format!("not a valid magnet link: {fault}");
             RpcError::new(RpcError::CORRUPT_TORRENT, text)
         })?;
-        let peer_limit = torrents::peer_limit(params)?;
+        let settings = settings(params)?;
         let config = self.tuned().await?.config;
         let (root, then) = self.place(params, &config, None).await?;
         let (paused, labels) = ways(params, &config)?;
@@ -89,7 +89,7 @@ impl Rpc {
             then,
         };
         let message = Message::MagnetAdd(Box::new(add));
-        self.added(magnet.info_hash, message, peer_limit).await
+        self.added(magnet.info_hash, message, settings).await
     }
 
     /// Where its files go, and where they go when all are there, if that is elsewhere. `first` is its first file.
@@ -118,7 +118,7 @@ impl Rpc {
         &self,
         info_hash: InfoHash,
         message: Message,
-        peer_limit: Option<u32>,
+        settings: Vec<Change>,
     ) -> Result<Output, RpcError> {
         let answer = self.asking.ask_patiently(message).await;
         let key = match answer.map_err(unanswered)? {
@@ -128,8 +128,11 @@ impl Rpc {
             _ => return Err(strange()),
         };
         let this = Selection::Some(vec![TorrentKey::Hash(info_hash)]);
-        if let Some(limit) = peer_limit.filter(|_| key == "torrent_added") {
-            self.change(this.clone(), Change::PeerLimit(limit)).await?;
+        // What is there already stays as it is.
+        if key == "torrent_added" {
+            for change in settings {
+                self.change(this.clone(), change).await?;
+            }
         }
         let snapshot = self.show(this, false).await?;
         let Some(torrent) = snapshot.torrents.first() else {
@@ -178,6 +181,15 @@ fn ways(params: &Params, config: &Config) -> Result<(bool, Vec<String>), RpcErro
     let labels = params::texts(params, "labels")?.unwrap_or_default();
     let paused = params::flag(params, "paused")?;
     Ok((paused.unwrap_or(!config.queue.start_added), labels))
+}
+
+/// Settings of a torrent that may be said as it is added.
+fn settings(params: &Params) -> Result<Vec<Change>, RpcError> {
+    let limit = torrents::peer_limit(params)?.map(Change::PeerLimit);
+    Ok(limit
+        .into_iter()
+        .chain(limits::of_torrent(params)?)
+        .collect())
 }
 
 fn is_magnet(text: &str) -> bool {

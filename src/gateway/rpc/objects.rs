@@ -1,5 +1,7 @@
 //! The fields of a torrent that are objects themselves, or made with more than a glance. Keys in our spelling.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use url::form_urlencoded::byte_serialize;
 
@@ -9,6 +11,9 @@ use crate::engine::library::trackers::{TrackerUrl, numbered, tiers};
 use crate::engine::library::{TorrentDetail, TorrentSnapshot};
 use crate::engine::message::PeerSnapshot;
 use crate::engine::session::trackers::{TrackerState, TrackerStatus};
+
+/// The MIME type of what has no other.
+const ANY_BYTES: &str = "application/octet-stream";
 
 /// Whether the file at `index` of the layout is fetched.
 #[must_use]
@@ -54,6 +59,17 @@ pub(super) fn bytes_completed(torrent: &TorrentSnapshot) -> Value {
     fields::files(torrent)
         .map(|(index, _)| have(torrent, index))
         .collect()
+}
+
+/// What most of its bytes are, going by the names of its files.
+pub(super) fn mime_type(torrent: &TorrentSnapshot) -> &'static str {
+    let mut lengths: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for (_, file) in fields::files(torrent) {
+        let kind = mime_guess::from_path(&file.path).first_raw();
+        *lengths.entry(kind.unwrap_or(ANY_BYTES)).or_default() += file.length;
+    }
+    let most = lengths.into_iter().max_by_key(|(_, length)| *length);
+    most.map_or(ANY_BYTES, |(kind, _)| kind)
 }
 
 pub(super) fn availability(torrent: &TorrentSnapshot) -> Value {
@@ -224,6 +240,9 @@ pub(super) fn trackers(torrent: &TorrentSnapshot) -> Value {
 pub(super) fn tracker_stats(context: &Context, torrent: &TorrentSnapshot) -> Value {
     let detail: Option<&TorrentDetail> = torrent.detail.as_deref();
     let statuses = detail.map_or(&[][..], |detail| &detail.trackers);
+    // While none is spoken to, as with a torrent that is stopped, none stands in for another.
+    let is_chosen = |status: &TrackerStatus| status.state != TrackerState::Idle;
+    let any_chosen = statuses.iter().any(is_chosen);
     announces(torrent)
         .iter()
         .map(|TrackerUrl { id, tier, url }| {
@@ -231,7 +250,10 @@ pub(super) fn tracker_stats(context: &Context, torrent: &TorrentSnapshot) -> Val
             let status = statuses
                 .iter()
                 .find(|status| status.tier == *tier && status.url == shown);
-            tracker_stat(context, *id, *tier, url, status)
+            let mut stat = tracker_stat(context, *id, *tier, url, status);
+            let is_backup = any_chosen && status.is_some_and(|status| !is_chosen(status));
+            stat["is_backup"] = json!(is_backup);
+            stat
         })
         .collect()
 }
@@ -260,7 +282,6 @@ fn tracker_stat(
         "scrape": scrape(url),
         "host": host_of(url),
         "sitename": site(url),
-        "is_backup": state == TrackerState::Idle && status.is_some(),
         "announce_state": match state {
             TrackerState::Unusable | TrackerState::Idle => 0,
             TrackerState::InUse | TrackerState::Failed => 1,

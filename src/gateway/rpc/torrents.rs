@@ -74,7 +74,7 @@ impl Rpc {
         let detail = fields.iter().any(|field| field.detail);
         let is_limit =
             |field: &&'static Field| ["peer_limit", "max_connected_peers"].contains(&field.name);
-        let peer_limit = match fields.iter().any(|field| is_limit(&field)) {
+        let peer_limit = match fields.iter().any(is_limit) {
             true => self.tuned().await?.config.peer.max_links_per_swarm,
             false => 0,
         };
