@@ -10,6 +10,7 @@ use std::time::Duration;
 use reqwest::redirect::Policy;
 use reqwest::{Response, Url};
 
+use super::AT_ONCE_PER_HOST_MAX;
 use super::resolve::{ResolveError, Resolver};
 
 /// What we call ourselves to trackers and web servers.
@@ -17,6 +18,9 @@ pub const USER_AGENT: &str = concat!("Linnet/", env!("CARGO_PKG_VERSION"));
 
 /// Redirects that are followed; one more is an error.
 pub const REDIRECTS_MAX: usize = 10;
+
+/// How long a connection waits for another request: shorter than any server's patience that is worth naming.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Body bytes taken up front on a server's word; the rest grows with what arrives.
 const BODY_RESERVE_MAX: usize = 64 * 1024;
@@ -65,8 +69,10 @@ impl Client {
                 .referer(false)
                 .no_proxy()
                 .dns_resolver(Arc::new(resolver.clone()))
-                // Trackers count idle connections, and one that is just being closed would fail the next announce.
-                .pool_max_idle_per_host(0)
+                // A burst of announces to one tracker goes over a few connections. Trackers count those that are idle, so
+                // they are not kept for the next burst.
+                .pool_max_idle_per_host(AT_ONCE_PER_HOST_MAX)
+                .pool_idle_timeout(IDLE_TIMEOUT)
         };
         if let Ok(http) = builder().build() {
             return Ok(Self { http, trusts: true });
@@ -100,8 +106,12 @@ impl Client {
             return Err(format!("{origin}: only http and https can be fetched"));
         }
         let whole = async {
-            let response = (self.http.get(url.clone()).send().await)
-                .map_err(|fault| self.explain(&fault, &origin))?;
+            let ask = || self.http.get(url.clone()).send();
+            let response = match ask().await {
+                Err(fault) if is_stale(&fault) => ask().await,
+                answered => answered,
+            };
+            let response = response.map_err(|fault| self.explain(&fault, &origin))?;
             self.body(response, bytes_max, &origin).await
         };
         match tokio::time::timeout(timeout, whole).await {
@@ -235,6 +245,20 @@ pub fn masked(url: &str) -> String {
         }
         Err(_) => "…".to_owned(),
     }
+}
+
+/// Whether a server may have closed a connection that was kept just when it was used again: then it is asked once more.
+fn is_stale(fault: &reqwest::Error) -> bool {
+    let closed = find::<hyper::Error>(fault)
+        .is_some_and(|fault| fault.is_incomplete_message() || fault.is_canceled());
+    let reset = find::<io::Error>(fault).is_some_and(|fault| {
+        let kind = fault.kind();
+        matches!(
+            kind,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+        )
+    });
+    !fault.is_connect() && !fault.is_timeout() && (closed || reset)
 }
 
 /// Whether a body looks like a tracker's answer.
