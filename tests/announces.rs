@@ -48,7 +48,11 @@ fn base64(bytes: &[u8]) -> String {
         for at in 0..4 {
             let digit = (bits >> (18 - 6 * at)) & 63;
             let is_there = at <= three.len();
-            text.push(if is_there { DIGITS[digit as usize].into() } else { '=' });
+            text.push(if is_there {
+                DIGITS[digit as usize].into()
+            } else {
+                '='
+            });
         }
     }
     text
@@ -70,7 +74,9 @@ fn every_torrent_is_announced_once_and_taken_leave_of_once() {
     let count = if is_long() { COUNT_LONG } else { COUNT };
     let scratch = Scratch::new();
     let (http, udp) = (Counting::http(), Counting::udp());
-    let daemon = Daemon::start(&scratch, "home", &["--set", "log.level=warn"]);
+    // Time enough for a machine that is busy with something else.
+    let more = ["--set", "shutdown.budget_ms=8000"];
+    let daemon = Daemon::start(&scratch, "home", &more);
     let downloads = daemon.downloads.clone();
     let mut client = daemon.client();
     for number in 0..count {
@@ -89,10 +95,10 @@ fn every_torrent_is_announced_once_and_taken_leave_of_once() {
     assert!(http.connections() < count / 8, "{}", http.connections());
     // They rest now, from the first moment.
     let before = http.connections();
-    let daemon = Daemon::again(&scratch, linnet, "home", &[]);
+    let daemon = Daemon::again(&scratch, linnet, "home", &more);
     eventually("every torrent to be started again", || all("started", 2));
     let started = http.connections() - before;
-    assert!(started <= 16, "{started} connections for {} torrents", count / 2);
+    assert!(started < count / 8, "{started}");
     // One that is removed may be added again at once, whatever its tracker does.
     http.hush();
     let mut client = daemon.client();

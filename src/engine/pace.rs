@@ -469,7 +469,11 @@ mod tests {
         let refused = turns(&mut pace, now);
         assert_eq!(refused.len(), 10_000 - 8);
         let wait = Duration::from_secs(30);
-        assert!(refused.iter().all(|turn| matches!(turn, Turn::Refused(_, w) if *w == wait)));
+        assert!(
+            refused
+                .iter()
+                .all(|turn| matches!(turn, Turn::Refused(_, w) if *w == wait))
+        );
         // Everyone comes again when it may be asked: one tries, the others are told what came of it.
         for pause in [30, 60, 120, 240, 300, 300] {
             now = now + Duration::from_secs(pause);
@@ -547,7 +551,9 @@ mod tests {
                         now = now + Duration::from_millis(rng.below(500));
                         for turn in std::iter::from_fn(|| pace.next(now)) {
                             match turn {
-                                Turn::Ask(one) => assert!(waiting.remove(&one) && flying.insert(one)),
+                                Turn::Ask(one) => {
+                                    assert!(waiting.remove(&one) && flying.insert(one))
+                                }
                                 Turn::Refused(one, _) => assert!(waiting.remove(&one)),
                             }
                         }
@@ -560,7 +566,10 @@ mod tests {
             for number in 0..300 {
                 pace.cancel(asker(number));
             }
-            assert_eq!((pace.tickets.len(), pace.flights.len(), pace.http_flying), (0, 0, 0));
+            assert_eq!(
+                (pace.tickets.len(), pace.flights.len(), pace.http_flying),
+                (0, 0, 0)
+            );
         }
     }
 }

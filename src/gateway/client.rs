@@ -4,7 +4,7 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
@@ -39,6 +39,10 @@ pub struct Client {
     http: reqwest::Client,
     /// Whether this host has root certificates; without them only http works.
     trusts: bool,
+    /// The same without kept connections, made when one of those had just been closed.
+    fresh: OnceLock<Option<reqwest::Client>>,
+    resolver: Resolver,
+    redirects: fn() -> Policy,
 }
 
 impl Client {
@@ -58,33 +62,36 @@ impl Client {
         Self::with(resolver, Policy::none)
     }
 
-    fn with(resolver: Resolver, redirects: impl Fn() -> Policy) -> Result<Self, String> {
+    fn with(resolver: Resolver, redirects: fn() -> Policy) -> Result<Self, String> {
         // An error means that the program around us has chosen a provider already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = || {
-            reqwest::Client::builder()
-                .user_agent(USER_AGENT)
-                .redirect(redirects())
-                // The address that sent us on may hold a passkey.
-                .referer(false)
-                .no_proxy()
-                .dns_resolver(Arc::new(resolver.clone()))
-                // A burst of announces to one tracker goes over a few connections. Trackers count those that are idle, so
-                // they are not kept for the next burst.
-                .pool_max_idle_per_host(AT_ONCE_PER_HOST_MAX)
-                .pool_idle_timeout(IDLE_TIMEOUT)
+        let made = |trusts, http| Self {
+            http,
+            trusts,
+            fresh: OnceLock::new(),
+            resolver: resolver.clone(),
+            redirects,
         };
-        if let Ok(http) = builder().build() {
-            return Ok(Self { http, trusts: true });
+        if let Ok(http) = builder(&resolver, redirects).build() {
+            return Ok(made(true, http));
         }
-        let http = builder()
+        let http = builder(&resolver, redirects)
             .tls_certs_only([])
             .build()
             .map_err(|fault| format!("cannot set up HTTP: {}", innermost(&fault)))?;
-        Ok(Self {
-            http,
-            trusts: false,
-        })
+        Ok(made(false, http))
+    }
+
+    /// A client that keeps no connection.
+    fn fresh(&self) -> Option<&reqwest::Client> {
+        let make = || {
+            let builder = builder(&self.resolver, self.redirects).pool_max_idle_per_host(0);
+            match self.trusts {
+                true => builder.build().ok(),
+                false => builder.tls_certs_only([]).build().ok(),
+            }
+        };
+        self.fresh.get_or_init(make).as_ref()
     }
 
     /// GETs `url`, following redirects; the body, at most `bytes_max` bytes of it (after decompression).
@@ -106,9 +113,12 @@ impl Client {
             return Err(format!("{origin}: only http and https can be fetched"));
         }
         let whole = async {
-            let ask = || self.http.get(url.clone()).send();
-            let response = match ask().await {
-                Err(fault) if is_stale(&fault) => ask().await,
+            let response = match self.http.get(url.clone()).send().await {
+                // Announces may be repeated. This time over a connection of its own.
+                Err(fault) if is_stale(&fault) => match self.fresh() {
+                    Some(fresh) => fresh.get(url.clone()).send().await,
+                    None => Err(fault),
+                },
                 answered => answered,
             };
             let response = response.map_err(|fault| self.explain(&fault, &origin))?;
@@ -216,6 +226,20 @@ impl Client {
             _ => format!("{origin} sent no valid answer: {}", innermost(fault)),
         }
     }
+}
+
+fn builder(resolver: &Resolver, redirects: fn() -> Policy) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(redirects())
+        // The address that sent us on may hold a passkey.
+        .referer(false)
+        .no_proxy()
+        .dns_resolver(Arc::new(resolver.clone()))
+        // A burst of announces to one tracker goes over a few connections. Trackers count those that are idle, so they are not
+        // kept for the next burst.
+        .pool_max_idle_per_host(AT_ONCE_PER_HOST_MAX)
+        .pool_idle_timeout(IDLE_TIMEOUT)
 }
 
 /// `scheme://host:port` becomes `host:port`: what may be shown of a URL. The port is always there.

@@ -1,5 +1,6 @@
 //! Trackers: a real one, and one that answers whatever the test wants.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -126,6 +127,8 @@ pub(crate) struct Counting {
 #[derive(Default)]
 struct Seen {
     told: Mutex<Vec<(Vec<u8>, String)>>,
+    /// Of datagrams that were announces: one that is sent again is the same announce.
+    transactions: Mutex<BTreeSet<Vec<u8>>>,
     connections: AtomicUsize,
     silent: AtomicBool,
 }
@@ -220,7 +223,14 @@ impl Seen {
             [0, 0, 0, 0] => Some([&[0; 4], transaction, &[7; 8]].concat()),
             [0, 0, 0, 1] if request.len() >= 98 => {
                 let events = ["", "completed", "started", "stopped"];
-                self.note(&request[16..36], events[usize::from(request[83] & 3)]);
+                if self
+                    .transactions
+                    .lock()
+                    .unwrap()
+                    .insert(transaction.to_vec())
+                {
+                    self.note(&request[16..36], events[usize::from(request[83] & 3)]);
+                }
                 let words = [1800_u32, 0, 0].map(u32::to_be_bytes).concat();
                 Some([&1_u32.to_be_bytes()[..], transaction, &words].concat())
             }

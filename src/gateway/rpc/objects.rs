@@ -250,7 +250,9 @@ fn tracker_stat(
     let next = next.map_or(0, |next| context.unix + next.since(context.time).as_secs());
     let last = status.and_then(|status| status.last_announce);
     let last = last.map_or(0, |last| {
-        context.unix.saturating_sub(context.time.since(last).as_secs())
+        context
+            .unix
+            .saturating_sub(context.time.since(last).as_secs())
     });
     let count = |count: Option<u32>| count.map_or(-1, i64::from);
     let result = match error {

@@ -108,7 +108,11 @@ impl Http {
         let bytes = match result {
             Ok(bytes) if bytes.len() > ANSWER_BYTES_MAX => {
                 let kib = ANSWER_BYTES_MAX / 1024;
-                return Some(self.failed(event, format!("the answer is larger than {kib} KiB"), true));
+                return Some(self.failed(
+                    event,
+                    format!("the answer is larger than {kib} KiB"),
+                    true,
+                ));
             }
             Ok(bytes) => bytes,
             Err(error) => return Some(self.failed(event, error.clone(), false)),

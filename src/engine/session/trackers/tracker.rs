@@ -313,9 +313,7 @@ impl Tracker {
     pub(super) fn asked_at(&self) -> Option<Instant> {
         match self.turn {
             Turn::Wanted(_) | Turn::Waiting(_) => Some(Instant::FAR),
-            Turn::None | Turn::Granted | Turn::Over(_) => {
-                self.is_asking().then_some(self.asked_at)
-            }
+            Turn::None | Turn::Granted | Turn::Over(_) => self.is_asking().then_some(self.asked_at),
         }
     }
 

@@ -454,10 +454,11 @@ impl Leg {
         if exchange.sends == SENDS_MAX {
             return Some(Err(GaveUp));
         }
-        // A number from before that meets with silence may be one that a tracker which was restarted knows no more.
+        // A number from before that meets with silence may be one that a tracker which was restarted knows no more; then it
+        // does not know us either, and need not be told that we go.
         if let Request::Announce { fresh, .. } = exchange.request
             && (self.connection.is_none_or(|(_, until)| until <= now)
-                || !fresh && exchange.sends > 0)
+                || !fresh && exchange.sends > 0 && exchange.event != AnnounceEvent::Stopped)
         {
             exchange.request = Request::Connect;
             exchange.transaction = None;

@@ -324,7 +324,11 @@ fn a_private_torrent_is_announced_over_the_family_that_answers_first() {
         scene.sleep();
         assert!(scene.datagrams().iter().all(|(to, _)| to == U6));
     }
-    while scene.trackers.status().all(|one| one.state != TrackerState::Failed) {
+    while scene
+        .trackers
+        .status()
+        .all(|one| one.state != TrackerState::Failed)
+    {
         scene.sleep();
         assert!(scene.datagrams().iter().all(|(to, _)| to == U6));
     }
