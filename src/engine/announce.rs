@@ -1,4 +1,5 @@
 //! Trackers: what the sessions want to know is asked of the gateway or by datagram, and the answers become candidates.
+//! Every announce waits for its turn first (see [`super::pace`]).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,19 +8,29 @@ use crate::codec::address;
 use crate::codec::announce::udp::transaction_of;
 use crate::events::{self, Event};
 use crate::ids::{InfoHash, LinkId, SessionId, SwarmId};
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 use super::Engine;
 use super::library::parked::{Parked, Wish};
 use super::message::{FetchOutcome, FetchTask, Fetched, Output};
+use super::pace::{Asker, Turn};
 use super::session::Session;
-use super::session::trackers::{Facts, Report, Step};
+use super::session::trackers::{Facts, Report, Step, Trackers};
 use super::shared::{FetchFor, TimerKey};
 use super::table::Source;
 use super::table::link::LinkState;
 
 /// Peers asked of a tracker at a time.
 const WANT: u32 = 100;
+
+/// Refused in one turn because their host is shut; the others have theirs in the next.
+const REFUSALS_MAX: usize = 256;
+
+/// Connection numbers of UDP trackers that are remembered. Without room for another, each torrent gets its own.
+const CONNECTIONS_MAX: usize = 1024;
+
+/// The connection numbers that UDP trackers have given, and the ends of their lives: good for all torrents (BEP 15).
+pub(super) type Connections = BTreeMap<SocketAddr, (u64, Instant)>;
 
 /// The fewest numbers of which those that nobody waits for any more are swept out.
 const SWEEP_MIN: usize = 64;
@@ -60,10 +71,24 @@ impl Engine {
             let Some(facts) = self.facts(id) else {
                 return;
             };
-            let Some(trackers) = self.sessions.trackers_mut(id) else {
+            let Some(trackers) =
+                (self.sessions.trackers_mut(id)).or_else(|| self.farewells.trackers_mut(id))
+            else {
                 return;
             };
             match trackers.poll(now, &facts, &mut self.shared.rng) {
+                Some(Step::Turn {
+                    tracker,
+                    host,
+                    kind,
+                    class,
+                }) => {
+                    let asker = Asker {
+                        session: id,
+                        tracker,
+                    };
+                    self.pace.ask(asker, &host, kind, class);
+                }
                 Some(Step::Http {
                     ask,
                     url,
@@ -108,19 +133,102 @@ impl Engine {
                 None => break,
             }
         }
-        let trackers = self.sessions.trackers(id);
-        match trackers.and_then(super::session::trackers::Trackers::next_deadline) {
+        self.settle_turns(id);
+        match self.trackers_of(id).and_then(Trackers::next_deadline) {
             Some(at) => self.shared.timers.set(TimerKey::Trackers(id), at),
             None => {
                 self.shared.timers.cancel(TimerKey::Trackers(id));
             }
         }
-        self.advance_stop(id);
-        self.advance_leaving(id);
+        self.advance_farewell(id);
+    }
+
+    /// The trackers of a torrent: at work, at rest, or gone.
+    fn trackers_of(&self, id: SessionId) -> Option<&Trackers> {
+        (self.sessions.trackers(id)).or_else(|| self.farewells.trackers(id))
+    }
+
+    fn trackers_of_mut(&mut self, id: SessionId) -> Option<&mut Trackers> {
+        (self.sessions.trackers_mut(id)).or_else(|| self.farewells.trackers_mut(id))
+    }
+
+    /// Lets those announce whose turn it is.
+    pub(super) fn pace_announces(&mut self) {
+        let now = self.shared.now;
+        let is_early = |at: Instant| now < at;
+        if self.pace.is_quiet() && self.pace.next_deadline().is_none_or(is_early) {
+            return;
+        }
+        let mut refusals = 0;
+        while let Some(turn) = self.pace.next(now) {
+            let (Turn::Ask(asker) | Turn::Refused(asker, _)) = turn;
+            let id = asker.session;
+            let trackers =
+                (self.sessions.trackers_mut(id)).or_else(|| self.farewells.trackers_mut(id));
+            let Some(trackers) = trackers else {
+                self.pace.cancel(asker);
+                continue;
+            };
+            match turn {
+                Turn::Ask(_) => {
+                    trackers.grant(now, asker.tracker);
+                    trackers.lend(&|to| known(&self.connections, to, now));
+                }
+                Turn::Refused(_, wait) => {
+                    trackers.refuse(now, asker.tracker, wait, &mut self.shared.rng);
+                    refusals += 1;
+                }
+            }
+            self.announce(id);
+            if refusals == REFUSALS_MAX {
+                self.shared.timers.set(TimerKey::Pace, now);
+                return;
+            }
+        }
+        if let Some(at) = self.pace.next_deadline() {
+            self.shared.timers.set_no_later(TimerKey::Pace, at);
+        }
+    }
+
+    /// The oldest announce that is under way may have been silent for too long; if not, another will be.
+    pub(super) fn on_pace_timer(&mut self) {
+        if let Some(at) = self.pace.next_deadline()
+            && at > self.shared.now
+        {
+            self.shared.timers.set(TimerKey::Pace, at);
+        }
+    }
+
+    /// Gives back the turns of what is over, or is not wanted any more.
+    fn settle_turns(&mut self, id: SessionId) {
+        let now = self.shared.now;
+        let askers: Vec<Asker> = self.pace.askers_of(id).collect();
+        for asker in askers {
+            let turn = (self.trackers_of_mut(id))
+                .map_or(Some(None), |trackers| trackers.turn_of(asker.tracker));
+            match turn {
+                None => {}
+                Some(None) => self.pace.cancel(asker),
+                Some(Some(heard)) => {
+                    self.pace.over(now, asker, heard);
+                    if heard {
+                        self.farewell_heard();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Nobody waits for a turn of this torrent any more.
+    pub(super) fn forget_turns(&mut self, id: SessionId) {
+        let askers: Vec<Asker> = self.pace.askers_of(id).collect();
+        for asker in askers {
+            self.pace.cancel(asker);
+        }
     }
 
     /// What the trackers of a torrent are told of it.
-    fn facts(&self, id: SessionId) -> Option<Facts> {
+    pub(super) fn facts(&self, id: SessionId) -> Option<Facts> {
         let facts = match (self.sessions.get(id), self.sessions.parked(id)) {
             (Some(session), _) => {
                 let swarm = self.table.swarms.get(session.swarm);
@@ -131,6 +239,7 @@ impl Engine {
                     left: left(session),
                     want: if session.is_trading() { WANT } else { 0 },
                     peers: u32::try_from(peers).unwrap_or(u32::MAX),
+                    private: session.brief.private,
                     ..self.facts_of(session.info_hash())
                 }
             }
@@ -141,10 +250,11 @@ impl Engine {
                     downloaded: parked.received,
                     left: standing.bytes_wanted - standing.bytes_have,
                     want: if parked.is_open() { WANT } else { 0 },
+                    private: parked.brief.private,
                     ..self.facts_of(parked.brief.info_hash)
                 }
             }
-            (None, None) => return None,
+            (None, None) => return self.farewells.facts(id).cloned(),
         };
         Some(facts)
     }
@@ -159,6 +269,7 @@ impl Engine {
             left: 0,
             want: 0,
             peers: 0,
+            private: false,
             key: self.shared.settings.key,
         }
     }
@@ -167,7 +278,9 @@ impl Engine {
         let now = self.shared.now;
         match (self.shared.fetches.remove(&fetched.id), fetched.outcome) {
             (Some(FetchFor::Tracker(id, ask)), outcome) => {
-                let Some(trackers) = self.sessions.trackers_mut(id) else {
+                let Some(trackers) =
+                    (self.sessions.trackers_mut(id)).or_else(|| self.farewells.trackers_mut(id))
+                else {
                     return;
                 };
                 match outcome {
@@ -175,7 +288,8 @@ impl Engine {
                         trackers.on_http(now, ask, result, &mut self.shared.rng)
                     }
                     FetchOutcome::Resolved(result) => {
-                        trackers.on_resolved(now, ask, result, &mut self.shared.rng)
+                        trackers.on_resolved(now, ask, result, &mut self.shared.rng);
+                        trackers.lend(&|to| known(&self.connections, to, now));
                     }
                 }
                 self.announce(id);
@@ -225,11 +339,30 @@ impl Engine {
         let Some(&id) = self.transactions.sessions.get(&transaction) else {
             return;
         };
-        let Some(trackers) = self.sessions.trackers_mut(id) else {
+        let Some(trackers) =
+            (self.sessions.trackers_mut(id)).or_else(|| self.farewells.trackers_mut(id))
+        else {
             return;
         };
         if trackers.on_datagram(now, from, bytes, &mut self.shared.rng) {
+            let connection = trackers.connection(from);
+            self.note_connection(address::canonical(from), connection);
             self.announce(id);
+        }
+    }
+
+    /// Remembers a connection number for all torrents.
+    fn note_connection(&mut self, from: SocketAddr, connection: Option<(u64, Instant)>) {
+        let now = self.shared.now;
+        let Some(connection) = connection else {
+            self.connections.remove(&from);
+            return;
+        };
+        if self.connections.len() >= CONNECTIONS_MAX && !self.connections.contains_key(&from) {
+            self.connections.retain(|_, (_, until)| now < *until);
+        }
+        if self.connections.len() < CONNECTIONS_MAX || self.connections.contains_key(&from) {
+            self.connections.insert(from, connection);
         }
     }
 
@@ -240,9 +373,10 @@ impl Engine {
         if known.sessions.len() < known.sweep_at {
             return;
         }
-        let sessions = &self.sessions;
+        let (sessions, farewells) = (&self.sessions, &self.farewells);
         known.sessions.retain(|&transaction, id| {
             let trackers = sessions.trackers(*id);
+            let trackers = trackers.or_else(|| farewells.trackers(*id));
             trackers.is_some_and(|trackers| trackers.owns(transaction))
         });
         known.sweep_at = SWEEP_MIN.max(2 * known.sessions.len());
@@ -320,9 +454,16 @@ impl Engine {
             }
             Report::Failed {
                 url,
+                asked: false,
+                error,
+                ..
+            } => log::debug!("torrent {info_hash}: tracker {url}: {error}"),
+            Report::Failed {
+                url,
                 tier,
                 error,
                 next_announce,
+                asked: true,
             } => {
                 log::warn!("torrent {info_hash}: tracker {url}: {error}");
                 self.shared.counters.announces_failed += 1;
@@ -379,6 +520,12 @@ impl Engine {
             },
         );
     }
+}
+
+/// The number that a UDP tracker has given, while it is good.
+fn known(connections: &Connections, to: SocketAddr, now: Instant) -> Option<(u64, Instant)> {
+    let known = connections.get(&to).copied();
+    known.filter(|(_, until)| now < *until)
 }
 
 fn left(session: &Session) -> u64 {

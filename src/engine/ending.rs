@@ -17,6 +17,10 @@ pub(super) struct Ending {
     since: Instant,
     replies: Vec<ReplyId>,
     trackers_unanswered: usize,
+    /// The shortest that was asked for.
+    budget: Duration,
+    /// Farewells that were answered, and how many when that was last looked at.
+    farewells_heard: (u64, u64),
     /// Whether trackers have had their time.
     farewells_over: bool,
     over: bool,
@@ -26,6 +30,13 @@ pub(super) struct Ending {
 /// second is time for a connection with TLS to the other side of the world, or for two datagrams); more would only be spent
 /// on waiting for answers that nobody reads, while a person waits for the prompt. Whoever was not told finds out by himself.
 const FAREWELL_SHARE: u32 = 4;
+
+/// As long as trackers go on answering, those that wait for their turn have more: a part of the budget at a time, one in so
+/// many, ...
+const FAREWELL_MORE_SHARE: u32 = 20;
+
+/// ... until this part of it is spent.
+const FAREWELL_MOST_SHARE: u32 = 2;
 
 impl Engine {
     /// Whether a shutdown is under way.
@@ -40,6 +51,8 @@ impl Engine {
             since: now,
             replies: Vec::new(),
             trackers_unanswered: 0,
+            budget,
+            farewells_heard: (0, 0),
             farewells_over: false,
             over: false,
         });
@@ -47,6 +60,7 @@ impl Engine {
             self.shared.reply(reply, Answer::Done);
             return;
         }
+        ending.budget = ending.budget.min(budget);
         let is_first = ending.replies.is_empty() && ending.since == now;
         ending.replies.extend(reply);
         if is_first {
@@ -56,6 +70,7 @@ impl Engine {
         timers.set_no_later(TimerKey::Shutdown, now + budget);
         timers.set_no_later(TimerKey::Farewell, now + budget / FAREWELL_SHARE);
         self.keep_times();
+        self.pace.hurry();
         for id in self.sessions.parked_ids() {
             let parked = self.sessions.parked(id);
             if parked.is_some_and(|parked| parked.state() != SessionState::Stopped) {
@@ -88,7 +103,7 @@ impl Engine {
     }
 
     fn end_if_empty(&mut self) {
-        if self.sessions.is_empty() {
+        if self.is_ending() && self.sessions.is_empty() && self.farewells.is_empty() {
             self.end(Vec::new());
         }
     }
@@ -100,17 +115,28 @@ impl Engine {
             .is_some_and(|ending| ending.farewells_over)
     }
 
-    /// Trackers have had their time: those sessions that wait for nothing else are gone.
-    pub(super) fn on_farewell_over(&mut self) {
+    /// A tracker has answered.
+    pub(super) fn farewell_heard(&mut self) {
         if let Some(ending) = &mut self.ending {
-            ending.farewells_over = true;
+            ending.farewells_heard.0 += 1;
         }
-        for id in self.sessions.parked_ids() {
-            self.advance_leaving(id);
+    }
+
+    /// Trackers have had their time, unless they are still answering: whoever is not told now is not told.
+    pub(super) fn on_farewell_over(&mut self) {
+        let now = self.shared.now;
+        let Some(ending) = &mut self.ending else {
+            return;
+        };
+        let (heard, before) = ending.farewells_heard;
+        let more = now + ending.budget / FAREWELL_MORE_SHARE;
+        if heard > before && more <= ending.since + ending.budget / FAREWELL_MOST_SHARE {
+            ending.farewells_heard.1 = heard;
+            self.shared.timers.set(TimerKey::Farewell, more);
+            return;
         }
-        for id in self.sessions.ids() {
-            self.advance_stop(id);
-        }
+        ending.farewells_over = true;
+        self.farewells_over();
     }
 
     /// The budget is spent: what is still waited for is abandoned. A silent tracker is no failure.
@@ -130,6 +156,7 @@ impl Engine {
         for id in self.sessions.parked_ids() {
             silent += self.sessions.trackers(id).map_or(0, Trackers::unanswered);
         }
+        silent += self.farewells.unanswered();
         if let Some(ending) = &mut self.ending {
             ending.trackers_unanswered += silent;
         }

@@ -148,6 +148,7 @@ impl Engine {
                 })
             })
             .map_err(Refusal::Duplicate)?;
+        self.recall_farewell(info_hash);
         let Some(session) = self.sessions.get_mut(id) else {
             return Err(Refusal::UnknownSession);
         };
@@ -293,14 +294,10 @@ impl Engine {
         if !progress::advance_stop(&mut self.shared, session) {
             return;
         }
-        let is_told = session.trackers.as_ref().is_none_or(Trackers::is_stopped);
-        if !is_told && !self.farewells_are_over() {
-            return;
-        }
-        let Some(session) = self.sessions.remove(id) else {
+        let facts = self.facts(id);
+        let Some(mut session) = self.sessions.remove(id) else {
             return;
         };
-        self.shared.timers.cancel(TimerKey::Trackers(id));
         self.shared.starved.remove(&id);
         self.table.swarm_leave(session.swarm);
         let name = session.metainfo.name.clone();
@@ -311,7 +308,7 @@ impl Engine {
         if let Phase::Stopping { reply, .. } = session.phase {
             self.shared.reply(reply, Answer::Done);
         }
-        self.ended_one(session.trackers.as_ref().map_or(0, Trackers::unanswered));
+        self.depart(id, session.trackers.take(), facts);
     }
 
     fn peer_add(&mut self, id: SessionId, address: SocketAddr) -> Answer {

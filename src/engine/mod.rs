@@ -4,7 +4,7 @@
 //!
 //! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `links` the
 //! link manager's messages, `connect` the dials, `accept` the handshakes, `trade` the open streams, `close` their ends,
-//! `announce` the trackers, `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown; `session/` and `table/` hold what they act on.
+//! `announce` the trackers, `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown, `pace` the turns of the announces, `farewell` who is told of an end; `session/` and `table/` hold what they act on.
 
 mod accept;
 mod announce;
@@ -13,11 +13,13 @@ mod close;
 mod connect;
 mod doubt;
 mod ending;
+mod farewell;
 pub mod library;
 pub mod limits;
 mod links;
 mod manager;
 pub mod message;
+pub mod pace;
 pub mod rate;
 pub mod session;
 pub mod sessions;
@@ -42,10 +44,12 @@ use crate::metrics::EngineCounters;
 use crate::rng::Rng;
 use crate::time::Instant;
 
-use announce::Transactions;
+use announce::{Connections, Transactions};
 use ending::Ending;
+use farewell::Farewells;
 use library::Library;
 use message::{Input, Output};
+use pace::Pace;
 use sessions::Sessions;
 use settings::Settings;
 use shared::{Shared, TimerKey};
@@ -61,6 +65,11 @@ pub struct Engine {
     sessions: Sessions,
     ending: Option<Ending>,
     transactions: Transactions,
+    connections: Connections,
+    /// Which announces go out now, and which wait.
+    pace: Pace,
+    /// Torrents that are gone, whose trackers are being told.
+    farewells: Farewells,
     /// Accepted streams, oldest first: all that have not said whose peers they are, and some that have.
     newcomers: VecDeque<StreamId>,
     library: Library,
@@ -81,6 +90,9 @@ impl Engine {
             sessions: Sessions::default(),
             ending: None,
             transactions: Transactions::default(),
+            connections: Connections::default(),
+            pace: Pace::default(),
+            farewells: Farewells::default(),
             newcomers: VecDeque::new(),
             library,
             waiting: BTreeMap::new(),
@@ -123,6 +135,7 @@ impl Engine {
         while let Some(key) = self.shared.timers.pop_due(now) {
             self.on_timer(key);
         }
+        self.pace_announces();
         self.run_queue();
         self.feed_starved();
         self.grant();
@@ -248,6 +261,7 @@ impl Engine {
             TimerKey::Choke(session) => self.on_choke_timer(session),
             TimerKey::Connect(swarm) => self.connect_more(swarm),
             TimerKey::Trackers(session) => self.announce(session),
+            TimerKey::Pace => self.on_pace_timer(),
             TimerKey::Save(session) => self.on_save_timer(session),
             TimerKey::Stats(session) => self.on_stats_timer(session),
             TimerKey::DiskRetry(session) => self.on_disk_retry(session),

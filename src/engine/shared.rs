@@ -33,6 +33,8 @@ pub enum TimerKey {
     Connect(SwarmId),
     /// A tracker is due.
     Trackers(SessionId),
+    /// An announce has been silent for long, or others wait to be refused.
+    Pace,
     /// Progress is due to be saved.
     Save(SessionId),
     /// Rates are due to be told.

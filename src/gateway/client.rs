@@ -4,12 +4,13 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use reqwest::{Response, Url};
 
+use super::AT_ONCE_PER_HOST_MAX;
 use super::resolve::{ResolveError, Resolver};
 
 /// What we call ourselves to trackers and web servers.
@@ -17,6 +18,9 @@ pub const USER_AGENT: &str = concat!("Linnet/", env!("CARGO_PKG_VERSION"));
 
 /// Redirects that are followed; one more is an error.
 pub const REDIRECTS_MAX: usize = 10;
+
+/// How long a connection waits for another request: shorter than any server's patience that is worth naming.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Body bytes taken up front on a server's word; the rest grows with what arrives.
 const BODY_RESERVE_MAX: usize = 64 * 1024;
@@ -35,6 +39,10 @@ pub struct Client {
     http: reqwest::Client,
     /// Whether this host has root certificates; without them only http works.
     trusts: bool,
+    /// The same without kept connections, made when one of those had just been closed.
+    fresh: OnceLock<Option<reqwest::Client>>,
+    resolver: Resolver,
+    redirects: fn() -> Policy,
 }
 
 impl Client {
@@ -54,31 +62,36 @@ impl Client {
         Self::with(resolver, Policy::none)
     }
 
-    fn with(resolver: Resolver, redirects: impl Fn() -> Policy) -> Result<Self, String> {
+    fn with(resolver: Resolver, redirects: fn() -> Policy) -> Result<Self, String> {
         // An error means that the program around us has chosen a provider already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = || {
-            reqwest::Client::builder()
-                .user_agent(USER_AGENT)
-                .redirect(redirects())
-                // The address that sent us on may hold a passkey.
-                .referer(false)
-                .no_proxy()
-                .dns_resolver(Arc::new(resolver.clone()))
-                // Trackers count idle connections, and one that is just being closed would fail the next announce.
-                .pool_max_idle_per_host(0)
+        let made = |trusts, http| Self {
+            http,
+            trusts,
+            fresh: OnceLock::new(),
+            resolver: resolver.clone(),
+            redirects,
         };
-        if let Ok(http) = builder().build() {
-            return Ok(Self { http, trusts: true });
+        if let Ok(http) = builder(&resolver, redirects).build() {
+            return Ok(made(true, http));
         }
-        let http = builder()
+        let http = builder(&resolver, redirects)
             .tls_certs_only([])
             .build()
             .map_err(|fault| format!("cannot set up HTTP: {}", innermost(&fault)))?;
-        Ok(Self {
-            http,
-            trusts: false,
-        })
+        Ok(made(false, http))
+    }
+
+    /// A client that keeps no connection.
+    fn fresh(&self) -> Option<&reqwest::Client> {
+        let make = || {
+            let builder = builder(&self.resolver, self.redirects).pool_max_idle_per_host(0);
+            match self.trusts {
+                true => builder.build().ok(),
+                false => builder.tls_certs_only([]).build().ok(),
+            }
+        };
+        self.fresh.get_or_init(make).as_ref()
     }
 
     /// GETs `url`, following redirects; the body, at most `bytes_max` bytes of it (after decompression).
@@ -100,8 +113,15 @@ impl Client {
             return Err(format!("{origin}: only http and https can be fetched"));
         }
         let whole = async {
-            let response = (self.http.get(url.clone()).send().await)
-                .map_err(|fault| self.explain(&fault, &origin))?;
+            let response = match self.http.get(url.clone()).send().await {
+                // Announces may be repeated. This time over a connection of its own.
+                Err(fault) if is_stale(&fault) => match self.fresh() {
+                    Some(fresh) => fresh.get(url.clone()).send().await,
+                    None => Err(fault),
+                },
+                answered => answered,
+            };
+            let response = response.map_err(|fault| self.explain(&fault, &origin))?;
             self.body(response, bytes_max, &origin).await
         };
         match tokio::time::timeout(timeout, whole).await {
@@ -208,6 +228,20 @@ impl Client {
     }
 }
 
+fn builder(resolver: &Resolver, redirects: fn() -> Policy) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(redirects())
+        // The address that sent us on may hold a passkey.
+        .referer(false)
+        .no_proxy()
+        .dns_resolver(Arc::new(resolver.clone()))
+        // A burst of announces to one tracker goes over a few connections. Trackers count those that are idle, so they are not
+        // kept for the next burst.
+        .pool_max_idle_per_host(AT_ONCE_PER_HOST_MAX)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+}
+
 /// `scheme://host:port` becomes `host:port`: what may be shown of a URL. The port is always there.
 #[must_use]
 pub fn origin(url: &Url) -> String {
@@ -235,6 +269,20 @@ pub fn masked(url: &str) -> String {
         }
         Err(_) => "…".to_owned(),
     }
+}
+
+/// Whether a server may have closed a connection that was kept just when it was used again: then it is asked once more.
+fn is_stale(fault: &reqwest::Error) -> bool {
+    let closed = find::<hyper::Error>(fault)
+        .is_some_and(|fault| fault.is_incomplete_message() || fault.is_canceled());
+    let reset = find::<io::Error>(fault).is_some_and(|fault| {
+        let kind = fault.kind();
+        matches!(
+            kind,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+        )
+    });
+    !fault.is_connect() && !fault.is_timeout() && (closed || reset)
 }
 
 /// Whether a body looks like a tracker's answer.

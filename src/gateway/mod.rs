@@ -38,6 +38,7 @@ use tokio::task::JoinSet;
 
 use crate::actor::handle::Handle;
 use crate::engine::message::{Fetch, FetchOutcome, FetchTask, Fetched};
+use crate::engine::pace;
 use crate::ids::JobId;
 
 use client::Client;
@@ -48,10 +49,11 @@ use server::{Options, Server};
 pub const FETCHES_MAX: usize = 4096;
 
 /// Fetches under way at once; the others wait in the gateway's line.
-pub const AT_ONCE_MAX: usize = 64;
+pub const AT_ONCE_MAX: usize = 256;
 
-/// Of those, how many may go to one host: one that hangs must not take all the places.
-pub const AT_ONCE_PER_HOST_MAX: usize = 8;
+/// Of those, how many may go to one host: one that hangs must not take all the places. Announces have a smaller share, which
+/// the engine keeps (see [`pace`]).
+pub const AT_ONCE_PER_HOST_MAX: usize = 32;
 
 /// Fetches of [`Gateway::get`] under way; one more is answered with an error at once.
 pub const GETS_MAX: usize = 64;
@@ -59,6 +61,12 @@ pub const GETS_MAX: usize = 64;
 const _: () = assert!(
     AT_ONCE_PER_HOST_MAX < AT_ONCE_MAX && AT_ONCE_MAX <= FETCHES_MAX,
     "the line is longer than what it feeds"
+);
+const _: () = assert!(
+    pace::HTTP_PER_HOST_ENDING <= AT_ONCE_PER_HOST_MAX
+        && pace::HTTP_MAX < AT_ONCE_MAX
+        && pace::HTTP_MAX + pace::UDP_MAX <= FETCHES_MAX,
+    "an announce whose turn it is waits for nobody else"
 );
 
 /// The gateway, from the side of the thread that asks.

@@ -244,6 +244,52 @@ fn every_fetch_is_answered_once_and_no_host_takes_all_places() {
     assert!(gateway.stop(5 * SECOND));
 }
 
+/// Serves as many requests on each connection as `per_connection` says, then closes it without a word; the base URL, and how
+/// many connections there were.
+fn keeping_server(per_connection: usize) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connections);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            count.fetch_add(1, Ordering::SeqCst);
+            thread::spawn(move || {
+                for _ in 0..per_connection {
+                    let mut head = Vec::new();
+                    let mut byte = [0];
+                    while !head.ends_with(b"\r\n\r\n") {
+                        if stream.read(&mut byte).unwrap_or(0) == 0 {
+                            return;
+                        }
+                        head.push(byte[0]);
+                    }
+                    reply(&mut stream, "200 OK", b"x");
+                }
+            });
+        }
+    });
+    (base, connections)
+}
+
+#[test]
+fn a_burst_to_one_host_goes_over_a_few_connections() {
+    for (per_connection, connections_max) in [(usize::MAX, AT_ONCE_PER_HOST_MAX), (3, 400)] {
+        let (base, connections) = keeping_server(per_connection);
+        let (wake, wakes) = channel::unbounded();
+        let mut gateway = Gateway::start(move || wake.send(()).unwrap_or_default());
+        for id in 0..400 {
+            gateway.fetch(http(id, &base));
+        }
+        let answers = collect(&mut gateway, &wakes, 400);
+        let is_good = |one: &Fetched| matches!(&one.outcome, FetchOutcome::Http(Ok(_)));
+        assert!(answers.iter().all(is_good), "{answers:?}");
+        let connections = connections.load(Ordering::SeqCst);
+        assert!(connections <= connections_max, "{connections}");
+        assert!(gateway.stop(5 * SECOND));
+    }
+}
+
 #[test]
 fn addresses_are_resolved_without_asking() {
     let (wake, wakes) = channel::unbounded();

@@ -1,11 +1,12 @@
 //! Trackers: a real one, and one that answers whatever the test wants.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::torrent::{Torrent, hex};
 use super::{Running, Scratch, eventually};
@@ -114,4 +115,126 @@ pub(crate) fn http(status: &str, body: &[u8]) -> Vec<u8> {
     .into_bytes();
     out.extend(body);
     out
+}
+
+/// A tracker without peers that notes who says what, and over how many connections.
+pub(crate) struct Counting {
+    /// What torrents are to name.
+    pub(crate) url: String,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    told: Mutex<Vec<(Vec<u8>, String)>>,
+    /// Of datagrams that were announces: one that is sent again is the same announce.
+    transactions: Mutex<BTreeSet<Vec<u8>>>,
+    connections: AtomicUsize,
+    silent: AtomicBool,
+}
+
+impl Counting {
+    /// Over TCP; connections are kept until the client closes them.
+    pub(crate) fn http() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("http://{}/announce", listener.local_addr().unwrap());
+        let seen = Arc::new(Seen::default());
+        let notes = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                notes.connections.fetch_add(1, Ordering::SeqCst);
+                let notes = Arc::clone(&notes);
+                std::thread::spawn(move || notes.serve(stream));
+            }
+        });
+        Self { url, seen }
+    }
+
+    /// By datagrams.
+    pub(crate) fn udp() -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("udp://{}", socket.local_addr().unwrap());
+        let seen = Arc::new(Seen::default());
+        let notes = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 2048];
+            while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+                let answer = notes.answer(&bytes[..length]);
+                let _ = answer.map(|answer| socket.send_to(&answer, from));
+            }
+        });
+        Self { url, seen }
+    }
+
+    /// Who has said what so far: info-hash and event, in order.
+    pub(crate) fn told(&self) -> Vec<(Vec<u8>, String)> {
+        self.seen.told.lock().unwrap().clone()
+    }
+
+    /// Connections so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.seen.connections.load(Ordering::SeqCst)
+    }
+
+    /// Nobody is answered from now on.
+    pub(crate) fn hush(&self) {
+        self.seen.silent.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Seen {
+    fn note(&self, info_hash: &[u8], event: &str) {
+        let one = (info_hash.to_vec(), event.to_owned());
+        self.told.lock().unwrap().push(one);
+    }
+
+    fn serve(&self, stream: TcpStream) {
+        let mut stream = BufReader::new(stream);
+        let mut first = String::new();
+        while stream.read_line(&mut first).is_ok_and(|length| length > 0) {
+            let mut line = String::new();
+            while stream.read_line(&mut line).is_ok_and(|length| length > 2) {
+                line.clear();
+            }
+            let value = |name: &str| {
+                let mut pairs = first.split(['?', '&', ' ']);
+                pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+            };
+            self.note(
+                value("info_hash").unwrap_or("").as_bytes(),
+                value("event").unwrap_or(""),
+            );
+            if !self.silent.load(Ordering::SeqCst) {
+                let body = b"d8:intervali1800e5:peers0:e";
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                let answer = [head.as_bytes(), body].concat();
+                if stream.get_mut().write_all(&answer).is_err() {
+                    return;
+                }
+            }
+            first.clear();
+        }
+    }
+
+    /// BEP 15.
+    fn answer(&self, request: &[u8]) -> Option<Vec<u8>> {
+        let transaction = request.get(12..16)?;
+        match request[8..12] {
+            [0, 0, 0, 0] => Some([&[0; 4], transaction, &[7; 8]].concat()),
+            [0, 0, 0, 1] if request.len() >= 98 => {
+                let events = ["", "completed", "started", "stopped"];
+                if self
+                    .transactions
+                    .lock()
+                    .unwrap()
+                    .insert(transaction.to_vec())
+                {
+                    self.note(&request[16..36], events[usize::from(request[83] & 3)]);
+                }
+                let words = [1800_u32, 0, 0].map(u32::to_be_bytes).concat();
+                Some([&1_u32.to_be_bytes()[..], transaction, &words].concat())
+            }
+            _ => None,
+        }
+    }
 }

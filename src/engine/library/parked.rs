@@ -80,7 +80,7 @@ pub enum Stage {
     Waking(Wish),
     /// Its torrent file could not be read; tried again when something is asked of it.
     Unreadable(String),
-    /// It goes, as soon as its trackers know.
+    /// It goes.
     Leaving(Option<ReplyId>),
 }
 
@@ -458,6 +458,7 @@ impl Engine {
                 return self.shared.reply(reply, refused);
             }
         };
+        self.recall_farewell(info_hash);
         self.library.enter(number, info_hash, id);
         self.library.tuned.added += 1;
         self.shared.event(Event::TorrentAdded(events::Torrent {
@@ -555,7 +556,7 @@ impl Engine {
         self.announce(id);
     }
 
-    /// Lets go of a torrent that rests, as soon as its trackers know.
+    /// Lets go of a torrent that rests; its trackers are told without it.
     pub(in crate::engine) fn parked_leave(&mut self, id: SessionId, reply: Option<ReplyId>) {
         let now = self.shared.now;
         let Some(parked) = self.sessions.parked_mut(id) else {
@@ -579,7 +580,7 @@ impl Engine {
         self.advance_leaving(id);
     }
 
-    /// A torrent that leaves is gone when nobody has to be told any more.
+    /// A torrent that leaves is gone.
     pub(in crate::engine) fn advance_leaving(&mut self, id: SessionId) {
         let Some(parked) = self.sessions.parked(id) else {
             return;
@@ -587,14 +588,10 @@ impl Engine {
         if !matches!(parked.stage, Stage::Leaving(_)) {
             return;
         }
-        let is_told = parked.trackers.as_ref().is_none_or(Trackers::is_stopped);
-        if !is_told && !self.farewells_are_over() {
-            return;
-        }
-        let Some(parked) = self.sessions.remove_parked(id) else {
+        let facts = self.facts(id);
+        let Some(mut parked) = self.sessions.remove_parked(id) else {
             return;
         };
-        self.shared.timers.cancel(TimerKey::Trackers(id));
         self.admit_waiting(id);
         self.close_swarm(parked.swarm);
         self.table.swarm_leave(parked.swarm);
@@ -605,7 +602,7 @@ impl Engine {
         if let Stage::Leaving(reply) = parked.stage {
             self.shared.reply(reply, Answer::Done);
         }
-        self.ended_one(parked.trackers.as_ref().map_or(0, Trackers::unanswered));
+        self.depart(id, parked.trackers.take(), facts);
     }
 
     // ------------------------------------------------------------------------------------------------- those who wait

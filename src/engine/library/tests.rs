@@ -1,3 +1,4 @@
+mod announces;
 mod queue;
 
 use std::path::PathBuf;

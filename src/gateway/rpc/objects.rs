@@ -270,6 +270,12 @@ fn tracker_stat(
     let answered = state == TrackerState::InUse;
     let next = status.and_then(|status| status.next_announce);
     let next = next.map_or(0, |next| context.unix + next.since(context.time).as_secs());
+    let last = status.and_then(|status| status.last_announce);
+    let last = last.map_or(0, |last| {
+        context
+            .unix
+            .saturating_sub(context.time.since(last).as_secs())
+    });
     let count = |count: Option<u32>| count.map_or(-1, i64::from);
     let result = match error {
         "" if answered => "Success",
@@ -285,15 +291,16 @@ fn tracker_stat(
         "announce_state": match state {
             TrackerState::Unusable | TrackerState::Idle => 0,
             TrackerState::InUse | TrackerState::Failed => 1,
+            TrackerState::Waiting => 2,
             TrackerState::Asking => 3,
         },
         "has_announced": answered || !error.is_empty(),
         "last_announce_succeeded": answered,
         "last_announce_result": result,
         "last_announce_timed_out": false,
-        "last_announce_time": 0,
-        "last_announce_start_time": 0,
-        "last_announce_peer_count": 0,
+        "last_announce_time": last,
+        "last_announce_start_time": last,
+        "last_announce_peer_count": status.map_or(0, |status| status.last_peers),
         "next_announce_time": next,
         "seeder_count": count(status.and_then(|status| status.seeders)),
         "leecher_count": count(status.and_then(|status| status.leechers)),

@@ -39,6 +39,11 @@ impl Http {
         }
     }
 
+    /// What is under way is not waited for any more.
+    pub(super) fn hang_up(&mut self) {
+        self.stage = Stage::Quiet;
+    }
+
     pub(super) fn begin(&mut self, event: AnnounceEvent) {
         self.stage = Stage::Ready {
             event: self.told.event(event),
@@ -82,7 +87,7 @@ impl Http {
                 event, deadline, ..
             } if deadline <= now => {
                 let error = "the tracker did not answer in time".to_owned();
-                Some(Move::Over(self.failed(event, error)))
+                Some(Move::Over(self.failed(event, error, false)))
             }
             Stage::Quiet | Stage::Waiting { .. } => None,
         }
@@ -103,10 +108,14 @@ impl Http {
         let bytes = match result {
             Ok(bytes) if bytes.len() > ANSWER_BYTES_MAX => {
                 let kib = ANSWER_BYTES_MAX / 1024;
-                return Some(self.failed(event, format!("the answer is larger than {kib} KiB")));
+                return Some(self.failed(
+                    event,
+                    format!("the answer is larger than {kib} KiB"),
+                    true,
+                ));
             }
             Ok(bytes) => bytes,
-            Err(error) => return Some(self.failed(event, error.clone())),
+            Err(error) => return Some(self.failed(event, error.clone(), false)),
         };
         let answer = match decode_http(bytes) {
             Ok(answer) => answer,
@@ -115,7 +124,7 @@ impl Http {
                 AnnounceAnswer::default()
             }
             Err(AnnounceError::Malformed(what)) => {
-                return Some(self.failed(event, what.to_owned()));
+                return Some(self.failed(event, what.to_owned(), true));
             }
             Err(AnnounceError::Failure { reason, retry_in }) => {
                 let error = match reason.is_empty() {
@@ -126,6 +135,7 @@ impl Http {
                 return Some(Outcome::Failed {
                     error,
                     retry: retry_in,
+                    heard: true,
                 });
             }
         };
@@ -152,9 +162,13 @@ impl Http {
         self.told != Told::No
     }
 
-    fn failed(&mut self, event: AnnounceEvent, error: String) -> Outcome {
+    fn failed(&mut self, event: AnnounceEvent, error: String, heard: bool) -> Outcome {
         self.over(event, false);
-        Outcome::Failed { error, retry: None }
+        Outcome::Failed {
+            error,
+            retry: None,
+            heard,
+        }
     }
 
     fn over(&mut self, event: AnnounceEvent, answered: bool) {

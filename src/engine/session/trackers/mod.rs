@@ -261,7 +261,8 @@ impl Trackers {
             .map(|tracker| tracker.earliest.max(begin))
             .min()
             .filter(|_| self.phase == Phase::Running);
-        [asks, walk].into_iter().flatten().min()
+        let first = [asks, walk].into_iter().flatten().min();
+        first.filter(|at| *at != Instant::FAR)
     }
 
     /// What is to be done now. To be called until `None` after every other call, and at each deadline.
@@ -295,6 +296,62 @@ impl Trackers {
                 }
             }
         }
+    }
+
+    /// It is the turn of that tracker, as [`Step::Turn`] has asked for.
+    pub fn grant(&mut self, now: Instant, tracker: u32) {
+        if let Some(tracker) = self.by_key(tracker) {
+            tracker.grant(now);
+        }
+    }
+
+    /// The connection numbers of UDP trackers that other torrents have got: useful after [`Self::grant`] and
+    /// [`Self::on_resolved`].
+    pub fn lend(&mut self, known: &dyn Fn(SocketAddr) -> Option<(u64, Instant)>) {
+        for tracker in &mut self.trackers {
+            tracker.lend(known);
+        }
+    }
+
+    /// The host of that tracker is left alone for at least `wait`: others have found it dead. The walk goes on with the next.
+    pub fn refuse(&mut self, now: Instant, tracker: u32, wait: Duration, rng: &mut Rng) {
+        let at = self.trackers.iter().position(|one| one.key == tracker);
+        let Some(at) = at.filter(|&at| self.trackers[at].is_waiting()) else {
+            return;
+        };
+        self.trackers[at].refuse();
+        if self.phase != Phase::Running || self.trackers[at].leaving {
+            self.trackers[at].forget();
+            let outcome = Outcome::Failed {
+                error: String::new(),
+                retry: None,
+                heard: false,
+            };
+            return self.over(now, at, outcome, rng);
+        }
+        let error = "its host does not answer any torrent: it is tried again later".to_owned();
+        // Spread, so that they do not all come back at once.
+        let wait = wait + part(wait / 5, rng);
+        self.note_failure(now, at, error, wait, false);
+    }
+
+    /// What became of the turn of that tracker: `None` while it waits or asks; `Some(Some(heard))` once when what it asked is
+    /// over, `heard` saying whether the host has answered; `Some(None)` when it waits for nothing.
+    pub fn turn_of(&mut self, tracker: u32) -> Option<Option<bool>> {
+        match self.by_key(tracker) {
+            Some(tracker) => tracker.take_turn(),
+            None => Some(None),
+        }
+    }
+
+    /// The connection number that a UDP tracker at `from` has given, and the end of its life.
+    #[must_use]
+    pub fn connection(&self, from: SocketAddr) -> Option<(u64, Instant)> {
+        self.trackers.iter().find_map(|one| one.connection(from))
+    }
+
+    fn by_key(&mut self, key: u32) -> Option<&mut Tracker> {
+        self.trackers.iter_mut().find(|one| one.key == key)
     }
 
     /// The answer to [`Step::Http`]: the body, or a text for people. A late or unknown one is ignored.
@@ -369,6 +426,7 @@ impl Trackers {
             let in_use = self.in_use == Some(tracker.key);
             let (state, next_announce) = match () {
                 () if !tracker.is_usable() => (TrackerState::Unusable, None),
+                () if tracker.is_waiting() => (TrackerState::Waiting, None),
                 () if tracker.is_asking() => (TrackerState::Asking, None),
                 () if tracker.failures > 0 => (TrackerState::Failed, Some(tracker.earliest)),
                 () if in_use => (TrackerState::InUse, Some(self.due)),
@@ -382,6 +440,8 @@ impl Trackers {
                 seeders: tracker.seeders,
                 leechers: tracker.leechers,
                 next_announce: next_announce.filter(|_| self.phase == Phase::Running),
+                last_announce: tracker.last.map(|(at, _)| at),
+                last_peers: tracker.last.map_or(0, |(_, peers)| peers),
             }
         })
     }
@@ -401,7 +461,7 @@ impl Trackers {
 
     /// Who is to be asked now, if anyone.
     fn pick(&self, now: Instant) -> Option<usize> {
-        if self.phase != Phase::Running || now < self.held_until() {
+        if self.phase != Phase::Running {
             return None;
         }
         // `completed` goes at once to the tracker that knows us; only when that fails, whoever answers next is told.
@@ -409,9 +469,12 @@ impl Trackers {
             && self.completing.is_none()
             && let Some(tracker) = self.tracker_in_use()
             && tracker.failures == 0
-            && !tracker.is_asking()
+            && (tracker.is_waiting() || !tracker.is_asking() && now >= self.held_until())
         {
             return self.trackers.iter().position(|one| one.key == tracker.key);
+        }
+        if now < self.held_until() {
+            return None;
         }
         let ready = |tracker: &Tracker| {
             tracker.is_usable() && !tracker.is_asking() && tracker.earliest <= now
@@ -436,6 +499,8 @@ impl Trackers {
     }
 
     fn over(&mut self, now: Instant, at: usize, outcome: Outcome, rng: &mut Rng) {
+        let heard = !matches!(outcome, Outcome::Failed { heard: false, .. });
+        self.trackers[at].turn_over(heard);
         if self.trackers[at].leaving && self.phase != Phase::Stopping {
             self.trackers[at].settle();
             if !self.trackers[at].is_asking() {
@@ -458,7 +523,7 @@ impl Trackers {
                     local,
                 },
             ) => self.answered(now, at, *answer, event, local, rng),
-            (Phase::Running, Outcome::Failed { error, retry }) => {
+            (Phase::Running, Outcome::Failed { error, retry, .. }) => {
                 self.failed(now, at, error, retry, rng);
             }
         }
@@ -479,6 +544,7 @@ impl Trackers {
         tracker.settle();
         tracker.failures = 0;
         tracker.error.clear();
+        tracker.last = Some((now, u32::try_from(answer.peers.len()).unwrap_or(u32::MAX)));
         tracker.seeders = answer.seeders;
         tracker.leechers = answer.leechers;
         let more = answer.min_interval.unwrap_or(MORE_PEERS_MIN);
@@ -517,14 +583,31 @@ impl Trackers {
         rng: &mut Rng,
     ) {
         let tracker = &mut self.trackers[at];
-        self.completing.take_if(|key| *key == tracker.key);
-        tracker.settle();
         let wait = match retry {
             Some(Retry::After(wait)) => wait,
             Some(Retry::Never) => BACKOFF_NEVER,
             None => backoff(tracker.failures, rng),
         };
-        tracker.failures = tracker.failures.saturating_add(1);
+        tracker.last = Some((now, 0));
+        self.note_failure(now, at, error, wait, true);
+    }
+
+    /// Notes that a tracker cannot be asked for `wait`. The walk goes on.
+    fn note_failure(
+        &mut self,
+        now: Instant,
+        at: usize,
+        error: String,
+        wait: Duration,
+        asked: bool,
+    ) {
+        let tracker = &mut self.trackers[at];
+        self.completing.take_if(|key| *key == tracker.key);
+        tracker.settle();
+        tracker.failures = match asked {
+            true => tracker.failures.saturating_add(1),
+            false => tracker.failures.max(1),
+        };
         tracker.earliest = now + wait;
         tracker.error.clone_from(&error);
         // The walk goes on with the next that is ready, or waits for the first that will be. Where it has gone on before, and
@@ -542,6 +625,7 @@ impl Trackers {
             tier: tracker.tier,
             error,
             next_announce: wait,
+            asked,
         });
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::codec::announce::{Announce, AnnounceAnswer, AnnounceEvent, Retry};
+use crate::engine::pace::{Class, Kind};
 use crate::ids::{InfoHash, PeerId};
 use crate::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ pub struct Facts {
     pub want: u32,
     /// Peers that there are.
     pub peers: u32,
+    /// Whether its tracker keeps accounts: then it is not to count us twice (BEP 27).
+    pub private: bool,
     /// Ours, random, and the same for the whole run.
     pub key: u32,
 }
@@ -54,6 +57,18 @@ impl Facts {
 /// What is to be done now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// An announce waits for its turn among those of other torrents; answered by [`super::Trackers::grant`] or
+    /// [`super::Trackers::refuse`], unless [`super::Trackers::turn_of`] says that it waits no more.
+    Turn {
+        /// Which tracker, for the answer.
+        tracker: u32,
+        /// Whose turns they are: scheme, name and port.
+        host: String,
+        /// How it is spoken to.
+        kind: Kind,
+        /// How urgent it is.
+        class: Class,
+    },
     /// GET `url`; answered by [`super::Trackers::on_http`].
     Http {
         /// Comes back with the answer.
@@ -121,6 +136,8 @@ pub enum Report {
         error: String,
         /// Until this tracker may be asked again.
         next_announce: Duration,
+        /// Whether it was asked at all: of a host that others have found dead it is not.
+        asked: bool,
     },
 }
 
@@ -141,6 +158,10 @@ pub struct TrackerStatus {
     pub leechers: Option<u32>,
     /// When it is or may be asked next; `None` for one that waits for others to fail.
     pub next_announce: Option<Instant>,
+    /// When it last answered or failed in this run.
+    pub last_announce: Option<Instant>,
+    /// Peers that it named then.
+    pub last_peers: u32,
 }
 
 /// What a tracker does.
@@ -150,6 +171,8 @@ pub enum TrackerState {
     Unusable,
     /// Not needed so far, or no longer.
     Idle,
+    /// Waits for its turn among other torrents' announces.
+    Waiting,
     /// Being asked.
     Asking,
     /// The one that answered last.
@@ -168,6 +191,8 @@ pub(super) enum Outcome {
     Failed {
         error: String,
         retry: Option<Retry>,
+        /// Whether the host has said something.
+        heard: bool,
     },
 }
 

@@ -6,10 +6,11 @@ use url::{Host, Url};
 
 use super::URL_BYTES_MAX;
 use super::http::Http;
-use super::step::{AskId, Facts, Move, Outcome};
+use super::step::{AskId, Facts, Move, Outcome, Step};
 use super::udp::Udp;
 use crate::codec::address;
 use crate::codec::announce::{AnnounceEvent, mask, mask_in};
+use crate::engine::pace::{Class, Kind};
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -36,6 +37,24 @@ pub(super) struct Tracker {
     asking: Asking,
     /// When the last one began.
     asked_at: Instant,
+    turn: Turn,
+    /// When it last answered or failed, and how many peers it named; `None` before.
+    pub(super) last: Option<(Instant, u32)>,
+}
+
+/// How an announce stands with the others of the same host (see [`crate::engine::pace`]).
+///
+/// ```text
+/// None ── begin ──▶ Wanted ── polled ──▶ Waiting ── granted ──▶ Granted ── outcome ──▶ Over ── settled ──▶ None
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    None,
+    Wanted(AnnounceEvent),
+    Waiting(AnnounceEvent),
+    Granted,
+    /// Whether its host was heard.
+    Over(bool),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,17 +94,84 @@ impl Tracker {
             wire,
             asking: Asking::No,
             asked_at: Instant::ZERO,
+            turn: Turn::None,
+            last: None,
         }
     }
 
     /// Begins an announce. `event` is what the torrent wants; an address that does not know us is told `started` instead.
     pub(super) fn begin(&mut self, now: Instant, event: AnnounceEvent) {
+        self.asked_at = now;
+        self.turn = Turn::Wanted(event);
         self.asking = Asking::Announce;
+        match &mut self.wire {
+            Wire::Http(http) => http.hang_up(),
+            Wire::Udp(udp) => udp.hang_up(),
+            Wire::Unusable => {
+                self.turn = Turn::None;
+                self.asking = Asking::No;
+            }
+        }
+    }
+
+    /// Its turn has come: what it waited to say is said with the next poll. Its deadlines begin now.
+    pub(super) fn grant(&mut self, now: Instant) {
+        let Turn::Waiting(event) = self.turn else {
+            return;
+        };
+        self.turn = Turn::Granted;
         self.asked_at = now;
         match &mut self.wire {
             Wire::Http(http) => http.begin(event),
             Wire::Udp(udp) => udp.begin(now, event),
-            Wire::Unusable => self.asking = Asking::No,
+            Wire::Unusable => {}
+        }
+    }
+
+    /// Its turn will not come for a while.
+    pub(super) fn refuse(&mut self) {
+        self.turn = Turn::None;
+    }
+
+    /// Whether it waits for its turn.
+    pub(super) const fn is_waiting(&self) -> bool {
+        matches!(self.turn, Turn::Wanted(_) | Turn::Waiting(_))
+    }
+
+    /// What became of its turn: `Some(None)` when it has none, `Some(Some(heard))` when it is over, said once.
+    pub(super) fn take_turn(&mut self) -> Option<Option<bool>> {
+        match self.turn {
+            Turn::None => Some(None),
+            Turn::Over(heard) => {
+                self.turn = Turn::None;
+                Some(Some(heard))
+            }
+            Turn::Wanted(_) | Turn::Waiting(_) | Turn::Granted => None,
+        }
+    }
+
+    /// An outcome is there; `heard` says whether the host has said something.
+    pub(super) fn turn_over(&mut self, heard: bool) {
+        match self.turn {
+            Turn::Granted => self.turn = Turn::Over(heard),
+            // A second address was heard.
+            Turn::Over(false) if heard => self.turn = Turn::Over(true),
+            _ => {}
+        }
+    }
+
+    /// The connection numbers that others have got from the same addresses.
+    pub(super) fn lend(&mut self, known: &dyn Fn(SocketAddr) -> Option<(u64, Instant)>) {
+        if let Wire::Udp(udp) = &mut self.wire {
+            udp.lend(known);
+        }
+    }
+
+    /// The connection number it has got from that address.
+    pub(super) fn connection(&self, from: SocketAddr) -> Option<(u64, Instant)> {
+        match &self.wire {
+            Wire::Udp(udp) => udp.connection(from),
+            Wire::Http(_) | Wire::Unusable => None,
         }
     }
 
@@ -107,6 +193,7 @@ impl Tracker {
     /// Breaks off what is under way; from now on the tracker counts as one that does not know us.
     pub(super) fn forget(&mut self) {
         self.asking = Asking::No;
+        self.turn = Turn::None;
         match &mut self.wire {
             Wire::Http(http) => http.forget(),
             Wire::Udp(udp) => udp.forget(),
@@ -132,6 +219,20 @@ impl Tracker {
         rng: &mut Rng,
         next_ask: &mut u64,
     ) -> Option<Move> {
+        match self.turn {
+            Turn::Wanted(event) => {
+                self.turn = Turn::Waiting(event);
+                let (host, kind) = self.host()?;
+                return Some(Move::Step(Step::Turn {
+                    tracker: self.key,
+                    host,
+                    kind,
+                    class: self.class(event, facts),
+                }));
+            }
+            Turn::Waiting(_) => return None,
+            Turn::None | Turn::Granted | Turn::Over(_) => {}
+        }
         let mut next_ask = || {
             *next_ask += 1;
             AskId(*next_ask)
@@ -188,6 +289,11 @@ impl Tracker {
 
     /// When it is to be polled again for what is under way.
     pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.turn {
+            Turn::Wanted(_) => return Some(Instant::ZERO),
+            Turn::Waiting(_) => return None,
+            Turn::None | Turn::Granted | Turn::Over(_) => {}
+        }
         match &self.wire {
             Wire::Http(http) => http.deadline(),
             Wire::Udp(udp) => udp.deadline(),
@@ -203,9 +309,39 @@ impl Tracker {
         self.asking != Asking::No
     }
 
-    /// When the announce under way began, if there is one.
+    /// When the announce under way began, if there is one. One that waits for its turn has not begun.
     pub(super) fn asked_at(&self) -> Option<Instant> {
-        self.is_asking().then_some(self.asked_at)
+        match self.turn {
+            Turn::Wanted(_) | Turn::Waiting(_) => Some(Instant::FAR),
+            Turn::None | Turn::Granted | Turn::Over(_) => self.is_asking().then_some(self.asked_at),
+        }
+    }
+
+    /// The host that it shares with other torrents' trackers. Only the scheme, the name and the port: secrets are behind them.
+    fn host(&self) -> Option<(String, Kind)> {
+        let url = Url::parse(&self.url).ok()?;
+        let kind = match &self.wire {
+            Wire::Http(_) => Kind::Http,
+            Wire::Udp(_) => Kind::Udp,
+            Wire::Unusable => return None,
+        };
+        let port = url.port_or_known_default().unwrap_or(0);
+        let name = format!("{}://{}:{port}", url.scheme(), url.host_str()?);
+        Some((name, kind))
+    }
+
+    fn class(&self, event: AnnounceEvent, facts: &Facts) -> Class {
+        let told = match &self.wire {
+            Wire::Http(http) => http.is_told(),
+            Wire::Udp(udp) => udp.is_told(),
+            Wire::Unusable => false,
+        };
+        match event {
+            AnnounceEvent::Stopped | AnnounceEvent::Completed => Class::Event,
+            _ if facts.left > 0 && facts.want > 0 => Class::Download,
+            _ if !told => Class::First,
+            _ => Class::Regular,
+        }
     }
 
     /// Whether it can be asked.
@@ -226,9 +362,14 @@ impl Tracker {
     /// Errors are texts of others, who know the URL with its secrets.
     fn masked(&self, outcome: Outcome) -> Outcome {
         match outcome {
-            Outcome::Failed { error, retry } => Outcome::Failed {
+            Outcome::Failed {
+                error,
+                retry,
+                heard,
+            } => Outcome::Failed {
                 error: mask_in(&error, &self.url),
                 retry,
+                heard,
             },
             Outcome::Answer {
                 mut answer,

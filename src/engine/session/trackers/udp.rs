@@ -1,7 +1,9 @@
 //! The conversation with a UDP tracker (BEP 15): find its addresses, get a connection number, announce.
 //!
 //! A tracker may have an address in each family, and over each it gives out peers of that family alone; so both are announced
-//! to, side by side. The first answer decides how the announce went, a later one only brings more peers.
+//! to, side by side. The first answer decides how the announce went, a later one only brings more peers. The tracker of a
+//! private torrent would count us twice, and its members' accounts with it: both families are asked for a connection there, and
+//! the one that gives it first is announced to, as long as it answers. (Over HTTP there is one connection anyway.)
 //!
 //! ```text
 //!  Quiet ── begin ──▶ Ready ── polled ──▶ Resolving ── addresses ──▶ Talking ── every leg over ──▶ Quiet
@@ -42,6 +44,8 @@ pub(super) struct Udp {
     legs: Vec<Leg>,
     resolved_until: Instant,
     stage: Stage,
+    /// Whether one family is announced to, and not both.
+    single: bool,
     /// What went wrong last in this conversation.
     error: String,
 }
@@ -98,7 +102,8 @@ enum Request {
 /// What came of one leg.
 enum End {
     Answer(Box<AnnounceAnswer>),
-    Failed(String),
+    /// Why, and whether it was said by the tracker.
+    Failed(String, bool),
 }
 
 impl Udp {
@@ -109,6 +114,7 @@ impl Udp {
             legs: Vec::new(),
             resolved_until: Instant::ZERO,
             stage: Stage::Quiet,
+            single: false,
             error: String::new(),
         }
     }
@@ -162,7 +168,11 @@ impl Udp {
                 Some(Move::Over(self.unresolved("no answer")))
             }
             Stage::Resolving { .. } => None,
-            Stage::Talking { .. } => self.poll_legs(now, facts, rng),
+            Stage::Talking { .. } => {
+                self.single = facts.private;
+                self.keep_one();
+                self.poll_legs(now, facts, rng)
+            }
         }
     }
 
@@ -281,7 +291,36 @@ impl Udp {
         self.stage = Stage::Talking { answered: false };
     }
 
-    fn hang_up(&mut self) {
+    /// Connection numbers are good for all torrents (BEP 15): one that another has got spares a round trip.
+    pub(super) fn lend(&mut self, known: &dyn Fn(SocketAddr) -> Option<(u64, Instant)>) {
+        for leg in &mut self.legs {
+            let Some((connection, until)) = known(leg.to) else {
+                continue;
+            };
+            if leg.connection.is_some_and(|(_, own)| until <= own) {
+                continue;
+            }
+            leg.connection = Some((connection, until));
+            if let Some(exchange) = &mut leg.exchange
+                && exchange.sends == 0
+            {
+                exchange.request = Request::Announce {
+                    connection,
+                    fresh: false,
+                };
+            }
+        }
+    }
+
+    /// The connection number that `from` has given.
+    pub(super) fn connection(&self, from: SocketAddr) -> Option<(u64, Instant)> {
+        let from = address::canonical(from);
+        let leg = self.legs.iter().find(|leg| leg.to == from)?;
+        leg.connection
+    }
+
+    /// What is under way is not waited for any more.
+    pub(super) fn hang_up(&mut self) {
         for leg in &mut self.legs {
             leg.exchange = None;
         }
@@ -294,7 +333,7 @@ impl Udp {
                 None => {}
                 Some(Ok(datagram)) => return Some(Move::Step(datagram)),
                 Some(Err(GaveUp)) => {
-                    let end = End::Failed("the tracker did not answer in time".to_owned());
+                    let end = End::Failed("the tracker did not answer in time".to_owned(), false);
                     if let Some(outcome) = self.leg_over(now, at, end) {
                         return Some(Move::Over(outcome));
                     }
@@ -304,11 +343,39 @@ impl Udp {
         None
     }
 
+    /// Of a private torrent's legs, the one that knows us, or else the first that has a connection, is the only one.
+    fn keep_one(&mut self) {
+        let greets = |leg: &Leg| {
+            let exchange = leg.exchange.as_ref();
+            exchange.is_some_and(|exchange| exchange.event != AnnounceEvent::Stopped)
+        };
+        let is_on = |leg: &Leg| {
+            let exchange = leg.exchange.as_ref();
+            exchange.is_some_and(|one| matches!(one.request, Request::Announce { .. }))
+        };
+        if !self.single || self.legs.iter().filter(|leg| greets(leg)).count() < 2 {
+            return;
+        }
+        let known = self.legs.iter().position(|leg| leg.told != Told::No);
+        let Some(only) = known.or_else(|| self.legs.iter().position(is_on)) else {
+            return;
+        };
+        for (at, leg) in self.legs.iter_mut().enumerate() {
+            if at != only {
+                leg.exchange = None;
+            }
+        }
+    }
+
     /// One leg is over. Failures count only when nothing else is left.
     fn leg_over(&mut self, now: Instant, at: usize, end: End) -> Option<Outcome> {
         let leg = &mut self.legs[at];
         let event = leg.exchange.take()?.event;
         leg.told.over(event, matches!(end, End::Answer(_)));
+        if self.single && matches!(end, End::Failed(_, false)) {
+            // Next time the other family may be faster.
+            leg.told = Told::No;
+        }
         let to = leg.to;
         let Stage::Talking { answered } = self.stage else {
             return None;
@@ -326,7 +393,7 @@ impl Udp {
                 event,
                 local: !address::is_global(to.ip()),
             }),
-            End::Failed(error) => {
+            End::Failed(error, heard) => {
                 self.error = error;
                 // A name that led to silence may have moved.
                 if !others && !given && self.resolved_until != Instant::FAR {
@@ -340,7 +407,7 @@ impl Udp {
                         local: false,
                     });
                 }
-                (!others && !given).then(|| self.failed())
+                (!others && !given).then(|| self.failed(heard))
             }
         }
     }
@@ -348,13 +415,14 @@ impl Udp {
     fn unresolved(&mut self, why: &str) -> Outcome {
         self.stage = Stage::Quiet;
         self.error = format!("the name {} cannot be resolved: {why}", self.host);
-        self.failed()
+        self.failed(false)
     }
 
-    fn failed(&mut self) -> Outcome {
+    fn failed(&mut self, heard: bool) -> Outcome {
         Outcome::Failed {
             error: std::mem::take(&mut self.error),
             retry: None,
+            heard,
         }
     }
 }
@@ -386,8 +454,11 @@ impl Leg {
         if exchange.sends == SENDS_MAX {
             return Some(Err(GaveUp));
         }
-        if let Request::Announce { .. } = exchange.request
-            && self.connection.is_none_or(|(_, until)| until <= now)
+        // A number from before that meets with silence may be one that a tracker which was restarted knows no more; then it
+        // does not know us either, and need not be told that we go.
+        if let Request::Announce { fresh, .. } = exchange.request
+            && (self.connection.is_none_or(|(_, until)| until <= now)
+                || !fresh && exchange.sends > 0 && exchange.event != AnnounceEvent::Stopped)
         {
             exchange.request = Request::Connect;
             exchange.transaction = None;
@@ -441,10 +512,11 @@ impl Leg {
             }
             (_, UdpBody::Error(reason)) => {
                 self.connection = None;
-                Some(Some(End::Failed(match reason.is_empty() {
+                let text = match reason.is_empty() {
                     true => "the tracker refuses without a reason".to_owned(),
                     false => format!("the tracker refuses: {reason}"),
-                })))
+                };
+                Some(Some(End::Failed(text, true)))
             }
             (Request::Connect, UdpBody::Announce(_))
             | (Request::Announce { .. }, UdpBody::Connect { .. }) => None,

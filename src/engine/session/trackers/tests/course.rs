@@ -57,7 +57,7 @@ fn any_course_of_events_keeps_the_order_of_events_and_always_goes_on() {
                         let owned = scene.reply(&to.to_string(), &bytes, body);
                         completed += usize::from(owned && answered && event == Some(COMPLETED));
                     }
-                    Step::Report(_) => unreachable!(),
+                    Step::Report(_) | Step::Turn { .. } => unreachable!(),
                 }
             }
             match chance.below(12) {

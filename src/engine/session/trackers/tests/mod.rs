@@ -70,6 +70,7 @@ impl Scene {
                 left: 100,
                 want: 50,
                 peers: 1,
+                private: false,
                 key: 7,
             },
             reports: Vec::new(),
@@ -88,6 +89,8 @@ impl Scene {
         while let Some(step) = self.trackers.poll(self.now, &self.facts, &mut self.rng) {
             match step {
                 Step::Report(report) => self.reports.push(report),
+                // Nobody else is here.
+                Step::Turn { tracker, .. } => self.trackers.grant(self.now, tracker),
                 step => steps.push(step),
             }
         }

@@ -297,3 +297,54 @@ fn udp_farewells_are_sent_again_quickly() {
     assert!(scene.trackers.is_stopped());
     assert_eq!(scene.trackers.unanswered(), 1);
 }
+
+#[test]
+fn a_private_torrent_is_announced_over_the_family_that_answers_first() {
+    let mut scene = Scene::started(&[&[U]]);
+    scene.facts.private = true;
+    scene.resolve(&[U4, U6]);
+    let connects = scene.datagrams();
+    assert_eq!(connects.len(), 2);
+    assert!(scene.reply(U6, &connects[1].1, UdpBody::Connect { connection: 1 }));
+    let announce = scene.datagrams();
+    assert_eq!(announce.len(), 1);
+    assert_eq!(
+        (announce[0].0.as_str(), udp_event(&announce[0].1)),
+        (U6, STARTED)
+    );
+    let late = UdpBody::Connect { connection: 2 };
+    assert!(!scene.reply(U4, &connects[0].1, late), "too late");
+    assert!(scene.reply(U6, &announce[0].1, udp_answer("[2001:470::9]:9")));
+    assert_eq!(scene.steps(), []);
+    // It stays there, ...
+    scene.sleep();
+    assert_eq!(scene.datagrams()[0].0, U6);
+    // ... until it is silent.
+    for _ in 0..3 {
+        scene.sleep();
+        assert!(scene.datagrams().iter().all(|(to, _)| to == U6));
+    }
+    while scene
+        .trackers
+        .status()
+        .all(|one| one.state != TrackerState::Failed)
+    {
+        scene.sleep();
+        assert!(scene.datagrams().iter().all(|(to, _)| to == U6));
+    }
+    scene.sleep();
+    scene.resolve(&[U4, U6]);
+    let connects = scene.datagrams();
+    assert_eq!(connects.len(), 2);
+    assert!(scene.reply(U4, &connects[0].1, UdpBody::Connect { connection: 3 }));
+    let announce = scene.datagram();
+    assert!(scene.reply(U4, &announce, udp_answer("9.9.9.9:9")));
+    scene.steps();
+    scene.trackers.stop(scene.now);
+    let farewells = scene.datagrams();
+    assert_eq!(farewells.len(), 1);
+    assert_eq!(
+        (farewells[0].0.as_str(), udp_event(&farewells[0].1)),
+        (U4, STOPPED)
+    );
+}
