@@ -45,7 +45,7 @@ impl Opentracker {
         ]);
         command.arg(&dir).current_dir(&dir);
         let running = Running::start(&command);
-        eventually("opentracker", || std::net::TcpStream::connect(address).ok());
+        eventually("opentracker", || TcpStream::connect(address).ok());
         Self {
             address,
             _running: running,
@@ -60,7 +60,7 @@ impl Opentracker {
             .fold(String::new(), |text, byte| format!("{text}%{byte:02x}"));
         let request = format!("GET /scrape?info_hash={escaped} HTTP/1.0\r\n\r\n");
         eventually("an announce of the seed", || {
-            let mut stream = std::net::TcpStream::connect(self.address).ok()?;
+            let mut stream = TcpStream::connect(self.address).ok()?;
             stream.write_all(request.as_bytes()).ok()?;
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).ok()?;
