@@ -476,7 +476,7 @@ mod tests {
         );
         // Everyone comes again when it may be asked: one tries, the others are told what came of it.
         for pause in [30, 60, 120, 240, 300, 300] {
-            now = now + Duration::from_secs(pause);
+            now += Duration::from_secs(pause);
             for number in 0..10_000 {
                 pace.ask(asker(number), "a", Kind::Http, Class::First);
             }
@@ -486,7 +486,7 @@ mod tests {
             assert_eq!(turns(&mut pace, now).len(), 9_999);
         }
         // An answer opens it for all.
-        now = now + Duration::from_secs(300);
+        now += Duration::from_secs(300);
         for number in 0..100 {
             pace.ask(asker(number), "a", Kind::Http, Class::First);
         }
@@ -548,7 +548,7 @@ mod tests {
                         waiting.remove(&one);
                     }
                     _ => {
-                        now = now + Duration::from_millis(rng.below(500));
+                        now += Duration::from_millis(rng.below(500));
                         for turn in std::iter::from_fn(|| pace.next(now)) {
                             match turn {
                                 Turn::Ask(one) => {

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! Invariants: `started` is the first announce to every tracker; `completed` is answered by one tracker, once; `stopped` goes
-//! only to those that may have heard `started`. Nothing here waits: each ask has a deadline of its own, so an answer that
+//! only to those that may have heard `started`. Every announce asks for its turn first ([`Step::Turn`]), since thousands of
+//! torrents may share a tracker; its deadlines begin when it has it, and the walk waits for it. Nothing else here waits: each ask has a deadline of its own, so an answer that
 //! never comes is only a timer that fires.
 
 use std::collections::{BTreeSet, VecDeque};
