@@ -86,6 +86,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("env_logger", &["cli/", "main.rs"]),
     ("flate2", &["gateway/"]),
     ("globset", &["cli/globs"]),
+    ("mime_guess", &["gateway/"]),
     ("hashbrown", &["engine/table/index"]),
     ("hdrhistogram", &["metrics", "actor/", "stress/"]),
     ("hickory_resolver", &["gateway/"]),

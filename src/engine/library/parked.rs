@@ -102,7 +102,10 @@ impl Parked {
             Stage::Unreadable(_) => SessionState::Error,
             _ if self.paused => SessionState::Paused,
             _ if self.brief.magnet.is_some() => SessionState::Metadata,
-            _ if self.standing.whole => SessionState::Parked,
+            // It wakes to take its files where they belong.
+            _ if self.standing.whole && !relocate::is_moving(&self.entry.whereabouts) => {
+                SessionState::Parked
+            }
             _ => SessionState::Checking,
         }
     }
