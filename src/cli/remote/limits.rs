@@ -131,7 +131,10 @@ fn table(limits: &Value) -> [String; 3] {
             "no limit".to_owned()
         }
     };
-    let alt = |name: &str| units::rate(rate(limits, name));
+    let alt = |name: &str| match rate(limits, name) {
+        0 => "no limit".to_owned(),
+        rate => units::rate(rate),
+    };
     let on = limits["alt_speed_enabled"] == json!(true);
     [
         format!("down  {}", of("speed_limit_down")),

@@ -71,8 +71,10 @@ pub(super) fn changed(limits: &Limits, params: &Params) -> Result<Limits, RpcErr
         }
         if let Some(value) = params::number(params, name)?.filter(|value| differs(name, *value)) {
             cap.rate = bytes(value);
-            // The alternative ones have no switch of their own: a number holds.
-            cap.on |= is_alt;
+            // The alternative ones have no switch of their own: a number holds, and 0 is no limit, as in the configuration.
+            if is_alt {
+                cap.on = value > 0;
+            }
         }
     }
     new.alt_on = params::flag(params, "alt_speed_enabled")?.unwrap_or(new.alt_on);
