@@ -330,8 +330,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn on_datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
-        self.shared.counters.datagrams_received += 1;
+    /// The answer of a tracker, if it is one that somebody waits for.
+    pub(super) fn on_tracker_datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
         let Some(transaction) = transaction_of(bytes) else {
             return;
         };

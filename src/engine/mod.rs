@@ -4,13 +4,14 @@
 //!
 //! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `links` the
 //! link manager's messages, `connect` the dials, `accept` the handshakes, `trade` the open streams, `close` their ends,
-//! `announce` the trackers, `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown, `pace` the turns of the announces, `farewell` who is told of an end; `session/` and `table/` hold what they act on.
+//! `announce` the trackers, `datagram` what the UDP sockets carry, `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown, `pace` the turns of the announces, `farewell` who is told of an end; `session/` and `table/` hold what they act on.
 
 mod accept;
 mod announce;
 mod choke;
 mod close;
 mod connect;
+mod datagram;
 mod doubt;
 mod ending;
 mod farewell;
