@@ -247,6 +247,15 @@ fn every_kind_of_client_finds_what_it_needs() {
     let stats = client.classic("session-stats", &json!({}));
     assert_eq!(stats["torrentCount"], 1);
     assert_eq!(stats["current-stats"]["sessionCount"], 1);
+    // Priorities of files, by the names that every client has for them.
+    client.classic(
+        "torrent-set",
+        &json!({ "ids": [id], "priority-high": [2], "priority-low": [0] }),
+    );
+    let fields = json!({ "ids": [id], "fields": ["priorities", "fileStats"] });
+    let shown = &client.classic("torrent-get", &fields)["torrents"][0];
+    assert_eq!(shown["priorities"], json!([-1, 0, 1]));
+    assert_eq!(shown["fileStats"][2]["priority"], 1);
     // What cannot be done is an error and changes nothing.
     #[rustfmt::skip]
     let refused = [

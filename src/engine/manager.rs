@@ -521,8 +521,7 @@ impl Beginning<'_> {
             ..
         } = self;
         let geometry = metainfo.geometry;
-        let mut picker = Picker::new(geometry, &mut shared.rng);
-        want_files(&mut picker, &metainfo, self.wanted);
+        let picker = Picker::new(geometry, &mut shared.rng);
         let layout = Layout {
             root: brief.root.clone(),
             files: metainfo.files.clone(),
@@ -534,7 +533,7 @@ impl Beginning<'_> {
             piece_hashes: Arc::clone(&metainfo.piece_hashes),
         });
         let slots = u32::try_from(shared.settings.upload_slots).unwrap_or(u32::MAX);
-        Session {
+        let mut session = Session {
             id,
             swarm,
             name: Arc::clone(&brief.name),
@@ -572,27 +571,8 @@ impl Beginning<'_> {
             brief,
             waking: false,
             parking: false,
-        }
-    }
-}
-
-/// Only pieces that hold bytes of wanted files are wanted. No choice means all.
-pub(super) fn want_files(picker: &mut Picker, metainfo: &Metainfo, wanted: &[bool]) {
-    if wanted.is_empty() {
-        return;
-    }
-    let geometry = &metainfo.geometry;
-    for piece in geometry.pieces() {
-        picker.set_wanted(piece, false);
-    }
-    for (file, _) in metainfo
-        .files
-        .iter()
-        .zip(wanted)
-        .filter(|(_, wanted)| **wanted)
-    {
-        for piece in geometry.pieces_of(file.offset, file.length) {
-            picker.set_wanted(piece, true);
-        }
+        };
+        session.mark_files();
+        session
     }
 }

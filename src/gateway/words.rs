@@ -342,6 +342,11 @@ pub fn setting(setting: &str) -> Result<Vec<(&'static str, Value)>, String> {
             .map_err(|_| format!("{setting}: a list of numbers from 0 was expected, such as 0,2"))
     };
     let directory = || -> Result<Value, String> {
+        if value.is_empty() {
+            return Err(format!(
+                "{setting}: a directory was expected, such as {key}=/srv/films"
+            ));
+        }
         let path = std::path::absolute(value).map_err(|fault| format!("{setting}: {fault}"))?;
         Ok(json!(path.to_string_lossy()))
     };
@@ -367,9 +372,13 @@ pub fn setting(setting: &str) -> Result<Vec<(&'static str, Value)>, String> {
         "queue_position" => ("queue_position", numbers()?[0].take()),
         "files_wanted" => ("files_wanted", numbers()?),
         "files_unwanted" => ("files_unwanted", numbers()?),
+        "priority_low" => ("priority_low", numbers()?),
+        "priority_normal" => ("priority_normal", numbers()?),
+        "priority_high" => ("priority_high", numbers()?),
         _ => {
             return Err(format!(
-                "{key}: unknown; it can be labels, queue_position, files_wanted, files_unwanted, dir, found_in, rename, \
+                "{key}: unknown; it can be labels, queue_position, files_wanted, files_unwanted, priority_low, \
+                 priority_normal, priority_high, dir, found_in, rename, \
                  tracker_add or tracker_remove"
             ));
         }

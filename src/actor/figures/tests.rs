@@ -221,6 +221,7 @@ fn message(kind: usize) -> Message {
             paused: false,
             labels: Vec::new(),
             then: None,
+            priorities: Vec::new(),
         })),
         30 => Message::TorrentsChange(Box::new(TorrentsChange {
             which: Selection::All,

@@ -168,6 +168,7 @@ impl Watch {
             paused: false,
             labels: Vec::new(),
             then,
+            priorities: Vec::new(),
         };
         match handle.ask(Message::TorrentAdd(Box::new(add)), ANSWER_TIME_MAX) {
             Ok(Answer::Session(_) | Answer::Refused(Refusal::Duplicate(_))) => Taken::Added,

@@ -14,6 +14,7 @@ use super::trackers::TrackersChange;
 use crate::engine::Engine;
 use crate::engine::limits::TorrentLimitsChange;
 use crate::engine::message::{Answer, Refusal, StoreTask};
+use crate::engine::session::picker::Priority;
 use crate::engine::session::start::{self, Check};
 use crate::engine::session::{Phase, download};
 use crate::engine::snapshot::SessionState;
@@ -53,6 +54,13 @@ pub enum Change {
         files: Vec<usize>,
         /// Whether they are fetched.
         wanted: bool,
+    },
+    /// Fetch these files before others, or after; indices into the layout. None named means all.
+    Priority {
+        /// Which files.
+        files: Vec<usize>,
+        /// How soon.
+        priority: Priority,
     },
     /// What to reach as a seed; `None` leaves a part as it is.
     Goals {
@@ -114,7 +122,7 @@ impl Engine {
             return self.shared.reply(reply, Answer::Refused(refusal));
         }
         // Checked for all before anything changes.
-        if let Change::Wanted { files, .. } = &order.change {
+        if let Change::Wanted { files, .. } | Change::Priority { files, .. } = &order.change {
             // Of one that rests the count is not known here; what is out of range there is passed over.
             let has = |id: &SessionId| {
                 let parked = self.sessions.parked(*id);
@@ -145,7 +153,10 @@ impl Engine {
     pub(super) fn torrent_change(&mut self, id: SessionId, change: &Change, pending: u64) {
         // What needs more than the record that is kept of it wakes it first.
         let needs_it_awake = match change {
-            Change::Wanted { .. } | Change::Location { .. } | Change::Rename(_) => true,
+            Change::Wanted { .. }
+            | Change::Priority { .. }
+            | Change::Location { .. }
+            | Change::Rename(_) => true,
             Change::Remove { delete } => *delete,
             _ => false,
         };
@@ -207,6 +218,10 @@ impl Engine {
                 self.want(id, files, *wanted);
                 self.keep(id, None, Some(pending));
             }
+            Change::Priority { files, priority } => {
+                self.prefer(id, files, *priority);
+                self.keep(id, None, Some(pending));
+            }
             Change::Goals {
                 ratio_mode,
                 ratio_mille,
@@ -257,8 +272,8 @@ impl Engine {
                 *mark = wanted;
             }
         }
-        crate::engine::manager::want_files(&mut session.picker, &session.metainfo, &marks);
         session.entry.wanted = Arc::from(marks);
+        session.mark_files();
         if session.state() != before {
             session.entry.leave(before, now);
         }
@@ -271,6 +286,23 @@ impl Engine {
         self.complete_if_whole(id);
         self.ask_all(id);
         self.announce(id);
+    }
+
+    /// What is open already goes on; the next pieces are picked by the new order.
+    fn prefer(&mut self, id: SessionId, files: &[usize], priority: Priority) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let count = session.metainfo.files.len();
+        let mut priorities = session.entry.priorities.to_vec();
+        priorities.resize(count, Priority::default());
+        for (file, mark) in priorities.iter_mut().enumerate() {
+            if files.is_empty() || files.contains(&file) {
+                *mark = priority;
+            }
+        }
+        session.entry.priorities = Arc::from(priorities);
+        session.mark_files();
     }
 
     fn queue_move(&mut self, ids: &[SessionId], to: Move, pending: u64) {

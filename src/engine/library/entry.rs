@@ -7,6 +7,7 @@ use super::brief::{Brief, Standing};
 use super::goals::Goals;
 use super::trackers::TrackerUrl;
 use crate::engine::limits::TorrentLimits;
+use crate::engine::session::picker::Priority;
 use crate::engine::snapshot::SessionState;
 use crate::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ pub struct Entry {
     pub labels: Arc<[Box<str>]>,
     /// A mark for each file of the layout; empty means that all are wanted.
     pub wanted: Arc<[bool]>,
+    /// How soon each file of the layout is wanted; empty means that all are alike.
+    pub priorities: Arc<[Priority]>,
     /// Seconds since 1970; 0 where it has not happened.
     pub added: u64,
     /// When the last wanted piece came.
@@ -185,6 +188,8 @@ pub struct Kept {
     pub trackers: Option<Arc<[TrackerUrl]>>,
     /// As in [`Entry::wanted`].
     pub wanted: Arc<[bool]>,
+    /// As in [`Entry::priorities`].
+    pub priorities: Arc<[Priority]>,
     /// Seconds since 1970.
     pub added: u64,
     /// Seconds since 1970; 0 when it is not complete.

@@ -33,6 +33,7 @@ use super::message::{
     Answer, Refusal, SessionAdd, StoreFault, StoreOutcome, StoreTask, Stored, Times,
 };
 use super::session::Session;
+use super::session::picker::Priority;
 use super::session::trackers::Trackers;
 
 pub use brief::{Brief, Standing};
@@ -72,6 +73,8 @@ pub struct TorrentAdd {
     pub labels: Vec<String>,
     /// The directory its files are moved to when all that is wanted is there.
     pub then: Option<std::path::PathBuf>,
+    /// How soon each file is wanted; empty means that all are alike.
+    pub priorities: Vec<Priority>,
 }
 
 /// All that is remembered.
@@ -206,6 +209,7 @@ impl Engine {
             return self.settle(pending);
         }
         let wanted: Arc<[bool]> = add.session.wanted.as_slice().into();
+        let priorities: Arc<[Priority]> = add.priorities.into();
         let id = match self.session_add(add.session) {
             Ok(id) => id,
             Err(refusal) => return self.shared.reply(reply, Answer::Refused(refusal)),
@@ -224,12 +228,14 @@ impl Engine {
             labels: entry::tidy_labels(add.labels.iter().map(String::as_str)),
             whereabouts: relocate::bound_for(add.then),
             wanted,
+            priorities,
             added,
             started: if add.paused { 0 } else { added },
             since: now,
             touched: now,
             ..Entry::default()
         };
+        session.mark_files();
         let info_hash = session.info_hash();
         self.library.enter(number, info_hash, id);
         self.library.tuned.added += 1;
@@ -540,6 +546,7 @@ fn parked_of(
             peer_limit: row.peer_limit,
             labels: row.labels,
             wanted: row.wanted,
+            priorities: row.priorities,
             move_ready: relocate::is_moving(&row.whereabouts),
             move_resumed: relocate::is_moving(&row.whereabouts),
             whereabouts: row.whereabouts,
@@ -582,6 +589,7 @@ fn row_of(
         peer_limit: entry.peer_limit,
         labels: Arc::clone(&entry.labels),
         wanted: Arc::clone(&entry.wanted),
+        priorities: Arc::clone(&entry.priorities),
         whereabouts: entry.whereabouts.clone(),
         trackers: entry.trackers.clone(),
         added: entry.added,

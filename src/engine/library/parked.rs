@@ -350,11 +350,13 @@ impl Engine {
                 brief: Arc::clone(&parked.brief),
                 download: true,
                 recheck: wish.recheck,
-                wanted: &parked.entry.wanted,
+                // Its marks come with its entry.
+                wanted: &[],
                 trackers: parked.trackers.take(),
             };
             let mut session = beginning.begin(shared);
             session.entry = std::mem::take(&mut parked.entry);
+            session.mark_files();
             session.paused = parked.paused;
             session.up = Rate::after(parked.sent);
             session.down = Rate::after(parked.received);

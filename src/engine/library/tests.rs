@@ -4,6 +4,7 @@ mod queue;
 use std::path::PathBuf;
 
 use super::*;
+use crate::codec::geometry::PieceIndex;
 use crate::codec::magnet::Magnet;
 use crate::codec::metainfo::Metainfo;
 use crate::codec::wire::{Features, Handshake};
@@ -12,6 +13,7 @@ use crate::engine::message::{
     Done, Fault, FaultKind, FileStamp, Input, Job, Known, Message, Outcome, Output, Prepared,
     Progress, RelocateTask, SessionState, StoreOutcome,
 };
+use crate::engine::session::picker::PeerHas;
 use crate::engine::settings::{PARK_AFTER, Settings};
 use crate::events::Event;
 use crate::rng::Rng;
@@ -288,6 +290,7 @@ fn add(name: &str, paused: bool) -> Message {
         paused,
         labels: vec!["a".to_owned()],
         then: None,
+        priorities: Vec::new(),
     }))
 }
 
@@ -609,6 +612,64 @@ fn commands_reach_a_torrent_that_rests() {
     bench.store_answers(true, &mut rows);
     assert!(matches!(bench.answer(removed), Some(Answer::Changed(1))));
     assert_eq!((bench.deleted, bench.engine.sessions.len()), (1, 0));
+}
+
+/// The pieces in the order in which they would be fetched from a seed.
+fn picks(bench: &Bench, id: SessionId) -> Vec<u32> {
+    let mut picker = bench.engine.sessions.get(id).unwrap().picker.clone();
+    let mut rng = Rng::new(1);
+    std::iter::from_fn(|| picker.pick(PeerHas::All, &mut rng))
+        .map(PieceIndex::get)
+        .collect()
+}
+
+#[test]
+fn files_of_a_higher_priority_come_first_and_a_piece_of_two_goes_with_the_first() {
+    let mut bench = Bench::new();
+    let mut rows = Vec::new();
+    bench.store_answers(true, &mut rows);
+    let files =
+        "d6:lengthi40000e4:pathl1:aeed6:lengthi20000e4:pathl1:beed6:lengthi16384e4:pathl1:cee";
+    let head = format!("d4:infod5:filesl{files}e4:name1:d12:piece lengthi16384e6:pieces100:");
+    let bytes: Arc<[u8]> = [head.as_bytes(), &[7; 100], b"ee"].concat().into();
+    let Message::TorrentAdd(mut add) = add("d", false) else {
+        unreachable!()
+    };
+    add.session.metainfo = Arc::new(Metainfo::decode(&bytes).unwrap());
+    add.bytes = bytes;
+    add.priorities = vec![Priority::Low, Priority::Normal, Priority::High];
+    let added = bench.ask(Message::TorrentAdd(add));
+    bench.store_answers(true, &mut rows);
+    let Some(Answer::Session(id)) = bench.answer(added) else {
+        panic!("it is taken on");
+    };
+    bench.pass(Duration::from_secs(1));
+    let sorted = |mut pieces: Vec<u32>| {
+        pieces.sort_unstable();
+        pieces
+    };
+    // a is in pieces 0 to 2, b in 2 and 3, c in 3 and 4.
+    let order = picks(&bench, id);
+    assert_eq!(sorted(order[..2].to_vec()), [3, 4]);
+    assert_eq!((order[2], sorted(order[3..].to_vec())), (2, vec![0, 1]));
+    // A file that is not wanted lends its pieces nothing.
+    bench.change(Change::Wanted {
+        files: vec![2],
+        wanted: false,
+    });
+    let order = picks(&bench, id);
+    assert_eq!(sorted(order[..2].to_vec()), [2, 3]);
+    assert_eq!(sorted(order[2..].to_vec()), [0, 1]);
+    let changed = bench.change(Change::Priority {
+        files: vec![0],
+        priority: Priority::High,
+    });
+    bench.store_answers(true, &mut rows);
+    assert!(matches!(bench.answer(changed), Some(Answer::Changed(1))));
+    let order = picks(&bench, id);
+    assert_eq!((sorted(order[..3].to_vec()), order[3]), (vec![0, 1, 2], 3));
+    let kept = [Priority::High, Priority::Normal, Priority::High];
+    assert_eq!(*rows.last().unwrap().priorities, kept);
 }
 
 #[test]

@@ -41,7 +41,7 @@ use super::shared::Shared;
 use assembly::{Assembly, Sender};
 use blame::Blame;
 use choker::Choker;
-use picker::Picker;
+use picker::{Picker, Priority};
 use progress::Progress;
 use start::Check;
 use trackers::Trackers;
@@ -229,6 +229,42 @@ impl Session {
     #[must_use]
     pub fn has_everything(&self) -> bool {
         self.picker.have().is_full()
+    }
+
+    /// Gives the pieces the marks of their files: only pieces that hold bytes of wanted files are wanted, and a piece of
+    /// several is wanted as soon as the first of them. No mark means that all are wanted, all alike.
+    pub fn mark_files(&mut self) {
+        let Entry {
+            wanted, priorities, ..
+        } = &self.entry;
+        let geometry = self.metainfo.geometry;
+        let picker = &mut self.picker;
+        let files = || self.metainfo.files.iter().enumerate();
+        let is_wanted = |file: usize| wanted.get(file).copied().unwrap_or(true);
+        if !wanted.is_empty() {
+            let mut marks = Bitfield::new(geometry.piece_count() as usize);
+            for (_, file) in files().filter(|(index, _)| is_wanted(*index)) {
+                for piece in geometry.pieces_of(file.offset, file.length) {
+                    marks.set(piece.index());
+                }
+            }
+            for piece in geometry.pieces() {
+                picker.set_wanted(piece, marks.get(piece.index()));
+            }
+        }
+        if !priorities.is_empty() {
+            let mut soonest: Vec<Option<Priority>> = vec![None; geometry.piece_count() as usize];
+            for (index, file) in files().filter(|(index, _)| is_wanted(*index)) {
+                let priority = priorities.get(index).copied().unwrap_or_default();
+                for piece in geometry.pieces_of(file.offset, file.length) {
+                    let soonest = &mut soonest[piece.index()];
+                    *soonest = (*soonest).max(Some(priority));
+                }
+            }
+            for (piece, priority) in geometry.pieces().zip(soonest) {
+                picker.set_priority(piece, priority.unwrap_or_default());
+            }
+        }
     }
 
     /// As callers see it.

@@ -1,23 +1,60 @@
-//! Which piece is fetched next: the rarest that we want, lack and have not opened; among equals, chance decides.
+//! Which piece is fetched next: of those of the highest priority the rarest that we want, lack and have not opened; among
+//! equals, chance decides.
 //!
-//! The pieces that can be picked stand in one row, ordered by how many peers have them, with the bounds of each availability
-//! beside it. A `have` moves a piece over one bound by one swap, so it costs the same in a torrent of ten pieces and of a
-//! hundred thousand. Peers that have everything are only counted: they make no piece rarer than another.
+//! The pieces that can be picked stand in a row for each priority, ordered by how many peers have them, with the bounds of
+//! each availability beside it ([`row`]). A `have` moves a piece over one bound by one swap, so it costs the same in a
+//! torrent of ten pieces and of a hundred thousand. Peers that have everything are only counted: they make no piece rarer
+//! than another.
 //!
-//! Invariants: a piece stands in the row exactly when it is wanted and neither had nor open; row and `place` are inverse;
-//! the bounds ascend and the last one is the row's length; `lacking` is what is wanted and not had.
+//! Invariants: a piece stands in the row of its priority exactly when it is wanted and neither had nor open; `lacking` is
+//! what is wanted and not had.
+
+mod row;
 
 use crate::codec::bitfield::Bitfield;
 use crate::codec::geometry::{Geometry, PieceIndex};
 use crate::rng::Rng;
 
+use row::{NOWHERE, Row, Sought};
+
 /// Until so many pieces are ours they are picked by chance: a whole piece to trade with soon is worth more than a rare one,
 /// which few can send.
 const FIRST_PIECES: usize = 4;
-/// Pieces tried in the row, rarest first, before the peer's bitfield is compared as a whole.
+/// Pieces tried in a row, rarest first, before the peer's bitfield is compared as a whole.
 const TRIES: usize = 64;
-/// Where a piece stands that is not in the row.
-const NOWHERE: u32 = u32::MAX;
+
+/// How soon a file is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// When nothing else can be had.
+    Low,
+    /// As any.
+    #[default]
+    Normal,
+    /// Before all others.
+    High,
+}
+
+impl Priority {
+    /// As clients say it: -1, 0 or 1.
+    #[must_use]
+    pub const fn number(self) -> i8 {
+        match self {
+            Self::Low => -1,
+            Self::Normal => 0,
+            Self::High => 1,
+        }
+    }
+
+    /// Which row its pieces stand in; the first is picked from first.
+    const fn row(self) -> usize {
+        match self {
+            Self::High => 0,
+            Self::Normal => 1,
+            Self::Low => 2,
+        }
+    }
+}
 
 /// What a peer has.
 #[derive(Clone, Copy, Debug)]
@@ -43,12 +80,12 @@ impl PeerHas<'_> {
 #[derive(Clone, Debug)]
 pub struct Picker {
     geometry: Geometry,
-    /// Pieces that can be picked, rarest first.
-    row: Vec<u32>,
-    /// Where each piece stands in the row, or [`NOWHERE`].
+    /// Pieces that can be picked, by [`Priority::row`].
+    rows: [Row; 3],
+    /// Where each piece stands in its row, or [`NOWHERE`].
     place: Vec<u32>,
-    /// `bounds[a]` is where the pieces that `a` peers have end. As long as the largest availability ever seen.
-    bounds: Vec<u32>,
+    /// The priority of each piece; empty while all are alike.
+    priorities: Vec<Priority>,
     /// How many peers have each piece, those that have everything not counted.
     holders: Vec<u32>,
     /// Peers that have everything.
@@ -56,7 +93,7 @@ pub struct Picker {
     have: Bitfield,
     wanted: Bitfield,
     open: Bitfield,
-    /// The pieces of the row, as a set.
+    /// The pieces of the rows, as a set.
     pickable: Bitfield,
     /// The pieces that are wanted and not had, open ones included.
     lacking: Bitfield,
@@ -75,9 +112,9 @@ impl Picker {
         }
         Self {
             geometry,
-            row,
+            rows: [Row::default(), Row::of(row), Row::default()],
             place,
-            bounds: vec![geometry.piece_count()],
+            priorities: Vec::new(),
             holders: vec![0; count],
             seeds: 0,
             have: Bitfield::new(count),
@@ -99,6 +136,25 @@ impl Picker {
             self.wanted.clear(index);
         }
         self.settle(index);
+    }
+
+    /// How soon `piece` is to be fetched.
+    pub fn set_priority(&mut self, piece: PieceIndex, priority: Priority) {
+        let index = piece.index();
+        if self.priority(index) == priority {
+            return;
+        }
+        let stands = self.pickable.get(index);
+        if stands {
+            self.leave(index);
+        }
+        if self.priorities.is_empty() {
+            self.priorities = vec![Priority::default(); self.holders.len()];
+        }
+        self.priorities[index] = priority;
+        if stands {
+            self.enter(index);
+        }
     }
 
     /// `piece` is ours: verified and written. It is no longer open.
@@ -163,25 +219,26 @@ impl Picker {
 
     // Decisions.
 
-    /// Picks the rarest piece that can be picked and that the peer has, and marks it open. `None`: nothing for this peer.
+    /// Picks the rarest piece that can be picked and that the peer has, of the highest priority among these, and marks it open.
+    /// `None`: nothing for this peer.
     ///
     /// Takes a few steps for a peer that has much of what we lack; at most half as many as pieces are missing for any other.
     pub fn pick(&mut self, peer: PeerHas<'_>, rng: &mut Rng) -> Option<PieceIndex> {
         let index = match peer {
-            _ if self.row.is_empty() => return None,
-            PeerHas::All => self.pick_of_row(0, |_| true, usize::MAX, rng),
+            _ if self.pickable.count() == 0 => return None,
+            PeerHas::All => self.pick_of_rows(0, |_| true, usize::MAX, rng),
             PeerHas::Some(bits) => {
                 let common = bits.count_common(&self.pickable);
                 if common == 0 {
                     return None;
                 }
-                // A peer with more than half of the row is found in it soon enough, however unlucky the order.
-                let tries = if common > self.row.len() / 2 {
+                // A peer with more than half of what can be picked is found in it soon enough, however unlucky the order.
+                let tries = if common > self.pickable.count() / 2 {
                     usize::MAX
                 } else {
                     TRIES
                 };
-                self.pick_of_row(1, |index| bits.get(index), tries, rng)
+                self.pick_of_rows(1, |index| bits.get(index), tries, rng)
                     .or_else(|| self.rarest(bits.iter_common(&self.pickable), rng))
             }
         }?;
@@ -238,7 +295,7 @@ impl Picker {
     /// How many can be picked. None, and some missing: the end game.
     #[must_use]
     pub const fn pickable(&self) -> usize {
-        self.row.len()
+        self.pickable.count()
     }
 
     /// How many peers have `piece`.
@@ -253,67 +310,52 @@ impl Picker {
         self.seeds
     }
 
-    // The row.
+    // The rows.
 
-    /// The first piece of the row that `has` says yes to, among at most `tries` that `rarest` peers or more have. Each run of
-    /// equals is entered at a random place and gone round once.
-    fn pick_of_row(
+    /// The first piece of the rows that `has` says yes to, among at most `tries` of each that `rarest` peers or more have.
+    /// `None` also when a row was given up: what comes behind in it goes before all other rows.
+    fn pick_of_rows(
         &self,
         rarest: usize,
         has: impl Fn(usize) -> bool,
         tries: usize,
         rng: &mut Rng,
     ) -> Option<usize> {
-        let last = self.bounds.len() - 1;
-        let ends = if self.have.count() < FIRST_PIECES {
-            &self.bounds[last..]
-        } else {
-            &self.bounds[rarest.min(last)..]
-        };
-        let mut tries = tries;
-        let mut from = if rarest == 0 {
-            0
-        } else {
-            self.bounds[rarest - 1] as usize
-        };
-        for &end in ends {
-            let equals = &self.row[from..end as usize];
-            from = end as usize;
-            if equals.is_empty() {
-                continue;
-            }
-            let (before, after) = equals.split_at(rng.index(equals.len()));
-            for &piece in after.iter().chain(before) {
-                if has(piece as usize) {
-                    return Some(piece as usize);
-                }
-                tries -= 1;
-                if tries == 0 {
-                    return None;
-                }
+        let by_chance = self.have.count() < FIRST_PIECES;
+        for row in self.rows.iter().filter(|row| !row.is_empty()) {
+            match row.seek(rarest, by_chance, &has, tries, rng) {
+                Sought::Found(index) => return Some(index),
+                Sought::GivenUp => return None,
+                Sought::Nothing => {}
             }
         }
         None
     }
 
-    /// The rarest of `candidates`, all of which can be picked; any of them while we have few pieces.
+    /// The rarest of `candidates`, all of which can be picked, of the highest priority among them; any of these while we have
+    /// few pieces.
     fn rarest(&self, candidates: impl Iterator<Item = usize>, rng: &mut Rng) -> Option<usize> {
         let by_chance = self.have.count() < FIRST_PIECES;
         let mut best = None;
         let mut equals = 0;
         for index in candidates {
             let holders = if by_chance { 0 } else { self.holders[index] };
+            let rank = (self.priority(index).row(), holders);
             match best {
-                Some((least, _)) if holders > least => continue,
-                Some((least, _)) if holders == least => equals += 1,
+                Some((least, _)) if rank > least => continue,
+                Some((least, _)) if rank == least => equals += 1,
                 _ => equals = 1,
             }
             // Each of the equals seen so far stays with the same chance.
             if rng.chance(1, equals) {
-                best = Some((holders, index));
+                best = Some((rank, index));
             }
         }
         best.map(|(_, index)| index)
+    }
+
+    fn priority(&self, index: usize) -> Priority {
+        self.priorities.get(index).copied().unwrap_or_default()
     }
 
     fn open_index(&mut self, index: usize) -> Option<PieceIndex> {
@@ -322,7 +364,7 @@ impl Picker {
         self.geometry.piece(u32::try_from(index).ok()?)
     }
 
-    /// Puts a piece into the row or takes it out, as its state asks.
+    /// Puts a piece into its row or takes it out, as its state asks.
     fn settle(&mut self, index: usize) {
         let lacking = self.wanted.get(index) && !self.have.get(index);
         if lacking {
@@ -338,45 +380,23 @@ impl Picker {
         }
     }
 
-    /// Appends to the row, then swaps downwards over one bound at a time.
     fn enter(&mut self, index: usize) {
-        let mut at = self.row.len();
-        self.row
-            .push(u32::try_from(index).expect("below the piece count"));
-        self.note(at);
-        let holders = self.holders[index] as usize;
-        self.reach(holders);
-        for above in (holders + 1..self.bounds.len()).rev() {
-            self.bounds[above] += 1;
-            let first = self.bounds[above - 1] as usize;
-            self.swap(at, first);
-            at = first;
-        }
-        self.bounds[holders] += 1;
+        let row = &mut self.rows[self.priority(index).row()];
+        row.enter(index, self.holders[index], &mut self.place);
     }
 
-    /// Swaps upwards over one bound at a time, then drops off the end.
     fn leave(&mut self, index: usize) {
-        let mut at = self.place[index] as usize;
-        for bound in self.holders[index] as usize..self.bounds.len() {
-            self.bounds[bound] -= 1;
-            let last = self.bounds[bound] as usize;
-            self.swap(at, last);
-            at = last;
-        }
-        self.row.pop();
-        self.place[index] = NOWHERE;
+        let row = &mut self.rows[self.priority(index).row()];
+        row.leave(index, self.holders[index], &mut self.place);
     }
 
-    /// One more peer has it: its run gives it to the next.
+    /// One more peer has it.
     fn gain(&mut self, index: usize) {
-        let before = self.holders[index] as usize;
-        self.holders[index] += 1;
         if self.pickable.get(index) {
-            self.reach(before + 1);
-            self.bounds[before] -= 1;
-            self.swap(self.place[index] as usize, self.bounds[before] as usize);
+            let row = &mut self.rows[self.priority(index).row()];
+            row.gain(index, self.holders[index], &mut self.place);
         }
+        self.holders[index] += 1;
     }
 
     /// One peer less has it.
@@ -384,28 +404,9 @@ impl Picker {
         assert!(self.holders[index] > 0, "who goes has come");
         self.holders[index] -= 1;
         if self.pickable.get(index) {
-            let after = self.holders[index] as usize;
-            self.swap(self.place[index] as usize, self.bounds[after] as usize);
-            self.bounds[after] += 1;
+            let row = &mut self.rows[self.priority(index).row()];
+            row.lose(index, self.holders[index], &mut self.place);
         }
-    }
-
-    /// Makes sure that there is a bound for this availability. Bounded by the peers of one swarm.
-    fn reach(&mut self, holders: usize) {
-        let end = self.bounds[self.bounds.len() - 1];
-        if self.bounds.len() <= holders {
-            self.bounds.resize(holders + 1, end);
-        }
-    }
-
-    fn swap(&mut self, a: usize, b: usize) {
-        self.row.swap(a, b);
-        self.note(a);
-        self.note(b);
-    }
-
-    fn note(&mut self, at: usize) {
-        self.place[self.row[at] as usize] = u32::try_from(at).expect("below the piece count");
     }
 }
 

@@ -20,6 +20,7 @@ use serde_json::json;
 use super::envelope::{Output, RpcError};
 use super::names::Family;
 use super::params::{self, Params};
+use super::torrents::{FILE_MARKS, FileMark};
 use super::{Rpc, limits, refused, session, strange, torrents, unanswered};
 use crate::codec::layout::FileKind;
 use crate::codec::magnet::Magnet;
@@ -27,6 +28,7 @@ use crate::codec::metainfo::{METAINFO_BYTES_MAX, Metainfo};
 use crate::config::Config;
 use crate::engine::library::{Brief, Change, MagnetAdd, Selection, TorrentAdd, TorrentKey};
 use crate::engine::message::{Answer, Message, Refusal, SessionAdd};
+use crate::engine::session::picker::Priority;
 use crate::gateway::client::masked;
 use crate::ids::InfoHash;
 
@@ -47,7 +49,7 @@ impl Rpc {
                 format!("not a valid torrent: {fault}"),
             )
         })?;
-        let wanted = wanted(params, &metainfo)?;
+        let (wanted, priorities) = marks(params, &metainfo)?;
         let first = metainfo.files.first().map(|file| file.path.clone());
         let settings = settings(params)?;
         let config = self.tuned().await?.config;
@@ -67,6 +69,7 @@ impl Rpc {
             paused,
             labels,
             then,
+            priorities,
         };
         let message = Message::TorrentAdd(Box::new(add));
         self.added(info_hash, message, settings).await
@@ -217,25 +220,29 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// A mark for each file of the layout; empty when all are wanted. Clients count without padding.
-fn wanted(params: &Params, metainfo: &Metainfo) -> Result<Vec<bool>, RpcError> {
+/// A mark for each file of the layout, whether it is wanted and how soon; none when all are alike. Clients count without padding.
+fn marks(params: &Params, metainfo: &Metainfo) -> Result<(Vec<bool>, Vec<Priority>), RpcError> {
     let all: Vec<usize> = (0..metainfo.files.len())
         .filter(|index| metainfo.files[*index].kind != FileKind::Pad)
         .collect();
-    let mut marks = vec![true; metainfo.files.len()];
-    let mut any = false;
-    for (name, wanted) in [("files_unwanted", false), ("files_wanted", true)] {
-        let Some(indices) = params::indices(params, name)? else {
-            continue;
-        };
-        for index in indices {
+    let (mut wanted, mut priorities) = (Vec::new(), Vec::new());
+    for (name, mark) in FILE_MARKS {
+        for index in params::indices(params, name)?.unwrap_or_default() {
             let Some(file) = all.get(index) else {
                 let text = format!("{name}: no file has the index {index}");
                 return Err(RpcError::new(RpcError::FILE_INDEX, text));
             };
-            marks[*file] = wanted;
-            any = true;
+            match mark {
+                FileMark::Wanted(mark) => {
+                    wanted.resize(metainfo.files.len(), true);
+                    wanted[*file] = mark;
+                }
+                FileMark::Priority(priority) => {
+                    priorities.resize(metainfo.files.len(), Priority::default());
+                    priorities[*file] = priority;
+                }
+            }
         }
     }
-    Ok(if any { marks } else { Vec::new() })
+    Ok((wanted, priorities))
 }

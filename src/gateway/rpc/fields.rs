@@ -271,7 +271,7 @@ pub static FIELDS: &[Field] = &[
     field!("piece_size",              |_, t| Out::Int(t.brief.piece_length.into())),
     field!("pieces",          detail, |_, t| Out::Text(STANDARD.encode(t.detail.as_ref().map_or(&[][..], |detail| &detail.have)))),
     field!("primary_mime_type", detail, |_, t| Out::Str(objects::mime_type(t))),
-    field!("priorities",      detail, |_, t| Out::Json(files(t).map(|_| 0).collect())),
+    field!("priorities",      detail, |_, t| Out::Json(files(t).map(|(index, _)| objects::priority(t, index)).collect())),
     field!("queue_position",          |_, t| Out::Int(t.entry.position.into())),
     field!("rate_download",           |_, t| int(t.download_rate)),
     field!("rate_upload",             |_, t| int(t.upload_rate)),

@@ -17,6 +17,11 @@ const ANY_BYTES: &str = "application/octet-stream";
 
 /// Whether the file at `index` of the layout is fetched.
 #[must_use]
+pub(super) fn priority(torrent: &TorrentSnapshot, index: usize) -> i8 {
+    let priority = torrent.entry.priorities.get(index).copied();
+    priority.unwrap_or_default().number()
+}
+
 pub(super) fn is_wanted(torrent: &TorrentSnapshot, index: usize) -> bool {
     torrent.entry.wanted.get(index).copied().unwrap_or(true)
 }
@@ -49,7 +54,7 @@ pub(super) fn file_stats(torrent: &TorrentSnapshot) -> Value {
             json!({
                 "bytes_completed": have(torrent, index),
                 "wanted": is_wanted(torrent, index),
-                "priority": 0,
+                "priority": priority(torrent, index),
             })
         })
         .collect()

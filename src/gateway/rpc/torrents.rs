@@ -16,6 +16,7 @@ use crate::engine::library::{
     TorrentsShow, TorrentsSnapshot,
 };
 use crate::engine::message::{Answer, Message};
+use crate::engine::session::picker::Priority;
 
 /// The change that a method without arguments of its own makes.
 pub(super) fn action(method: &str) -> Option<Change> {
@@ -139,8 +140,8 @@ impl Rpc {
         for change in settings.changes {
             self.change(which.clone(), change).await?;
         }
-        for (indices, wanted) in settings.files {
-            self.want(&which, &indices, wanted).await?;
+        for (indices, mark) in settings.files {
+            self.mark_files(&which, &indices, mark).await?;
         }
         Ok(Output::Value(Family::Kebab, json!({})))
     }
@@ -165,11 +166,11 @@ impl Rpc {
     }
 
     /// Clients count files without padding, so each torrent has indices of its own.
-    async fn want(
+    async fn mark_files(
         &self,
         which: &Selection,
         indices: &[usize],
-        wanted: bool,
+        mark: FileMark,
     ) -> Result<(), RpcError> {
         let torrents = self.show_detail(which.clone()).await?;
         for torrent in &torrents {
@@ -187,7 +188,10 @@ impl Rpc {
                 RpcError::new(RpcError::FILE_INDEX, text)
             })?;
             let hash = TorrentKey::Hash(torrent.brief.info_hash);
-            let change = Change::Wanted { files, wanted };
+            let change = match mark {
+                FileMark::Wanted(wanted) => Change::Wanted { files, wanted },
+                FileMark::Priority(priority) => Change::Priority { files, priority },
+            };
             self.change(Selection::Some(vec![hash]), change).await?;
         }
         Ok(())
@@ -198,9 +202,27 @@ impl Rpc {
 pub(super) struct Settings {
     /// For all torrents alike.
     pub(super) changes: Vec<Change>,
-    /// Indices without padding, and whether they are wanted: each torrent has its own.
-    pub(super) files: Vec<(Vec<usize>, bool)>,
+    /// Indices without padding, and what becomes of these files: each torrent has its own. None means all.
+    pub(super) files: Vec<(Vec<usize>, FileMark)>,
 }
+
+/// What can be said of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileMark {
+    /// Whether it is fetched.
+    Wanted(bool),
+    /// How soon.
+    Priority(Priority),
+}
+
+/// By the names that clients have for them, in the order in which they are done.
+pub(super) const FILE_MARKS: [(&str, FileMark); 5] = [
+    ("files_unwanted", FileMark::Wanted(false)),
+    ("files_wanted", FileMark::Wanted(true)),
+    ("priority_low", FileMark::Priority(Priority::Low)),
+    ("priority_normal", FileMark::Priority(Priority::Normal)),
+    ("priority_high", FileMark::Priority(Priority::High)),
+];
 
 /// Understands the arguments of `torrent_set`.
 ///
@@ -217,8 +239,8 @@ pub(super) fn settings(params: &Params) -> Result<Settings, RpcError> {
     let trackers = super::trackers::changes(params)?;
     changes.extend(trackers.into_iter().map(Change::Trackers));
     let mut files = Vec::new();
-    for (name, wanted) in [("files_unwanted", false), ("files_wanted", true)] {
-        files.extend(params::indices(params, name)?.map(|indices| (indices, wanted)));
+    for (name, mark) in FILE_MARKS {
+        files.extend(params::indices(params, name)?.map(|indices| (indices, mark)));
     }
     Ok(Settings { changes, files })
 }

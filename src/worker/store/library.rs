@@ -16,6 +16,7 @@ use crate::engine::library::{Goals, Mode};
 use crate::engine::message::{Known, StoreFault, Times};
 use crate::ids::InfoHash;
 
+mod marks;
 mod places;
 
 /// Made when the database is opened, as far as it is not there.
@@ -27,7 +28,7 @@ pub(super) const SCHEMA: &str = "
         root        BLOB    NOT NULL,     -- a path
         paused      INTEGER NOT NULL,     -- 0 or 1
         labels      TEXT    NOT NULL,     -- with commas between them
-        wanted      BLOB    NOT NULL,     -- a byte a file, 0 or 1; empty for all
+        wanted      BLOB    NOT NULL,     -- a byte a file: 1 when it is wanted, more for a priority (marks.rs)
         added       INTEGER NOT NULL,     -- seconds since 1970
         done        INTEGER NOT NULL,     -- the same, or 0
         downloading INTEGER NOT NULL,     -- seconds
@@ -146,6 +147,7 @@ pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
             downloaded: number(30)?,
         };
         let limits = limits.remove(&brief.info_hash).unwrap_or_default();
+        let (wanted, priorities) = marks::read(row.get_ref(6)?.as_blob()?);
         found.push(Kept {
             brief: Arc::new(brief),
             standing,
@@ -153,9 +155,8 @@ pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
             position: row.get(2)?,
             paused: row.get(4)?,
             labels: tidy_labels(row.get_ref(5)?.as_str()?.split(',')),
-            wanted: (row.get_ref(6)?.as_blob()?.iter())
-                .map(|mark| *mark != 0)
-                .collect(),
+            wanted,
+            priorities,
             added: number(7)?,
             done: number(8)?,
             downloading: number(9)?,
@@ -228,7 +229,6 @@ pub(super) fn read(
 pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
     let integer = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     places::keep(database, row)?;
-    let wanted: Vec<u8> = row.wanted.iter().map(|mark| u8::from(*mark)).collect();
     let (brief, standing) = (&*row.brief, &row.standing);
     database
         .prepare_cached(
@@ -247,7 +247,7 @@ pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
             brief.root.as_os_str().as_bytes(),
             row.paused,
             row.labels.join(","),
-            wanted,
+            marks::written(&row.wanted, &row.priorities),
             integer(row.added),
             integer(row.done),
             integer(row.downloading),
@@ -319,6 +319,7 @@ pub(super) fn forget(database: &Connection, info_hash: InfoHash) -> rusqlite::Re
 mod tests {
     use super::*;
     use crate::engine::limits::{TorrentLimits, Weight};
+    use crate::engine::session::picker::Priority;
 
     fn torrent(name: &str) -> Vec<u8> {
         let info = format!(
@@ -359,6 +360,7 @@ mod tests {
             peer_limit: 7,
             labels: tidy_labels(["a", "b c"]),
             wanted: [true, false].into(),
+            priorities: [Priority::High, Priority::Low].into(),
             whereabouts: None,
             trackers: None,
             added: 1_700_000_000,

@@ -56,13 +56,35 @@ fn the_rarest_first() {
 }
 
 #[test]
+fn a_higher_priority_goes_before_rarity_and_chance() {
+    for have in [0, 4] {
+        let mut rng = Rng::new(7);
+        let mut picker = experienced(12, have, &mut rng);
+        let all = Bitfield::full(12);
+        // The high ones are the commonest.
+        picker.peer_joined(&bits(12, &[8, 9]));
+        picker.seed_joined();
+        for (index, priority) in [(8, Priority::High), (9, Priority::High), (5, Priority::Low)] {
+            picker.set_priority(piece(&picker, index), priority);
+        }
+        let order: Vec<u32> = std::iter::from_fn(|| picker.pick(PeerHas::Some(&all), &mut rng))
+            .map(PieceIndex::get)
+            .collect();
+        let left = 12 - have as usize;
+        assert_eq!(order.len(), left, "each once");
+        assert!(order[..2].iter().all(|index| [8, 9].contains(index)));
+        assert_eq!(order.last(), Some(&5), "the low one last");
+    }
+}
+
+#[test]
 fn a_seed_changes_no_order_and_costs_no_step() {
     let mut rng = Rng::new(2);
     let mut picker = experienced(100, 4, &mut rng);
     picker.peer_joined(&bits(100, &(0..99).collect::<Vec<_>>()));
-    let row = picker.row.clone();
+    let row = picker.rows[1].pieces.clone();
     picker.seed_joined();
-    assert_eq!(picker.row, row);
+    assert_eq!(picker.rows[1].pieces, row);
     assert_eq!(picker.availability(piece(&picker, 99)), 1);
     assert_eq!(
         picker.pick(PeerHas::All, &mut rng).map(PieceIndex::get),
@@ -165,6 +187,7 @@ struct Naive {
     have: Vec<bool>,
     wanted: Vec<bool>,
     open: Vec<bool>,
+    priorities: Vec<Priority>,
     peers: Vec<Option<Bitfield>>,
 }
 
@@ -180,9 +203,11 @@ impl Naive {
 
     /// All pieces that are as good as any.
     fn rarest(&self, has: impl Fn(usize) -> bool) -> BTreeSet<usize> {
-        let can: Vec<_> = (0..self.have.len())
+        let mut can: Vec<_> = (0..self.have.len())
             .filter(|&i| self.can_pick(i) && has(i))
             .collect();
+        let first = can.iter().map(|&i| self.priorities[i]).max();
+        can.retain(|&i| Some(self.priorities[i]) == first);
         let early = self.have.iter().filter(|&&have| have).count() < FIRST_PIECES;
         let least = can.iter().map(|&i| self.availability(i)).min();
         can.into_iter()
@@ -193,18 +218,25 @@ impl Naive {
 
 fn check_row(picker: &Picker, naive: &Naive, context: &str) {
     let seeds = naive.peers.iter().filter(|peer| peer.is_none()).count();
-    let mut from = 0;
-    for (holders, &end) in picker.bounds.iter().enumerate() {
-        for at in from..end {
-            let index = picker.row[at as usize] as usize;
-            assert_eq!(naive.availability(index), holders + seeds, "{context}");
-            assert!(naive.can_pick(index), "{context}");
-            assert_eq!(picker.place[index], at, "{context}");
+    for (row, priority) in
+        (picker.rows.iter()).zip([Priority::High, Priority::Normal, Priority::Low])
+    {
+        let mut from = 0;
+        for (holders, &end) in row.bounds.iter().enumerate() {
+            for at in from..end {
+                let index = row.pieces[at as usize] as usize;
+                assert_eq!(naive.availability(index), holders + seeds, "{context}");
+                assert!(naive.can_pick(index), "{context}");
+                assert_eq!(naive.priorities[index], priority, "{context}");
+                assert_eq!(picker.place[index], at, "{context}");
+            }
+            assert!(end >= from, "{context}");
+            from = end;
         }
-        assert!(end >= from, "{context}");
-        from = end;
+        assert_eq!(from as usize, row.pieces.len(), "{context}");
     }
-    assert_eq!(from as usize, picker.row.len(), "{context}");
+    let standing: usize = picker.rows.iter().map(|row| row.pieces.len()).sum();
+    assert_eq!(standing, picker.pickable(), "{context}");
     let can = (0..naive.have.len()).filter(|&i| naive.can_pick(i)).count();
     assert_eq!(picker.pickable(), can, "{context}");
     let lacking = (0..naive.have.len())
@@ -224,13 +256,14 @@ fn picks_what_a_naive_picker_could_pick() {
             have: vec![false; count],
             wanted: vec![true; count],
             open: vec![false; count],
+            priorities: vec![Priority::Normal; count],
             peers: Vec::new(),
         };
         for step in 0..400 {
             let context = format!("seed {seed} step {step}");
             let index = rng.index(count);
             let this = piece(&picker, u32::try_from(index).unwrap());
-            match rng.below(12) {
+            match rng.below(if seed % 3 == 0 { 12 } else { 13 }) {
                 0 => {
                     let density = rng.below(5);
                     let mut bits = Bitfield::new(count);
@@ -275,6 +308,11 @@ fn picks_what_a_naive_picker_could_pick() {
                 7 => {
                     naive.open[index] = false;
                     picker.close(this);
+                }
+                12 => {
+                    let all = [Priority::Low, Priority::Normal, Priority::High];
+                    naive.priorities[index] = all[rng.index(3)];
+                    picker.set_priority(this, naive.priorities[index]);
                 }
                 8 => {
                     assert_eq!(picker.open(this), naive.can_pick(index), "{context}");
