@@ -226,6 +226,33 @@ fn a_signal_gives_the_terminal_back() {
 }
 
 #[test]
+fn it_ends_without_a_word_when_its_terminal_goes() {
+    let scratch = Scratch::new();
+    let daemon = Daemon::start(&scratch, "home", &[]);
+    let rpc = format!("http://{}", daemon.rpc);
+    let said = scratch.path().join("said");
+    let code = scratch.path().join("code");
+    // The shell outlives its terminal, so that it can tell how top ended.
+    let script = format!(
+        "trap '' HUP; exec 2>'{}'; {{ {}; }} | sed -n 's/^exit //p' >'{}'",
+        text(&said),
+        script(&daemon.linnet, &rpc).replace(" top ", " top </dev/tty >/dev/tty "),
+        text(&code)
+    );
+    let tmux = Tmux::run(&scratch, (80, 24), &script);
+    tmux.wait(&["no torrents: linnet add"]);
+    tmux.ask(&["kill-server"]);
+    let ended = eventually("it ends", || {
+        let code = std::fs::read_to_string(&code).unwrap_or_default();
+        code.ends_with('\n').then_some(code)
+    });
+    assert_eq!(ended, "0\n");
+    let said = std::fs::read_to_string(said).unwrap();
+    assert!(!said.contains("linnet"), "{said}");
+    assert!(!said.contains("cursor"), "{said}");
+}
+
+#[test]
 fn without_a_terminal_it_is_2_and_without_a_daemon_3() {
     let scratch = Scratch::new();
     let linnet = Linnet::new(&scratch, "home");

@@ -26,10 +26,17 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-/// `1572864` is "1.5 MiB/s": always in MiB/s, so that rates compare at a glance.
+/// `1572864` is "1.5 MiB/s": always in MiB/s, so that rates compare at a glance. A slow one has more digits, since it is not
+/// nothing.
 pub(super) fn rate(bytes_per_second: u64) -> String {
-    let tenths = (u128::from(bytes_per_second) * 10 + (1 << 19)) >> 20;
-    if tenths < 1000 {
+    let parts = |of: u128| (u128::from(bytes_per_second) * of + (1 << 19)) >> 20;
+    let tenths = parts(10);
+    if tenths == 0 && bytes_per_second > 0 {
+        match parts(100) {
+            0 => format!("0.{:03} MiB/s", parts(1000).max(1)),
+            hundredths => format!("0.{hundredths:02} MiB/s"),
+        }
+    } else if tenths < 1000 {
         format!("{}.{} MiB/s", tenths / 10, tenths % 10)
     } else {
         format!("{} MiB/s", (tenths + 5) / 10)
@@ -127,6 +134,9 @@ mod tests {
         }
         assert_eq!(rate(0), "0.0 MiB/s");
         assert_eq!(rate(1_572_864), "1.5 MiB/s");
+        assert_eq!(rate(50_000), "0.05 MiB/s");
+        assert_eq!(rate(5_000), "0.005 MiB/s");
+        assert_eq!(rate(1), "0.001 MiB/s");
         assert_eq!(rate(713_031_680), "680 MiB/s");
         assert_eq!(per_second(100, Duration::from_millis(500)), 200);
         #[rustfmt::skip]

@@ -16,7 +16,7 @@ use crate::gateway::words;
 /// Arguments of `add`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Add {
-    /// Torrent files, or http(s) URLs of them
+    /// Torrent files, http(s) URLs of them, or magnet links
     #[arg(value_name = "SOURCE", required = true)]
     sources: Vec<String>,
     /// Where its files go, on the daemon's machine

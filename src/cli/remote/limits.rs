@@ -123,7 +123,33 @@ fn in_bytes(limits: &Value) -> Value {
     })
 }
 
-fn table(limits: &Value) -> [String; 3] {
+/// When the alternative limits come and go by themselves; nothing when they do not.
+fn schedule(limits: &Value) -> Option<String> {
+    const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+    if limits["alt_speed_time_enabled"] != json!(true) {
+        return None;
+    }
+    let number = |name: &str| limits[name].as_u64().unwrap_or_default();
+    let time = |minutes: u64| format!("{:02}:{:02}", minutes / 60, minutes % 60);
+    let days = number("alt_speed_time_day");
+    let named: Vec<&str> = (DAYS.iter().enumerate())
+        .filter(|(day, _)| days >> day & 1 != 0)
+        .map(|(_, name)| *name)
+        .collect();
+    let named = match named.len() {
+        7 => "every day".to_owned(),
+        0 => "on no day".to_owned(),
+        _ => format!("on {}", named.join(", ")),
+    };
+    let (begin, end) = (number("alt_speed_time_begin"), number("alt_speed_time_end"));
+    Some(format!(
+        "      by itself from {} to {} {named}",
+        time(begin),
+        time(end)
+    ))
+}
+
+fn table(limits: &Value) -> Vec<String> {
     let of = |name: &str| {
         if limits[format!("{name}_enabled").as_str()] == json!(true) {
             units::rate(rate(limits, name))
@@ -136,7 +162,7 @@ fn table(limits: &Value) -> [String; 3] {
         rate => units::rate(rate),
     };
     let on = limits["alt_speed_enabled"] == json!(true);
-    [
+    let mut lines = vec![
         format!("down  {}", of("speed_limit_down")),
         format!("up    {}", of("speed_limit_up")),
         format!(
@@ -145,12 +171,29 @@ fn table(limits: &Value) -> [String; 3] {
             alt("alt_speed_down"),
             alt("alt_speed_up")
         ),
-    ]
+    ];
+    lines.extend(schedule(limits));
+    lines
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_schedule_is_said_where_there_is_one() {
+        let of = |days: u64| {
+            schedule(&json!({
+                "alt_speed_time_enabled": true, "alt_speed_time_day": days,
+                "alt_speed_time_begin": 1350, "alt_speed_time_end": 420,
+            }))
+        };
+        let line = |days: &str| Some(format!("      by itself from 22:30 to 07:00 {days}"));
+        assert_eq!(of(127), line("every day"));
+        assert_eq!(of(0b010_0010), line("on Mon, Fri"));
+        assert_eq!(of(0), line("on no day"));
+        assert_eq!(schedule(&json!({"alt_speed_time_enabled": false})), None);
+    }
 
     #[test]
     fn limits_are_said_as_the_rpc_takes_them() {

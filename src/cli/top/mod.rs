@@ -24,7 +24,7 @@ use self::model::{Link, Model, Tab};
 use self::poll::{News, Order, Watch};
 use self::screen::Terminal;
 use super::source::reason;
-use super::{Context, EXIT_NO_DAEMON, Failure, remote};
+use super::{Context, EXIT_NO_DAEMON, EXIT_OK, Failure, remote};
 use crate::gateway::remote::RemoteError;
 
 /// How soon news and signals are seen; a key is seen at once.
@@ -83,8 +83,21 @@ impl Top {
             watched: Watch::default(),
             heard: Instant::now(),
         };
-        top.watch().map_err(|fault| failed("the terminal", fault))
+        match top.watch() {
+            Ok(End::Wanted) => Ok(()),
+            // What could not be written there any more is no fault.
+            Ok(End::TerminalGone) => Err(Failure::Silent(EXIT_OK)),
+            Err(fault) => Err(failed("the terminal", fault)),
+        }
     }
+}
+
+/// Why it is over.
+enum End {
+    /// A key, or a signal.
+    Wanted,
+    /// Nobody sees it any more.
+    TerminalGone,
 }
 
 struct Watching {
@@ -100,7 +113,7 @@ struct Watching {
 
 impl Watching {
     /// Until a key or a signal ends it. The terminal is as before afterwards, whatever happened.
-    fn watch(mut self) -> std::io::Result<()> {
+    fn watch(mut self) -> std::io::Result<End> {
         let rows = self.terminal.rows()?;
         let pane = (rows >= PANE_ROWS_MIN).then_some(Tab::Peers);
         let mut screen = Screen::new(Model::new(pane));
@@ -111,8 +124,12 @@ impl Watching {
             let drawn = Instant::now();
             let mut changed = false;
             while !changed && drawn.elapsed() < Duration::from_secs(1) {
-                if !self.terminal.wait(LATENCY) || self.signals.pending().next().is_some() {
-                    return Ok(());
+                if !self.terminal.wait(LATENCY) {
+                    self.terminal.give_up();
+                    return Ok(End::TerminalGone);
+                }
+                if self.signals.pending().next().is_some() {
+                    return Ok(End::Wanted);
                 }
                 if event::poll(Duration::ZERO)? {
                     // Only what is there already: a pasted text or a held key draws once.
@@ -120,7 +137,7 @@ impl Watching {
                         match event::read()? {
                             Event::Key(key) if key.kind != KeyEventKind::Release => {
                                 match screen.key(key) {
-                                    Some(Command::Quit) => return Ok(()),
+                                    Some(Command::Quit) => return Ok(End::Wanted),
                                     Some(Command::Suspend) => self.terminal.suspend()?,
                                     Some(Command::Do(action)) => self.order(&mut screen, action),
                                     None => {}

@@ -49,6 +49,12 @@ impl Terminal {
         !fds[0].revents().intersects(gone)
     }
 
+    /// It has gone: there is nothing to give back, and nobody to tell.
+    pub(super) fn give_up(self) {
+        // What it is made of complains on stderr when it cannot show the cursor again. The process ends now anyway.
+        std::mem::forget(self);
+    }
+
     /// Rows it has.
     pub(super) fn rows(&self) -> io::Result<u16> {
         Ok(self.inner.size()?.height)
