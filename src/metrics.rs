@@ -212,6 +212,9 @@ figures! {
         datagrams_sent: Counter, "count", "Datagrams sent.";
         announces: Counter, "count", "Announces sent.";
         announces_failed: Counter, "count", "Announces that failed.";
+        metadata_pieces_sent: Counter, "count", "Pieces of info dictionaries sent to peers (ut_metadata).";
+        metadata_pieces_received: Counter, "count", "Pieces of info dictionaries received, asked for or not.";
+        metadata_fetched: Counter, "count", "Magnets that became torrents.";
         messages_refused: Counter, "count", "Callers' messages refused.";
         received_keep_alive: Counter, "count", "Messages `keep alive` received from peers.";
         received_choke: Counter, "count", "Messages `choke` received from peers.";

@@ -99,6 +99,7 @@ impl World {
             creation_date: None,
             created_by: None,
             source: None,
+            info: Arc::default(),
         };
         let add = SessionAdd {
             metainfo: Arc::new(metainfo),

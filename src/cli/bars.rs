@@ -53,6 +53,11 @@ const STEPS: u64 = 1000;
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
+    /// Gives it another name.
+    pub(super) fn rename(&self, name: &str) {
+        self.0.set_prefix(printable(name));
+    }
+
     /// Moves the bar to `done` of `all`, with `text` behind it.
     pub(super) fn show(&self, done: u64, all: u64, text: impl Display) {
         let step = u128::from(done.min(all)) * u128::from(STEPS) / u128::from(all.max(1));

@@ -6,15 +6,14 @@ use clap::Args;
 
 use super::globs::Globs;
 use super::peer_name::PeerName;
-use super::transfer::{self, Chosen, Order};
+use super::transfer::{self, Order, Source};
 use super::{Context, EXIT_OK, Failure, logging, running, signals::ProcessSignals, source};
-use crate::codec::metainfo::Metainfo;
 use crate::time::Duration;
 
 /// Arguments of `get`.
 #[derive(Debug, Args)]
 pub(super) struct Get {
-    /// Torrent files, or http(s) URLs of them
+    /// Torrent files, http(s) URLs of them, or magnet links
     #[arg(value_name = "SOURCE", required = true)]
     sources: Vec<String>,
     /// Directory to download to
@@ -70,12 +69,19 @@ impl What<'_> {
         logging::start(&loaded, context.console.bars());
         let mut signals = ProcessSignals::take()
             .map_err(|fault| Failure::failed(format!("signals: {}", source::reason(&fault))))?;
-        let torrents = source::read_all(self.sources, &mut signals)?;
-        let torrents = torrents.into_iter().map(|metainfo| self.chosen(metainfo));
-        let torrents = torrents.collect::<Result<_, _>>()?;
+        let sources = source::read_all(self.sources, &mut signals)?;
+        let is_link = |source: &Source| matches!(source, Source::Link(_));
+        if !self.download && sources.iter().any(is_link) {
+            let text = "a magnet link does not say what is to be seeded: name the torrent file, \
+                        or use linnet get --seed";
+            return Err(Failure::failed(text));
+        }
         let root = self.root()?;
+        let keep = loaded.state().map_err(Failure::failed)?.join("links");
         let order = Order {
-            torrents,
+            sources,
+            select: self.select.cloned(),
+            keep: Some(keep),
             root,
             peers: self.peers.to_vec(),
             download: self.download,
@@ -88,16 +94,6 @@ impl What<'_> {
             EXIT_OK => Ok(()),
             code => Err(Failure::Silent(code)),
         }
-    }
-
-    /// A torrent with the marks of the files that are fetched.
-    fn chosen(&self, metainfo: Metainfo) -> Result<Chosen, Failure> {
-        let wanted = match self.select {
-            None => Vec::new(),
-            Some(globs) => (globs.choose_files(&metainfo))
-                .map_err(|fault| Failure::failed(format!("{}: --select {fault}", metainfo.name)))?,
-        };
-        Ok(Chosen { metainfo, wanted })
     }
 
     /// The directory, real and absolute.

@@ -21,7 +21,7 @@ const FILES_SHOWN: usize = 10;
 
 /// A list of globs.
 #[derive(Clone, Debug)]
-pub(super) struct Globs {
+pub struct Globs {
     text: String,
     set: GlobSet,
 }

@@ -31,7 +31,7 @@ pub(super) fn start(loaded: &Loaded, events: bool) -> Result<Box<dyn Engine>, St
     let filter = if events {
         Filter::ALL
     } else {
-        Filter::of(["session.*"]).expect("events of sessions exist")
+        Filter::of(["session.*", "torrent.metadata"]).expect("these events exist")
     };
     let mut notices: VecDeque<String> = runtime.notices().to_vec().into();
     // Whoever asked for any free port wants to know which; whoever named one knows it.

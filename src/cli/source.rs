@@ -1,4 +1,4 @@
-//! Where a torrent comes from: a file, or a URL of one.
+//! Where a torrent comes from: a file, a URL of one, or a magnet link.
 
 use std::io::Read;
 use std::path::Path;
@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use crossbeam_channel as channel;
 
+use crate::codec::magnet::Magnet;
 use crate::codec::metainfo::Metainfo;
 use crate::gateway::Gateway;
 use crate::gateway::client::masked;
 
 use super::signals::{Signal, Signals};
+use super::transfer::{Link, Source as Named};
 use super::{EXIT_INTERRUPTED, Failure};
 
 /// Longest torrent file: 64 MiB, some three million pieces. A longer one is refused.
@@ -64,21 +66,21 @@ pub(super) fn read(path: &Path) -> Result<Metainfo, Failure> {
     decode(&shown.to_string(), &bytes)
 }
 
-/// Reads each of `sources`, paths or URLs, in order; fetches by a gateway that lives no longer than this call.
+/// Reads each of `sources`, paths, URLs or links, in order; fetches by a gateway that lives no longer than this call.
 pub(super) fn read_all(
     sources: &[String],
     signals: &mut dyn Signals,
-) -> Result<Vec<Metainfo>, Failure> {
+) -> Result<Vec<Named>, Failure> {
     let mut gateway = None;
     let mut torrents = Vec::new();
     for source in sources {
         torrents.push(match Source::of(source) {
-            Source::Path(path) => read_interruptibly(path, signals)?,
+            Source::Path(path) => torrent(read_interruptibly(path, signals)?),
             Source::Url(url) => {
                 let gateway = gateway.get_or_insert_with(|| Gateway::start(|| {}));
-                fetch(url, gateway, signals)?
+                torrent(fetch(url, gateway, signals)?)
             }
-            Source::Magnet => return Err(Failure::failed(magnet())),
+            Source::Magnet => Named::Link(link(source)?),
             Source::Strange => {
                 let text = "only files and http or https URLs can be read";
                 return Err(Failure::failed(format!("{}: {text}", masked(source))));
@@ -86,6 +88,18 @@ pub(super) fn read_all(
         });
     }
     Ok(torrents)
+}
+
+fn torrent(metainfo: Metainfo) -> Named {
+    Named::Torrent(Box::new(metainfo))
+}
+
+/// Reads a magnet link.
+fn link(text: &str) -> Result<Link, Failure> {
+    let magnet = Magnet::parse(text)
+        .map_err(|fault| Failure::failed(format!("{text}: not a valid magnet link: {fault}")))?;
+    let text = text.to_owned();
+    Ok(Link { text, magnet })
 }
 
 /// Reads like [`read`]: a pipe whose other end never comes does not keep a signal waiting.
@@ -162,7 +176,7 @@ fn decode(shown: &str, bytes: &[u8]) -> Result<Metainfo, Failure> {
 }
 
 fn magnet() -> String {
-    "magnet links are not supported by this version yet: use the .torrent file".to_owned()
+    "a magnet link does not say what the files are: name the torrent file".to_owned()
 }
 
 #[cfg(test)]
@@ -191,7 +205,7 @@ mod tests {
         )
         .unwrap();
         let result = read_all(&[path.display().to_string()], &mut Stops);
-        assert_eq!(result, Err(Failure::Silent(EXIT_INTERRUPTED)));
+        assert_eq!(result.err(), Some(Failure::Silent(EXIT_INTERRUPTED)));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! knows the engine by a trait of its own, so that this page can be tested without one.
 
 mod followed;
+mod links;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use crate::actor::bus::Record;
 use crate::codec::layout::FileEntry;
+use crate::codec::magnet::Magnet;
 use crate::codec::metainfo::Metainfo;
 use crate::engine::message::{Answer, Message, Refusal, SessionAdd, SessionSnapshot};
 use crate::events::Event;
@@ -22,6 +24,7 @@ use crate::time::{Duration, Instant};
 
 use self::followed::{Fate, Followed};
 use super::bars::Bars;
+use super::globs::Globs;
 use super::peer_name::PeerName;
 use super::signals::{Signal, Signals};
 use super::{Console, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Failure, units};
@@ -85,10 +88,30 @@ impl Chosen {
     }
 }
 
+/// A magnet link.
+pub struct Link {
+    /// As it was given.
+    pub text: String,
+    /// What it says.
+    pub magnet: Magnet,
+}
+
+/// What a person has named.
+pub enum Source {
+    /// A torrent.
+    Torrent(Box<Metainfo>),
+    /// A link to one.
+    Link(Link),
+}
+
 /// What is to be done.
 pub struct Order {
     /// At least one.
-    pub torrents: Vec<Chosen>,
+    pub sources: Vec<Source>,
+    /// Which files are fetched; all, when there is none.
+    pub select: Option<Globs>,
+    /// Where torrent files that links have led to are kept until all of it is there; `None` to keep none.
+    pub keep: Option<PathBuf>,
     /// Real, absolute.
     pub root: PathBuf,
     /// Pinned for every torrent.
@@ -116,6 +139,9 @@ pub fn run(
     let bars = Bars::on(console.bars());
     let mut transfer = Transfer {
         followed: Vec::new(),
+        root: order.root,
+        select: order.select,
+        keep: order.keep,
         budget: order.budget,
         download: order.download,
         seed: order.seed,
@@ -126,13 +152,16 @@ pub fn run(
         bars,
     };
     let result = transfer
-        .begin(order.torrents, &order.root, &order.peers)
+        .begin(order.sources, &order.peers)
         .and_then(|()| transfer.follow());
     transfer.end(result)
 }
 
 struct Transfer<'a> {
     followed: Vec<Followed>,
+    root: PathBuf,
+    select: Option<Globs>,
+    keep: Option<PathBuf>,
     budget: Duration,
     download: bool,
     seed: bool,
@@ -152,48 +181,90 @@ enum Ending {
 }
 
 impl Transfer<'_> {
-    fn begin(
-        &mut self,
-        torrents: Vec<Chosen>,
-        root: &std::path::Path,
-        peers: &[PeerName],
-    ) -> Result<(), Failure> {
+    fn begin(&mut self, sources: Vec<Source>, peers: &[PeerName]) -> Result<(), Failure> {
+        // Whatever cannot be done is found out before anything is.
+        let mut torrents = Vec::new();
+        let mut links = Vec::new();
+        for source in sources {
+            match source {
+                Source::Torrent(metainfo) => torrents.push(self.chosen(*metainfo, None)?),
+                Source::Link(link) => match link.remembered(self.keep.as_deref()) {
+                    Some(metainfo) => {
+                        torrents.push(self.chosen(metainfo, Some(&link.magnet))?);
+                        links.push((link, true));
+                    }
+                    None => links.push((link, false)),
+                },
+            }
+        }
         for chosen in torrents {
             let name = chosen.metainfo.name.clone();
-            let size = units::size(chosen.size());
-            let Chosen { metainfo, wanted } = chosen;
-            let add = SessionAdd {
-                metainfo: Arc::new(metainfo),
-                root: root.to_owned(),
-                download: self.download,
-                seed: self.seed,
-                recheck: false,
-                wanted,
-            };
-            let answer = self.engine.ask(Message::SessionAdd(Box::new(add)));
-            let session = match answer {
-                Ok(Answer::Session(session)) => session,
-                Ok(Answer::Refused(Refusal::Duplicate(_))) => {
-                    self.console
-                        .note(&format!("{name}: named twice, taken once"));
-                    continue;
+            let info_hash = chosen.metainfo.info_hash;
+            let link = links
+                .iter()
+                .find(|(link, _)| link.magnet.info_hash == info_hash);
+            let named = link.map_or(Vec::new(), |(link, _)| peers_of(link));
+            let line = self.begun(&chosen);
+            let add = self.session_add(chosen);
+            if let Some(session) = self.take_on(add, &name)? {
+                self.console.note(&line);
+                self.pin(session, &[peers, &named].concat());
+            }
+        }
+        for (link, _) in links.into_iter().filter(|(_, is_known)| !is_known) {
+            let name = link.name();
+            let add = link.add(&self.root);
+            if let Some(session) = self.take_on(add, &name)? {
+                self.console
+                    .note(&format!("{name}: asking peers what it holds"));
+                if let Some(followed) = self.followed.last_mut() {
+                    followed.link = Some(link.magnet);
                 }
-                Ok(Answer::Refused(refusal)) => {
-                    let why = refusal;
-                    return Err(Failure::failed(format!("{name}: {why}")));
-                }
-                Ok(_) => return Err(Failure::failed(format!("{name}: an answer out of place"))),
-                Err(fault) => return Err(Failure::failed(format!("{name}: {fault}"))),
-            };
-            let verb = if self.download { "to" } else { "in" };
-            let line = format!("{name}: {size} {verb} {}", root.display());
-            self.console.note(&line);
-            let bar = self.bars.add(&name);
-            let now = self.engine.now();
-            self.followed.push(Followed::new(session, name, bar, now));
-            self.pin(session, peers);
+                self.pin(session, peers);
+            }
         }
         Ok(())
+    }
+
+    /// Gives a torrent or a link to the engine, and follows it; `None` when it is there already.
+    fn take_on(&mut self, add: Message, name: &str) -> Result<Option<SessionId>, Failure> {
+        let session = match self.engine.ask(add) {
+            Ok(Answer::Session(session)) => session,
+            Ok(Answer::Refused(Refusal::Duplicate(_))) => {
+                let line = format!("{name}: named twice, taken once");
+                self.console.note(&line);
+                return Ok(None);
+            }
+            Ok(Answer::Refused(refusal)) => {
+                let why = refusal;
+                return Err(Failure::failed(format!("{name}: {why}")));
+            }
+            Ok(_) => return Err(Failure::failed(format!("{name}: an answer out of place"))),
+            Err(fault) => return Err(Failure::failed(format!("{name}: {fault}"))),
+        };
+        let bar = self.bars.add(name);
+        let now = self.engine.now();
+        let followed = Followed::new(session, name.to_owned(), bar, now);
+        self.followed.push(followed);
+        Ok(Some(session))
+    }
+
+    fn session_add(&self, chosen: Chosen) -> Message {
+        Message::SessionAdd(Box::new(SessionAdd {
+            metainfo: Arc::new(chosen.metainfo),
+            root: self.root.clone(),
+            download: self.download,
+            seed: self.seed,
+            recheck: false,
+            wanted: chosen.wanted,
+        }))
+    }
+
+    /// What is about to be done, for a person.
+    fn begun(&self, chosen: &Chosen) -> String {
+        let (name, size) = (&chosen.metainfo.name, units::size(chosen.size()));
+        let verb = if self.download { "to" } else { "in" };
+        format!("{name}: {size} {verb} {}", self.root.display())
     }
 
     fn pin(&mut self, session: SessionId, peers: &[PeerName]) {
@@ -232,7 +303,7 @@ impl Transfer<'_> {
             }
             let now = self.engine.now();
             if now >= next_look {
-                self.look(now);
+                self.look(now)?;
                 if self.is_over() {
                     return Ok(Ending::Over);
                 }
@@ -261,7 +332,7 @@ impl Transfer<'_> {
             pause = Duration::ZERO;
             news |= matches!(
                 event.event,
-                Event::SessionCompleted(_) | Event::SessionError(_)
+                Event::SessionCompleted(_) | Event::SessionError(_) | Event::TorrentMetadata(_)
             );
             if self.json && told.is_ok() {
                 let out = self.console.out();
@@ -277,8 +348,11 @@ impl Transfer<'_> {
     }
 
     /// Asks how every torrent stands.
-    fn look(&mut self, now: Instant) {
+    fn look(&mut self, now: Instant) -> Result<(), Failure> {
         for index in 0..self.followed.len() {
+            if self.followed[index].link.is_some() {
+                self.look_at_link(index)?;
+            }
             let session = self.followed[index].session;
             // A late answer is no fault: the next look comes soon.
             if let Ok(Answer::Snapshot(snapshot)) =
@@ -287,6 +361,7 @@ impl Transfer<'_> {
                 self.take(index, *snapshot, now);
             }
         }
+        Ok(())
     }
 
     fn take(&mut self, index: usize, snapshot: SessionSnapshot, now: Instant) {
@@ -321,6 +396,7 @@ impl Transfer<'_> {
             return;
         };
         let took = now.since(followed.began);
+        let info_hash = latest.info_hash;
         let line = texts::complete(&followed.name, latest, took);
         if !self.seed
             && let Some(bar) = followed.bar.take()
@@ -328,6 +404,7 @@ impl Transfer<'_> {
             self.bars.remove(bar);
         }
         self.console.note(&line);
+        self.keep_no_more(info_hash);
     }
 
     fn draw(&mut self, index: usize) {
@@ -357,7 +434,8 @@ impl Transfer<'_> {
         // The first signal asks for what is under way here already; only one behind it asks for more.
         let mut stops = u32::from(matches!(result, Ok(Ending::Stopped)));
         if stops > 0 {
-            self.look(self.engine.now());
+            // How it stands is all that is wanted now.
+            let _ = self.look(self.engine.now());
         }
         self.engine.begin_shutdown(self.budget);
         let deadline = self.engine.now() + self.budget + SHUTDOWN_SLACK;
@@ -417,4 +495,10 @@ impl Transfer<'_> {
         let wanted: u64 = latest().map(|latest| latest.bytes_wanted).sum();
         (have * 100).checked_div(wanted).unwrap_or(0)
     }
+}
+
+/// The peers that a link names; what is none is passed over.
+fn peers_of(link: &Link) -> Vec<PeerName> {
+    let peers = link.magnet.peers.iter();
+    peers.filter_map(|peer| peer.parse().ok()).collect()
 }

@@ -34,6 +34,10 @@ pub struct ExtendedHandshake {
     pub port: Option<u16>,
     /// `yourip`: the receiver's address as the sender sees it.
     pub your_ip: Option<IpAddr>,
+    /// `metadata_size`: bytes of the info dictionary that the sender has, never 0 (BEP 9).
+    pub metadata_size: Option<u32>,
+    /// `upload_only`: whether the sender wants nothing (BEP 21); `None` when it does not say.
+    pub upload_only: Option<bool>,
 }
 
 impl ExtendedHandshake {
@@ -65,6 +69,12 @@ impl ExtendedHandshake {
             Some(IpAddr::V4(ip)) => dict.insert("yourip", Item::from(ip.octets().to_vec())),
             Some(IpAddr::V6(ip)) => dict.insert("yourip", Item::from(ip.octets().to_vec())),
             None => {}
+        }
+        if let Some(size) = self.metadata_size {
+            dict.insert("metadata_size", Item::Integer(size.into()));
+        }
+        if let Some(only) = self.upload_only {
+            dict.insert("upload_only", Item::Integer(only.into()));
         }
         dict.encode()
     }
@@ -105,6 +115,11 @@ impl ExtendedHandshake {
                 .and_then(|port| u16::try_from(port).ok())
                 .filter(|&port| port != 0),
             your_ip: dict.bytes(b"yourip").and_then(address),
+            metadata_size: dict
+                .integer(b"metadata_size")
+                .and_then(|size| u32::try_from(size).ok())
+                .filter(|&size| size != 0),
+            upload_only: dict.integer(b"upload_only").map(|only| only != 0),
         })
     }
 }
@@ -133,6 +148,8 @@ mod tests {
             requests_max: Some(500),
             port: Some(51413),
             your_ip: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
+            metadata_size: Some(31_235),
+            upload_only: Some(true),
         }
     }
 
@@ -161,6 +178,9 @@ mod tests {
             ("port 0",           b"d1:pi0ee"),
             ("port too large",   b"d1:pi65536ee"),
             ("reqq below zero",  b"d4:reqqi-5ee"),
+            ("metadata of none", b"d13:metadata_sizei0ee"),
+            ("metadata too much", b"d13:metadata_sizei4294967296ee"),
+            ("only is a text",   b"d11:upload_only1:1e"),
             ("address of 5",     b"d6:yourip5:aaaaae"),
             ("client unseen",    b"d1:v3:\x1b\r\ne"),
             ("more behind",      b"derubbish"),

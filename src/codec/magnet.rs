@@ -11,6 +11,9 @@ use super::metainfo::{URL_BYTES_MAX, URLS_MAX};
 /// Longest link that is read, in bytes.
 pub const MAGNET_BYTES_MAX: usize = 64 * 1024;
 
+/// Most ranges of files that are read. The rest is ignored.
+pub const RANGES_MAX: usize = 1024;
+
 /// Most characters of a name. The rest is cut.
 const NAME_CHARS_MAX: usize = 255;
 
@@ -27,6 +30,9 @@ pub struct Magnet {
     pub web_seeds: Vec<String>,
     /// `x.pe`: peers as `host:port`, up to [`URLS_MAX`].
     pub peers: Vec<String>,
+    /// `so`: the files to fetch, as ranges from first to last in the torrent's order, up to [`RANGES_MAX`] (BEP 53). None means
+    /// all.
+    pub select: Vec<(u32, u32)>,
 }
 
 /// Why a link cannot be used.
@@ -70,6 +76,24 @@ impl Magnet {
             trackers: Vec::new(),
             web_seeds: Vec::new(),
             peers: Vec::new(),
+            select: Vec::new(),
+        }
+    }
+
+    /// The files that it selects, as a mark for each of `count`; empty, which means all, when it selects none that exists.
+    #[must_use]
+    pub fn wanted(&self, count: usize) -> Vec<bool> {
+        let mut marks = vec![false; count];
+        for &(first, last) in &self.select {
+            let end = count.min((last as usize).saturating_add(1));
+            if let Some(marks) = marks.get_mut(first as usize..end) {
+                marks.fill(true);
+            }
+        }
+        if marks.contains(&true) {
+            marks
+        } else {
+            Vec::new()
         }
     }
 
@@ -114,12 +138,26 @@ impl Magnet {
                 "x.pe" if is_url(&value, magnet.peers.len()) => {
                     magnet.peers.push(value.into_owned());
                 }
+                "so" => {
+                    let room = RANGES_MAX - magnet.select.len();
+                    magnet
+                        .select
+                        .extend(value.split(',').filter_map(range).take(room));
+                }
                 _ => {}
             }
         }
         magnet.info_hash = info_hash?;
         Ok(magnet)
     }
+}
+
+/// `7`, or `2-5`; `None` for anything else.
+fn range(text: &str) -> Option<(u32, u32)> {
+    let text = text.trim();
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then_some((first, last))
 }
 
 /// Whether there is room for it, and it is worth it.
@@ -186,6 +224,33 @@ mod tests {
         assert_eq!(magnet.trackers, tiers);
         assert_eq!(magnet.web_seeds, ["http://w.example/"]);
         assert_eq!(magnet.peers, ["10.0.0.1:5000", "[::1]:1"]);
+        assert_eq!(magnet.select, [(0, 0), (2, 2)]);
+    }
+
+    #[test]
+    fn files_are_selected_by_number_and_range() {
+        #[rustfmt::skip]
+        let table: &[(&str, &[(u32, u32)])] = &[
+            ("0",                  &[(0, 0)]),
+            ("0,2,4,6-8",          &[(0, 0), (2, 2), (4, 4), (6, 8)]),
+            (" 1 , 3-3 ",          &[(1, 1), (3, 3)]),
+            ("5-2,x,-1,,4294967296,1-", &[]),
+            ("0-4294967295",       &[(0, u32::MAX)]),
+        ];
+        for (said, want) in table {
+            let magnet = Magnet::parse(&format!("magnet:?xt=urn:btih:{HEX}&so={said}"));
+            assert_eq!(magnet.unwrap().select, *want, "{said}");
+        }
+        let marks = |said: &str, count| {
+            let magnet = Magnet::parse(&format!("magnet:?xt=urn:btih:{HEX}&so={said}"));
+            magnet.unwrap().wanted(count)
+        };
+        assert_eq!(marks("0,2-9", 4), [true, false, true, true]);
+        assert_eq!(marks("7-4294967295", 4), [false; 0], "none exists: all");
+        assert_eq!(marks("4294967295", 0), [false; 0]);
+        let many = "1,".repeat(RANGES_MAX * 2);
+        let magnet = Magnet::parse(&format!("magnet:?xt=urn:btih:{HEX}&so={many}&so=2"));
+        assert_eq!(magnet.unwrap().select.len(), RANGES_MAX);
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub struct Metainfo {
     pub created_by: Option<String>,
     /// Free text inside `info`.
     pub source: Option<String>,
+    /// The original bytes of `info`, as peers ask for them (BEP 9); empty where nobody has them, and then nobody gets them.
+    pub info: Arc<[u8]>,
 }
 
 impl Metainfo {
@@ -132,6 +134,7 @@ impl Metainfo {
             creation_date: root.integer(b"creation date"),
             created_by: text(root, &["created by.utf-8", "created by"]),
             source: text(info, &["source"]),
+            info: raw_info.into(),
         })
     }
 

@@ -8,6 +8,7 @@ pub mod extension;
 pub mod geometry;
 pub mod layout;
 pub mod magnet;
+pub mod metadata;
 pub mod metainfo;
 pub mod path;
 pub mod shown;

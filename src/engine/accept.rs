@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 
-use crate::codec::extension::ExtendedHandshake;
+use crate::codec::extension::{ExtendedHandshake, HANDSHAKE_ID};
 use crate::codec::wire::{Features, HANDSHAKE_BYTES, Handshake, Message};
 use crate::events::Event;
 use crate::ids::{InfoHash, PeerId, SessionId, SocketId, StreamId, SwarmId};
 
 use super::Engine;
+use super::extended::Extension;
 use super::message::{Frame, Output};
 use super::session::receive::send;
 use super::settings::{CLIENT_NAME, HANDSHAKE_TIMEOUT, REQUESTS_IN_MAX, SNUB, WAITING_BYTES_MAX};
@@ -278,7 +279,11 @@ impl Engine {
     /// Says what we have and who we are: after the other side's handshake, since some clients take bytes right behind ours
     /// for an attack (requirement P21).
     fn greet(&mut self, id: StreamId, session: SessionId) {
-        let Some(session) = self.sessions.get(session) else {
+        if self.is_fetching(session) {
+            self.metadata_greet(id);
+            return self.tell_extended(id, session);
+        }
+        let Some(trading) = self.sessions.get(session) else {
             return;
         };
         let Some(stream) = self.table.streams.get_mut(id) else {
@@ -287,7 +292,7 @@ impl Engine {
         let Some(features) = stream.peer().map(|peer| peer.features) else {
             return;
         };
-        let have = session.picker.have();
+        let have = trading.picker.have();
         match features.fast {
             true if have.is_full() => send(&mut self.shared, stream, &Message::HaveAll),
             true if have.count() == 0 => send(&mut self.shared, stream, &Message::HaveNone),
@@ -298,25 +303,37 @@ impl Engine {
                 &Message::Bitfield(&have.to_wire()),
             ),
         }
-        if features.extended {
-            let port = Some(self.shared.listen_port()).filter(|&port| port != 0);
-            let told = ExtendedHandshake {
-                client: Some(CLIENT_NAME.to_owned()),
-                requests_max: u32::try_from(REQUESTS_IN_MAX / 2).ok(),
-                port,
-                your_ip: Some(stream.address.ip()),
-                ..ExtendedHandshake::default()
-            };
-            let payload = told.encode();
-            send(
-                &mut self.shared,
-                stream,
-                &Message::Extended {
-                    id: 0,
-                    payload: &payload,
-                },
-            );
+        self.tell_extended(id, session);
+    }
+
+    /// Says what we can do beyond the basic protocol (BEP 10): once, and again when there is more to say.
+    pub(super) fn tell_extended(&mut self, id: StreamId, session: SessionId) {
+        let session = self.sessions.get(session);
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
+        if !stream.peer().is_some_and(|peer| peer.features.extended) {
+            return;
         }
+        let info = session.map_or(0, |session| session.metainfo.info.len());
+        let told = ExtendedHandshake {
+            extensions: Extension::named(Extension::ALL),
+            client: Some(CLIENT_NAME.to_owned()),
+            requests_max: u32::try_from(REQUESTS_IN_MAX / 2).ok(),
+            port: Some(self.shared.listen_port()).filter(|&port| port != 0),
+            your_ip: Some(stream.address.ip()),
+            metadata_size: u32::try_from(info).ok().filter(|&size| size > 0),
+            upload_only: session.filter(|one| !one.is_downloading()).map(|_| true),
+        };
+        let payload = told.encode();
+        send(
+            &mut self.shared,
+            stream,
+            &Message::Extended {
+                id: HANDSHAKE_ID,
+                payload: &payload,
+            },
+        );
     }
 
     /// Another stream of the same peer in the same swarm, and whether that one has to go.

@@ -23,6 +23,9 @@ use super::table::link::LinkState;
 /// Peers asked of a tracker at a time.
 const WANT: u32 = 100;
 
+/// What trackers are told is left of a torrent of which only a link is known: a block.
+const LEFT_UNKNOWN: u64 = 16 * 1024;
+
 /// Refused in one turn because their host is shut; the others have theirs in the next.
 const REFUSALS_MAX: usize = 256;
 
@@ -245,11 +248,18 @@ impl Engine {
             }
             (None, Some(parked)) => {
                 let standing = &parked.standing;
+                let fetches = parked.fetch.is_some();
+                // Who has no more than a link lacks something, nobody knows how much: nothing would make it a seed.
+                let unknown = if parked.brief.magnet.is_some() {
+                    LEFT_UNKNOWN
+                } else {
+                    0
+                };
                 Facts {
                     uploaded: parked.sent,
                     downloaded: parked.received,
-                    left: standing.bytes_wanted - standing.bytes_have,
-                    want: if parked.is_open() { WANT } else { 0 },
+                    left: unknown + standing.bytes_wanted - standing.bytes_have,
+                    want: if parked.is_open() || fetches { WANT } else { 0 },
                     private: parked.brief.private,
                     ..self.facts_of(parked.brief.info_hash)
                 }
@@ -388,14 +398,11 @@ impl Engine {
         let Some(id) = self.table.swarms.get(swarm).and_then(|swarm| swarm.session) else {
             return;
         };
-        let Some(session) = self
-            .sessions
-            .get_mut(id)
-            .filter(|session| session.is_downloading())
-        else {
+        let downloads = |session: &Session| session.is_downloading();
+        if !self.sessions.get(id).is_some_and(downloads) && !self.is_fetching(id) {
             return;
-        };
-        if let Some(trackers) = &mut session.trackers {
+        }
+        if let Some(trackers) = self.sessions.trackers_mut(id) {
             trackers.need_peers(now);
             if let Some(at) = trackers.next_deadline() {
                 self.shared.timers.set(TimerKey::Trackers(id), at);

@@ -54,6 +54,7 @@ impl Engine {
             limits::leave(&mut self.shared, session, &mut stream);
         }
         let mut freed = None;
+        let mut fetching = None;
         let mut legacy = None;
         let opened = match &mut stream.stage {
             Stage::Open { session, peer } => {
@@ -61,6 +62,8 @@ impl Engine {
                     let owed = !peer.asked.is_empty() || peer.current.is_some();
                     receive::forget_peer(&mut self.shared, session, id, peer);
                     freed = owed.then_some(session.id);
+                } else {
+                    fetching = Some(*session);
                 }
                 let opened = (peer.since, peer.id);
                 legacy = Some(peer.bequeath());
@@ -84,6 +87,9 @@ impl Engine {
         self.tell_links();
         if let Some(session) = freed {
             self.ask_all(session);
+        }
+        if let Some(session) = fetching {
+            self.metadata_forget(session, id);
         }
         stream.swarm
     }
@@ -221,9 +227,9 @@ impl Engine {
     pub(super) fn peer_event(&self, id: StreamId, reason: &'static str) -> Option<events::Peer> {
         let stream = self.table.streams.get(id)?;
         let peer = stream.peer()?;
-        let session = self.sessions.get(stream.session()?)?;
+        let swarm = self.table.swarms.get(stream.swarm?)?;
         Some(events::Peer {
-            info_hash: session.info_hash(),
+            info_hash: swarm.info_hash,
             address: stream.address,
             peer_id: peer.id,
             client: peer.client.clone(),

@@ -24,8 +24,10 @@ impl Engine {
             return;
         };
         let (needed, opening) = (record.count().needed as usize, record.opening.len());
-        let session = record.session.and_then(|id| self.sessions.get(id));
-        if !record.is_on() || !session.is_some_and(Session::is_trading) {
+        let session = record.session;
+        let trades = session.and_then(|id| self.sessions.get(id));
+        let trades = trades.is_some_and(Session::is_trading);
+        if !record.is_on() || !(trades || session.is_some_and(|id| self.is_fetching(id))) {
             self.shared.timers.cancel(key);
             return;
         }

@@ -125,6 +125,7 @@ impl Engine {
             | Message::Survey(_)
             | Message::TorrentsShow(_)
             | Message::SettingsChange(_)
+            | Message::MetadataShow { .. }
             | Message::SettingsShow
             | Message::SpeedSet(_)
             | Message::SpeedShow

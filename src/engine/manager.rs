@@ -111,6 +111,7 @@ impl Engine {
                 Some(snapshot) => Answer::Snapshot(Box::new(snapshot)),
                 None => Answer::Refused(Refusal::UnknownSession),
             },
+            Message::MetadataShow { session } => self.metadata_show(session),
             Message::EngineShow => Answer::Engine(Box::new(self.engine_show())),
             Message::Shutdown { budget } => {
                 self.shutdown(budget, reply);
@@ -121,7 +122,10 @@ impl Engine {
         self.shared.reply(reply, answer);
     }
 
-    pub(super) fn session_add(&mut self, add: SessionAdd) -> Result<SessionId, Refusal> {
+    pub(super) fn session_add(&mut self, mut add: SessionAdd) -> Result<SessionId, Refusal> {
+        if let Some(held) = self.held_take(&mut add) {
+            return Ok(held);
+        }
         let metainfo = add.metainfo;
         let brief = Arc::new(Brief::of(&metainfo, &add.root));
         let links_min = u32::try_from(self.shared.settings.swarm_links_min).unwrap_or(u32::MAX);
@@ -427,6 +431,7 @@ impl Engine {
             download_rate,
             upload_rate,
             candidates: count(self.table.candidates(session.swarm).count()),
+            metadata: None,
             peers,
             notices: [&session.progress.complaint, &session.notice]
                 .into_iter()
@@ -436,7 +441,7 @@ impl Engine {
         })
     }
 
-    /// One that rests: there are no peers, and no rates.
+    /// One that rests: there are no rates.
     fn session_show_parked(&self, parked: &Parked) -> SessionSnapshot {
         let standing = &parked.standing;
         SessionSnapshot {
@@ -463,9 +468,21 @@ impl Engine {
             upload_rate: 0,
             candidates: u32::try_from(self.table.candidates(parked.swarm).count())
                 .unwrap_or(u32::MAX),
-            peers: Vec::new(),
+            metadata: parked.fetch.as_ref().map(|fetch| fetch.progress()),
+            peers: self.peers_parked(parked),
             notices: Vec::new(),
         }
+    }
+
+    /// Those of a torrent that does not trade: it may be asking them what it holds.
+    pub(super) fn peers_parked(&self, parked: &Parked) -> Vec<PeerSnapshot> {
+        let swarm = self.table.swarms.get(parked.swarm);
+        let streams = swarm.into_iter().flat_map(|swarm| swarm.streams.iter());
+        let show = |id: &crate::ids::StreamId| {
+            let stream = self.table.streams.get(*id)?;
+            stream.show(parked.brief.piece_count, self.shared.now)
+        };
+        streams.filter_map(show).collect()
     }
 
     fn engine_show(&self) -> EngineSnapshot {

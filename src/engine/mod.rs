@@ -4,7 +4,8 @@
 //!
 //! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `links` the
 //! link manager's messages, `connect` the dials, `accept` the handshakes, `trade` the open streams, `close` their ends,
-//! `announce` the trackers, `datagram` what the UDP sockets carry, `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown, `pace` the turns of the announces, `farewell` who is told of an end; `session/` and `table/` hold what they act on.
+//! `announce` the trackers, `datagram` what the UDP sockets carry, `extended` the extensions' ids, `metadata` what magnets become,
+//! `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown, `pace` the turns of the announces, `farewell` who is told of an end; `session/` and `table/` hold what they act on.
 
 mod accept;
 mod announce;
@@ -14,12 +15,14 @@ mod connect;
 mod datagram;
 mod doubt;
 mod ending;
+pub mod extended;
 mod farewell;
 pub mod library;
 pub mod limits;
 mod links;
 mod manager;
 pub mod message;
+pub mod metadata;
 pub mod pace;
 pub mod rate;
 pub mod session;
@@ -77,6 +80,8 @@ pub struct Engine {
     /// Streams whose handshakes wait for a torrent to wake; at most [`settings::WAITING_MAX`] each.
     waiting: BTreeMap<SessionId, Vec<StreamId>>,
     surveys: Surveys,
+    /// Bytes that the fetches of metadata hold together.
+    metadata_held: usize,
 }
 
 impl Engine {
@@ -98,6 +103,7 @@ impl Engine {
             library,
             waiting: BTreeMap::new(),
             surveys: Surveys::default(),
+            metadata_held: 0,
         };
         engine.limits_refresh();
         engine
@@ -217,6 +223,12 @@ impl Engine {
                 assert!(self.is_ending(), "session {id} has lost its swarm");
             }
         }
+        let held = self
+            .sessions
+            .iter_parked()
+            .filter_map(|(_, parked)| parked.fetch.as_ref());
+        let held: usize = held.map(|fetch| fetch.held()).sum();
+        assert_eq!(held, self.metadata_held, "bytes of metadata that are held");
         for (id, parked) in self.sessions.iter_parked() {
             let swarm = self.table.swarms.get(parked.swarm);
             let of = swarm.and_then(|swarm| swarm.session);
@@ -246,9 +258,9 @@ impl Engine {
     /// and are about to be met again on another stream. For checks between inputs.
     pub fn peers(&self) -> impl Iterator<Item = (InfoHash, PeerId)> {
         self.table.streams.iter().flat_map(|(_, stream)| {
-            let session = stream.session().and_then(|id| self.sessions.get(id));
-            let open = stream.peer().zip(session);
-            let open = open.map(|(peer, session)| (session.info_hash(), peer.id));
+            let swarm = stream.swarm.and_then(|id| self.table.swarms.get(id));
+            let open = stream.peer().zip(swarm);
+            let open = open.map(|(peer, swarm)| (swarm.info_hash, peer.id));
             let missed = stream.farewell.as_ref();
             let missed = missed.map(|farewell| (farewell.event.info_hash, farewell.event.peer_id));
             open.into_iter().chain(missed)
@@ -267,6 +279,7 @@ impl Engine {
             TimerKey::Stats(session) => self.on_stats_timer(session),
             TimerKey::DiskRetry(session) => self.on_disk_retry(session),
             TimerKey::Park(session) => self.on_park_timer(session),
+            TimerKey::Metadata(session) => self.metadata_ask(session),
             TimerKey::Limits => self.on_limits_timer(),
             TimerKey::Farewell => self.on_farewell_over(),
             TimerKey::Shutdown => self.on_budget_spent(),

@@ -43,6 +43,8 @@ pub enum TimerKey {
     DiskRetry(SessionId),
     /// It has rested for a while, or a goal may be reached while it rests.
     Park(SessionId),
+    /// Metadata may be asked for again.
+    Metadata(SessionId),
     /// Streams that wait for a rate limit may go on.
     Limits,
     /// The trackers' part of the shutdown's budget is spent.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::message::Direction;
+use super::metadata::MetadataProgress;
 use crate::ids::{InfoHash, LinkId, SessionId};
 use crate::time::Instant;
 
@@ -94,6 +95,8 @@ pub struct SessionSnapshot {
     pub peers: Vec<PeerSnapshot>,
     /// Addresses known and not connected.
     pub candidates: u32,
+    /// How far the fetch of its metadata is, while that is fetched.
+    pub metadata: Option<MetadataProgress>,
     /// What a person should know and that stops nothing: a tracker that fails, a store that does not work.
     pub notices: Vec<String>,
 }

@@ -70,6 +70,7 @@ fn torrent(total: usize, piece_length: u32, seed: u64) -> (Arc<Metainfo>, Vec<u8
         creation_date: None,
         created_by: None,
         source: None,
+        info: Arc::default(),
     };
     (Arc::new(metainfo), data)
 }

@@ -18,6 +18,9 @@ use super::table::stream::{CloseReason, Stage, Stream};
 
 impl Engine {
     pub(super) fn read_messages(&mut self, id: StreamId, session: SessionId, bytes: &mut [u8]) {
+        if self.is_said_for_later(id) {
+            return self.metadata_received(id, session, bytes);
+        }
         let Some(session) = self.sessions.get_mut(session) else {
             return;
         };
@@ -41,28 +44,8 @@ impl Engine {
     }
 
     fn act_on(&mut self, id: StreamId, session_id: SessionId, swarm: SwarmId, heard: Heard) {
-        let now = self.shared.now;
-        // Only the first word counts: a stranger must not fill our candidates with ports of its own.
-        let unsaid =
-            |stream: &&mut Stream| stream.peer().is_some_and(|peer| peer.listens.is_none());
-        if let (Some(port), Some(stream)) =
-            (heard.listens, self.table.streams.get_mut(id).filter(unsaid))
-        {
-            let listens = SocketAddr::new(stream.address.ip(), port);
-            let incoming = !stream.outgoing;
-            if let Some(peer) = stream.peer_mut() {
-                peer.listens = Some(listens);
-            }
-            if incoming && !self.is_ending() {
-                // Should this stream end, we know where to dial.
-                let _ = self.table.link_create(
-                    listens,
-                    swarm,
-                    Source::Peer,
-                    &self.shared.listening,
-                    now,
-                );
-            }
+        if let Some(port) = heard.listens {
+            self.note_listens(id, swarm, port);
         }
         let Some(session) = self.sessions.get_mut(session_id) else {
             return;
@@ -91,6 +74,33 @@ impl Engine {
         }
         if heard.freed && session.assembly.free() > 0 {
             self.ask_all_but(session_id, heard.refused.then_some(id));
+        }
+    }
+
+    /// Whether what the peer says is kept until its session trades.
+    fn is_said_for_later(&self, id: StreamId) -> bool {
+        let peer = self.table.streams.get(id).and_then(Stream::peer);
+        peer.is_some_and(|peer| peer.said.is_some())
+    }
+
+    /// The peer says where it listens.
+    pub(super) fn note_listens(&mut self, id: StreamId, swarm: SwarmId, port: u16) {
+        let now = self.shared.now;
+        // Only the first word counts: a stranger must not fill our candidates with ports of its own.
+        let unsaid =
+            |stream: &&mut Stream| stream.peer().is_some_and(|peer| peer.listens.is_none());
+        let Some(stream) = self.table.streams.get_mut(id).filter(unsaid) else {
+            return;
+        };
+        let listens = SocketAddr::new(stream.address.ip(), port);
+        let incoming = !stream.outgoing;
+        if let Some(peer) = stream.peer_mut() {
+            peer.listens = Some(listens);
+        }
+        if incoming && !self.is_ending() {
+            // Should this stream end, we know where to dial.
+            let listening = &self.shared.listening;
+            let _ = (self.table).link_create(listens, swarm, Source::Peer, listening, now);
         }
     }
 

@@ -234,6 +234,7 @@ impl Engine {
         self.shared.arm(TimerKey::Stats(id), STATS_INTERVAL);
         self.shared.arm(TimerKey::Park(id), PARK_AFTER);
         self.announce(id);
+        self.metadata_admit(id);
         self.connect_more(swarm);
         self.ask_all(id);
         self.serve_all(id);
@@ -296,7 +297,7 @@ impl Engine {
     }
 
     /// A peer sent bad data, proven: it is banned, and nobody else.
-    fn convict(&mut self, session: SessionId, guilty: Sender) {
+    pub(super) fn convict(&mut self, session: SessionId, guilty: Sender) {
         log::info!("{} sent bad data and is banned", guilty.address);
         self.shared.counters.bans += 1;
         let is_its = |(_, stream): &(_, &Stream)| {
@@ -312,7 +313,7 @@ impl Engine {
             .filter(is_its)
             .map(|(id, _)| id)
             .collect();
-        let swarm = self.sessions.get(session).map(|session| session.swarm);
+        let swarm = self.swarm_of_session(session);
         let listens: Vec<_> = streams
             .iter()
             .filter_map(|id| self.table.streams.get(*id)?.peer()?.listens)

@@ -238,6 +238,7 @@ fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
                 Answer::Surveyed(_) => 15,
                 Answer::Settings(_) => 16,
                 Answer::Speed(_) => 17,
+                Answer::Metadata(_) => 18,
             };
             trace.note("reply", &[at, who, reply.0, kind]);
         }

@@ -31,7 +31,8 @@ pub fn check(answer: &Answer) -> Result<(), String> {
         | Answer::Surveyed(_)
         | Answer::Torrents(_)
         | Answer::Settings(_)
-        | Answer::Speed(_) => true,
+        | Answer::Speed(_)
+        | Answer::Metadata(_) => true,
     };
     if sound {
         Ok(())

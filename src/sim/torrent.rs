@@ -94,6 +94,7 @@ impl Torrent {
             creation_date: None,
             created_by: None,
             source: None,
+            info: Arc::default(),
         };
         let layout = Layout {
             root: PathBuf::from("/data"),

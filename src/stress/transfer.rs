@@ -215,5 +215,6 @@ fn describe(content: &[u8], seed: u64) -> Metainfo {
         creation_date: None,
         created_by: None,
         source: None,
+        info: Arc::default(),
     }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """libtorrent as a peer for tests and benches.
 
-    lt.py seed|get TORRENT DIR [--listen ADDRESS]... [--peer HOST:PORT]... [--up RATE] [--trackers] [--check] [--exit]
+    lt.py seed|get TORRENT|MAGNET DIR [--listen ADDRESS]... [--peer HOST:PORT]... [--up RATE] [--trackers] [--check] [--exit]
 
 Says on stdout, a line each: `port N` (one per --listen, in that order), `ready` once the data is checked and peers are
 let in, `done` once everything is there and flushed. Reads commands from stdin: `stats` (answers `stats {json}`),
@@ -115,9 +115,11 @@ def main():
     for address in listen:
         say("port", ports[address.rpartition(":")[0] if address.count(":") == 1 else address])
 
-    info = lt.torrent_info(args.torrent)
-    params = lt.add_torrent_params()
-    params.ti = info
+    if args.torrent.startswith("magnet:"):
+        params = lt.parse_magnet_uri(args.torrent)
+    else:
+        params = lt.add_torrent_params()
+        params.ti = lt.torrent_info(args.torrent)
     params.save_path = args.dir
     params.flags = lt.torrent_flags.disable_dht | lt.torrent_flags.disable_lsd | lt.torrent_flags.disable_pex
     if args.mode == "seed" and not args.check:
@@ -147,7 +149,8 @@ def main():
                 if args.exit:
                     return 0
         status = torrent.status()
-        checked = status.state in (lt.torrent_status.downloading, lt.torrent_status.finished, lt.torrent_status.seeding)
+        checked = status.state in (lt.torrent_status.downloading_metadata, lt.torrent_status.downloading,
+                                   lt.torrent_status.finished, lt.torrent_status.seeding)
         if checked and not ready:
             ready = True
             say("ready")

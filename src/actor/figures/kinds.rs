@@ -23,7 +23,7 @@ pub(in super::super) struct Type(u8);
 impl Type {
     pub(in super::super) const SHUTDOWN: Self = Self(8);
     pub(in super::super) const STREAM_ADD: Self = Self(13);
-    pub(in super::super) const METRICS: Self = Self(40);
+    pub(in super::super) const METRICS: Self = Self(41);
 
     /// Calls `note` with the type of each operation in an envelope.
     pub(in super::super) fn each(body: &Body, mut note: impl FnMut(Self)) {
@@ -79,6 +79,7 @@ impl Type {
             Message::SpeedShow => 37,
             Message::GroupSet(_) => 38,
             Message::SessionLimits { .. } => 39,
+            Message::MetadataShow { .. } => 40,
         })
     }
 
@@ -93,7 +94,7 @@ impl Type {
 
 /// Name, lane and subject of each type, in the order of [`Type::of_message`].
 #[rustfmt::skip]
-pub(super) const TYPES: [(&str, Lane, About); 41] = [
+pub(super) const TYPES: [(&str, Lane, About); 42] = [
     ("session_add",     Lane::High,     About::Net),
     ("session_remove",  Lane::High,     About::Net),
     ("session_pause",   Lane::High,     About::Net),
@@ -134,6 +135,7 @@ pub(super) const TYPES: [(&str, Lane, About); 41] = [
     ("speed_show",      Lane::Normal,   About::Whole),
     ("group_set",       Lane::Normal,   About::Whole),
     ("session_limits",  Lane::Normal,   About::Net),
+    ("metadata_show",   Lane::Normal,   About::Net),
     ("metrics",         Lane::Low,      About::Whole),
 ];
 

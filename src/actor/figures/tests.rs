@@ -250,8 +250,10 @@ fn message(kind: usize) -> Message {
                 paused: true,
                 labels: Vec::new(),
                 then: None,
+                hold: false,
             }))
         }
+        40 => Message::MetadataShow { session },
         34 => Message::SettingsChange(Box::default()),
         _ => Message::SettingsShow,
     }

@@ -127,6 +127,7 @@ pub const fn lane_of(message: &Message) -> Lane {
         | Message::SpeedShow
         | Message::SessionLimits { .. }
         | Message::GroupSet(_)
+        | Message::MetadataShow { .. }
         | Message::SessionShow { .. } => Lane::Normal,
         Message::LinksShow { .. }
         | Message::IgnoredShow { .. }

@@ -1,6 +1,7 @@
 //! One torrent of a transfer: how it stands, and what was told of it.
 
 use crate::cli::bars::Bar;
+use crate::codec::magnet::Magnet;
 use crate::engine::message::{SessionSnapshot, SessionState};
 use crate::ids::SessionId;
 use crate::time::{Duration, Instant};
@@ -21,6 +22,8 @@ pub(super) struct Followed {
     /// When its download began, after the check.
     pub(super) began: Instant,
     pub(super) fate: Fate,
+    /// The link it came by, until it is known what it holds.
+    pub(super) link: Option<Magnet>,
     notices: Vec<String>,
 }
 
@@ -48,6 +51,7 @@ impl Followed {
             latest: None,
             began,
             fate: Fate::Underway,
+            link: None,
             notices: Vec::new(),
         }
     }

@@ -147,6 +147,7 @@ impl Fake {
             upload_rate: 0,
             peers: Vec::new(),
             candidates: 0,
+            metadata: None,
             notices: vec![said(!is_error)],
             error_lasts: false,
         }
@@ -164,7 +165,7 @@ impl Signals for After {
     }
 }
 
-fn torrent() -> Chosen {
+fn torrent() -> Source {
     let create = Create {
         name: "a".into(),
         files: vec![CreateFile {
@@ -174,10 +175,8 @@ fn torrent() -> Chosen {
         piece_length: 16_384,
         ..Create::default()
     };
-    Chosen {
-        metainfo: Metainfo::decode(&create.encode(&[[0; 20]])).unwrap(),
-        wanted: Vec::new(),
-    }
+    let metainfo = Metainfo::decode(&create.encode(&[[0; 20]])).unwrap();
+    Source::Torrent(Box::new(metainfo))
 }
 
 /// What the tests vary of an order.
@@ -199,7 +198,9 @@ const GET: Case = Case {
 
 fn order(case: &Case) -> Order {
     Order {
-        torrents: (0..case.torrents).map(|_| torrent()).collect(),
+        sources: (0..case.torrents).map(|_| torrent()).collect(),
+        select: None,
+        keep: None,
         root: "/d".into(),
         peers: ["1.2.3.4:5", "h.example:6"]
             .map(|peer| peer.parse().unwrap())

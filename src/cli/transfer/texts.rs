@@ -27,8 +27,18 @@ pub(super) fn progress(latest: &SessionSnapshot) -> (u64, u64, String) {
             )
         }
         SessionState::Error => (have, wanted, latest.error.clone()),
-        SessionState::Metadata
-        | SessionState::Downloading
+        SessionState::Metadata => {
+            let fetched = latest.metadata.unwrap_or_default();
+            let (have, all) = (fetched.pieces_have, fetched.pieces_total);
+            let of = match fetched.sources {
+                0 => peers,
+                sources => units::counted(sources.into(), "peer"),
+            };
+            // An unknown number is not a whole one.
+            let text = format!("metadata {have}/{} pieces from {of}", shown(all));
+            (have.into(), all.max(1).into(), text)
+        }
+        SessionState::Downloading
         | SessionState::Paused
         | SessionState::Queued
         | SessionState::Stopped => {
@@ -43,6 +53,14 @@ pub(super) fn progress(latest: &SessionSnapshot) -> (u64, u64, String) {
                 format!("{size} of {all}  {rate}  eta {eta}  {peers}"),
             )
         }
+    }
+}
+
+/// A number of pieces, which nobody may have told yet.
+fn shown(pieces: u32) -> String {
+    match pieces {
+        0 => "?".to_owned(),
+        known => known.to_string(),
     }
 }
 

@@ -488,6 +488,14 @@ impl Engine {
                 continue;
             };
             self.library.enter(number, info_hash, id);
+            if self
+                .sessions
+                .parked(id)
+                .is_some_and(|parked| parked.brief.magnet.is_some())
+            {
+                self.metadata_begin(id);
+                continue;
+            }
             let at_work = |parked: &&mut Parked| !parked.paused && parked.brief.magnet.is_none();
             let Some(parked) = self.sessions.parked_mut(id).filter(at_work) else {
                 continue;
@@ -566,6 +574,8 @@ fn parked_of(
         sent: 0,
         received: 0,
         stage: Stage::Resting,
+        fetch: None,
+        hold: false,
     }
 }
 

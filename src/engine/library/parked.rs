@@ -18,11 +18,13 @@ use super::brief::{Brief, Standing};
 use super::change::Change;
 use super::goals;
 use super::relocate;
+use crate::codec::magnet::Magnet;
 use crate::codec::metainfo::Metainfo;
 use crate::engine::Engine;
 use crate::engine::limits::TorrentLimitsChange;
 use crate::engine::manager::Beginning;
-use crate::engine::message::{Answer, Refusal, StoreFault, StoreTask};
+use crate::engine::message::{Answer, Refusal, SessionAdd, StoreFault, StoreTask};
+use crate::engine::metadata::Fetch;
 use crate::engine::rate::Rate;
 use crate::engine::session::trackers::Trackers;
 use crate::engine::session::{Phase, Session, progress, start};
@@ -55,6 +57,10 @@ pub struct Parked {
     pub received: u64,
     /// What it is about to do.
     pub stage: Stage,
+    /// Of one of which no more than a link is known: what peers say that it holds, while it may ask them.
+    pub fetch: Option<Box<Fetch>>,
+    /// Whether it rests also when that is known, until somebody says what of it is wanted.
+    pub hold: bool,
 }
 
 /// A torrent of which no more than a link is known, to take on and to remember.
@@ -68,6 +74,9 @@ pub struct MagnetAdd {
     pub labels: Vec<String>,
     /// Where its files go when all are there, if that is elsewhere.
     pub then: Option<PathBuf>,
+    /// Take it on without remembering it; when it is known what it holds, it waits for
+    /// [`Message::SessionAdd`](crate::engine::message::Message::SessionAdd), which says what of it is wanted.
+    pub hold: bool,
 }
 
 /// What a torrent that rests is about to do.
@@ -78,6 +87,8 @@ pub enum Stage {
     Resting,
     /// Its torrent file is being read.
     Waking(Wish),
+    /// What it holds is known, as a torrent file: it waits until somebody says what of it is wanted.
+    Known(Arc<Metainfo>, Arc<[u8]>),
     /// Its torrent file could not be read; tried again when something is asked of it.
     Unreadable(String),
     /// It goes.
@@ -263,6 +274,8 @@ impl Engine {
                 sent: session.up.total(),
                 received: session.down.total(),
                 stage: Stage::Resting,
+                fetch: None,
+                hold: false,
             }
         });
         self.await_parked_goal(id);
@@ -314,7 +327,7 @@ impl Engine {
                 wished.changes.extend(wish.changes);
                 return;
             }
-            Stage::Leaving(_) => return,
+            Stage::Leaving(_) | Stage::Known(..) => return,
             Stage::Resting | Stage::Unreadable(_) => parked.stage = Stage::Waking(wish),
         }
         let info_hash = parked.brief.info_hash;
@@ -390,10 +403,18 @@ impl Engine {
     }
 
     fn unreadable(&mut self, id: SessionId, fault: StoreFault) {
-        let Some(parked) = self.sessions.parked_mut(id) else {
+        if self.sessions.parked(id).is_none() {
+            return;
+        }
+        let StoreFault::Failed(text) = fault else {
             return;
         };
-        let StoreFault::Failed(text) = fault else {
+        self.unusable(id, text, "store_failed");
+    }
+
+    /// Nothing can be made of it, for this reason.
+    pub(in crate::engine) fn unusable(&mut self, id: SessionId, text: String, code: &'static str) {
+        let Some(parked) = self.sessions.parked_mut(id) else {
             return;
         };
         log::error!("torrent {}: {text}", parked.brief.info_hash);
@@ -401,7 +422,7 @@ impl Engine {
         let stage = std::mem::replace(&mut parked.stage, Stage::Unreadable(text.clone()));
         let mut event = parked.event(previous, "error");
         event.message = text;
-        event.error_code = "store_failed";
+        event.error_code = code;
         self.shared.event(Event::SessionError(event));
         if let Stage::Waking(wish) = stage {
             self.drop_wish(wish);
@@ -421,7 +442,7 @@ impl Engine {
 
     /// Takes on a torrent of which no more than a link is known; answered when its row is on disk.
     pub(in crate::engine) fn magnet_add(&mut self, add: MagnetAdd, reply: Option<ReplyId>) {
-        if !self.library.on {
+        if !self.library.on && !add.hold {
             let refused = Answer::Refused(Refusal::NotRemembered);
             return self.shared.reply(reply, refused);
         }
@@ -431,8 +452,13 @@ impl Engine {
         let (info_hash, shared) = (brief.info_hash, &mut self.shared);
         let trackers =
             (shared.settings.trackers).then(|| Trackers::new(&brief.trackers, &mut shared.rng));
+        let number = if add.hold {
+            0
+        } else {
+            self.library.last_number + 1
+        };
         let entry = Entry {
-            number: self.library.last_number + 1,
+            number,
             position: u32::try_from(self.library.numbers.len()).unwrap_or(u32::MAX),
             labels: super::entry::tidy_labels(add.labels.iter().map(String::as_str)),
             added: self.library.unix(now),
@@ -441,7 +467,7 @@ impl Engine {
             touched: now,
             ..Entry::default()
         };
-        let (number, sessions) = (entry.number, &mut self.sessions);
+        let sessions = &mut self.sessions;
         let taken = self.table.swarm_take(info_hash, links_min, |swarm| {
             sessions.park_with(|id| Parked {
                 id,
@@ -454,6 +480,8 @@ impl Engine {
                 sent: 0,
                 received: 0,
                 stage: Stage::Resting,
+                fetch: None,
+                hold: add.hold,
             })
         });
         let id = match taken {
@@ -464,50 +492,108 @@ impl Engine {
             }
         };
         self.recall_farewell(info_hash);
-        self.library.enter(number, info_hash, id);
-        self.library.tuned.added += 1;
         self.shared.event(Event::TorrentAdded(events::Torrent {
             info_hash,
             name: brief.name.as_ref().to_owned(),
         }));
+        if add.hold {
+            self.shared.reply(reply, Answer::Session(id));
+            return self.metadata_begin(id);
+        }
+        self.library.enter(number, info_hash, id);
+        self.library.tuned.added += 1;
         let pending = self.library.wait(reply, Answer::Session(id), Some(id));
         self.keep(id, None, Some(pending));
         self.settle(pending);
+        self.metadata_begin(id);
     }
 
     /// What a torrent holds is known now, and nothing else about it changes. `false` when it was known before.
     pub(in crate::engine) fn metadata_known(
         &mut self,
         id: SessionId,
-        metainfo: &Metainfo,
+        metainfo: &Arc<Metainfo>,
         bytes: Arc<[u8]>,
         pending: Option<u64>,
     ) -> bool {
+        let Some(parked) = self.sessions.parked(id) else {
+            return false;
+        };
+        let leaves = matches!(parked.stage, Stage::Leaving(_));
+        let link = parked.brief.magnet.clone().filter(|_| !leaves);
+        let Some(link) = link.filter(|_| parked.brief.info_hash == metainfo.info_hash) else {
+            return false;
+        };
+        self.metadata_hold_streams(id);
+        self.shared.counters.metadata_fetched += 1;
         let Some(parked) = self.sessions.parked_mut(id) else {
             return false;
         };
-        if parked.brief.magnet.is_none() || parked.brief.info_hash != metainfo.info_hash {
-            return false;
+        let told = events::Torrent {
+            info_hash: metainfo.info_hash,
+            name: metainfo.name.clone(),
+        };
+        if parked.hold {
+            parked.stage = Stage::Known(Arc::clone(metainfo), bytes);
+            self.shared.event(Event::TorrentMetadata(told));
+            return true;
+        }
+        if let Ok(magnet) = Magnet::parse(&link) {
+            parked.entry.wanted = magnet.wanted(metainfo.files.len()).into();
         }
         let mut brief = Brief::of(metainfo, &parked.brief.root);
         if brief.trackers.is_empty() {
             brief.trackers = Arc::clone(&parked.brief.trackers);
-        } else if let Some(trackers) = &mut parked.trackers {
+        } else if let Some(trackers) = &mut parked.trackers
+            && brief.trackers != parked.brief.trackers
+            && parked.entry.trackers.is_none()
+        {
             *trackers = Trackers::new(&brief.trackers, &mut self.shared.rng);
         }
         parked.standing.bytes_wanted = brief.bytes;
         parked.brief = Arc::new(brief);
         let paused = parked.paused;
-        self.shared.event(Event::TorrentMetadata(events::Torrent {
-            info_hash: metainfo.info_hash,
-            name: metainfo.name.clone(),
-        }));
-        // The store does things in order: what is kept here is there when it is read.
+        if !paused {
+            parked.stage = Stage::Waking(Wish::default());
+        }
+        self.shared.event(Event::TorrentMetadata(told));
+        // The store does things in order: its row is there before anything else is asked about it.
         self.keep(id, Some(bytes), pending);
         if !paused {
-            self.wake(id, Wish::default());
+            self.awake(id, Ok(Arc::clone(metainfo)));
         }
         true
+    }
+
+    /// A torrent that was held until it is known what of it is wanted goes on; [`None`] when it is not there.
+    pub(in crate::engine) fn held_take(&mut self, add: &mut SessionAdd) -> Option<SessionId> {
+        let id = self.table.swarm_of(add.metainfo.info_hash)?.session?;
+        if !self.sessions.parked(id)?.hold {
+            return None;
+        }
+        self.metadata_hold_streams(id);
+        let parked = self.sessions.parked_mut(id)?;
+        parked.hold = false;
+        parked.brief = Arc::new(Brief::of(&add.metainfo, &add.root));
+        parked.standing.bytes_wanted = parked.brief.bytes;
+        parked.entry.wanted = std::mem::take(&mut add.wanted).into();
+        parked.stage = Stage::Waking(Wish {
+            recheck: add.recheck,
+            changes: Vec::new(),
+        });
+        self.awake(id, Ok(Arc::clone(&add.metainfo)));
+        Some(id)
+    }
+
+    /// What a torrent that is held was found to be, as a torrent file too; nothing as long as nobody knows.
+    pub(in crate::engine) fn metadata_show(&self, id: SessionId) -> Answer {
+        let Some(parked) = self.sessions.parked(id) else {
+            return Answer::Refused(Refusal::UnknownSession);
+        };
+        Answer::Metadata(match &parked.stage {
+            Stage::Known(metainfo, bytes) => Some((Arc::clone(metainfo), Arc::clone(bytes))),
+            _ => None,
+        })
     }
 
     // ------------------------------------------------------------------------------------- what is asked of the rest
@@ -521,6 +607,11 @@ impl Engine {
         let previous = parked.state();
         let was_paused = std::mem::replace(&mut parked.paused, false);
         let is_known = parked.brief.magnet.is_none();
+        if !is_known && matches!(parked.stage, Stage::Unreadable(_)) {
+            parked.stage = Stage::Resting;
+            self.metadata_begin(id);
+            return;
+        }
         if is_known && (matches!(parked.stage, Stage::Unreadable(_)) || !parked.standing.whole) {
             return self.wake(id, Wish::default());
         }
@@ -539,6 +630,7 @@ impl Engine {
         self.shared.event(Event::SessionResumed(event));
         self.announce(id);
         self.await_parked_goal(id);
+        self.metadata_begin(id);
     }
 
     /// A person, or a goal, stops a torrent that rests.
@@ -558,6 +650,7 @@ impl Engine {
         let event = parked.event(previous, cause);
         self.shared.event(Event::SessionPaused(event));
         self.shared.timers.cancel(TimerKey::Park(id));
+        self.metadata_end(id);
         self.announce(id);
     }
 
@@ -571,6 +664,7 @@ impl Engine {
         if let Stage::Waking(wish) = std::mem::take(&mut parked.stage) {
             self.drop_wish(wish);
         }
+        self.metadata_end(id);
         let Some(parked) = self.sessions.parked_mut(id) else {
             return;
         };

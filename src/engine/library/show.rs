@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::engine::message::{
     Answer, Known, PeerSnapshot, READ_MAX, Storage, StoreFault, StoreTask,
 };
+use crate::engine::metadata::MetadataProgress;
 use crate::engine::session::trackers::{TrackerStatus, Trackers};
 use crate::engine::session::{Phase, Session};
 use crate::engine::snapshot::SessionState;
@@ -131,6 +132,8 @@ pub struct TorrentSnapshot {
     pub seconds_downloading: u64,
     /// Seconds it has seeded.
     pub seconds_seeding: u64,
+    /// How far the fetch of its metadata is, while that is fetched.
+    pub metadata: Option<MetadataProgress>,
     /// What was asked for beside.
     pub detail: Option<Box<TorrentDetail>>,
 }
@@ -277,6 +280,8 @@ impl Engine {
         let (state, standing) = (parked.state(), &parked.standing);
         let (downloading, seeding) = parked.entry.times(state, now);
         let trackers = parked.trackers.as_ref();
+        let peers = self.peers_parked(parked);
+        let incoming = peers.iter().filter(|peer| !peer.outgoing).count();
         let detail = known.map(|known| {
             let pieces = known.metainfo.geometry.piece_count();
             let have = Bitfield::from_wire(&known.have, pieces as usize)
@@ -317,12 +322,13 @@ impl Engine {
             wasted: 0,
             download_rate: 0,
             upload_rate: 0,
-            peers: 0,
+            peers: u32::try_from(peers.len()).unwrap_or(u32::MAX),
             peers_sending: 0,
             peers_getting: 0,
-            peers_incoming: 0,
+            peers_incoming: u32::try_from(incoming).unwrap_or(u32::MAX),
             seconds_downloading: downloading.as_secs(),
             seconds_seeding: seeding.as_secs(),
+            metadata: parked.fetch.as_ref().map(|fetch| fetch.progress()),
             detail,
         }
     }
@@ -414,6 +420,7 @@ impl Engine {
             peers_incoming: incoming,
             seconds_downloading: downloading.as_secs(),
             seconds_seeding: seeding.as_secs(),
+            metadata: None,
             detail,
         })
     }

@@ -783,6 +783,7 @@ fn a_link_waits_for_its_metadata_and_outlives_a_restart() {
             paused,
             labels: Vec::new(),
             then: None,
+            hold: false,
         }))
     };
     let added = bench.ask(link(false));

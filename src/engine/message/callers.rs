@@ -215,6 +215,11 @@ pub enum Message {
         /// Which.
         session: SessionId,
     },
+    /// What a torrent that was added to be held ([`MagnetAdd::hold`]) was found to be. [`Answer::Metadata`].
+    MetadataShow {
+        /// Which.
+        session: SessionId,
+    },
     /// How everything stands. [`Answer::Engine`].
     EngineShow,
     /// End in order within `budget`. Everything queued behind it is answered [`Refusal::ShuttingDown`]. [`Answer::Done`] when stopped.
@@ -394,6 +399,8 @@ pub enum Answer {
     Surveyed(Box<Result<Surveyed, Fault>>),
     /// What holds.
     Settings(Box<SettingsSnapshot>),
+    /// What a link has led to, and the same as a torrent file; nothing as long as nobody knows.
+    Metadata(Option<(Arc<Metainfo>, Arc<[u8]>)>),
 }
 
 /// Why a message was refused.

@@ -6,7 +6,9 @@
 use crate::codec::bitfield::Bitfield;
 use crate::codec::extension;
 use crate::codec::wire::{self, Message, Request};
+use crate::engine::extended::Extension;
 use crate::engine::message::Frame;
+use crate::engine::metadata::serve;
 use crate::engine::settings::{MESSAGE_BYTES_MAX, UNASKED_BYTES_MAX};
 use crate::engine::shared::Shared;
 use crate::engine::table::peer::{Arriving, Peer, PeerHas};
@@ -337,16 +339,14 @@ fn on_message(
         Message::Extended { id: 0, payload } => {
             // A stranger's mistake here costs it its name, no more: some send what no dictionary is.
             if let Ok(told) = extension::ExtendedHandshake::decode(payload) {
-                if let Some(client) = told.client {
-                    peer.client = client;
-                }
-                if let Some(most) = told.requests_max {
-                    peer.asked_max = (most as usize).max(1);
-                }
+                peer.hear(&told);
                 heard.listens = told.port;
             }
         }
-        Message::Extended { .. } => {}
+        Message::Extended { id: ours, payload } => match Extension::by_id(ours) {
+            Some(Extension::Metadata) => serve::answer(shared, session, stream, payload),
+            None => {}
+        },
         Message::Piece { .. } => unreachable!("payload is streamed"),
     }
     Ok(())

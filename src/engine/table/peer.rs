@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::codec::bitfield::Bitfield;
+use crate::codec::extension::ExtendedHandshake;
 use crate::codec::geometry::{BlockRef, PieceIndex};
 use crate::codec::wire::{Features, Request};
+use crate::engine::extended::Theirs;
 use crate::engine::rate::Rate;
 use crate::engine::session::assembly::{Arrival, Claim};
 use crate::engine::session::picker;
@@ -136,6 +138,15 @@ pub struct Peer {
     pub waits_for_room: bool,
     /// Payload to it.
     pub up: Rate,
+
+    /// Which extensions it takes.
+    pub theirs: Theirs,
+    /// What it has said of pieces, as it came, while nobody knew how many there are; `None` once the session has heard it.
+    pub said: Option<Vec<u8>>,
+    /// Pieces of the info dictionary that it was sent.
+    pub metadata_served: u32,
+    /// Requests for such pieces that were refused.
+    pub metadata_refused: u32,
 }
 
 /// What outlives one stream when another to the same peer takes its place.
@@ -198,6 +209,21 @@ impl Peer {
             reading: 0,
             waits_for_room: false,
             up: Rate::default(),
+            theirs: Theirs::default(),
+            said: None,
+            metadata_served: 0,
+            metadata_refused: 0,
+        }
+    }
+
+    /// Takes in an extended handshake; it may come more than once.
+    pub fn hear(&mut self, told: &ExtendedHandshake) {
+        self.theirs.hear(told);
+        if let Some(client) = &told.client {
+            self.client.clone_from(client);
+        }
+        if let Some(most) = told.requests_max {
+            self.asked_max = (most as usize).max(1);
         }
     }
 

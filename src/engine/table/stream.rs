@@ -180,6 +180,8 @@ pub enum Breach {
     WrongBitfield,
     /// It asked for bytes that do not exist, or for more than a block.
     BadRequest,
+    /// It sent metadata of another size than it had said.
+    BadMetadata,
 }
 
 impl From<Violation> for Breach {
@@ -195,6 +197,7 @@ impl fmt::Display for Breach {
             Self::NoSuchPiece => f.write_str("named a piece that does not exist"),
             Self::WrongBitfield => f.write_str("sent a bitfield of the wrong size"),
             Self::BadRequest => f.write_str("asked for bytes that do not exist"),
+            Self::BadMetadata => f.write_str("sent metadata that is not what it had said"),
         }
     }
 }

@@ -90,6 +90,7 @@ impl Rpc {
             paused,
             labels,
             then,
+            hold: false,
         };
         let message = Message::MagnetAdd(Box::new(add));
         self.added(magnet.info_hash, message, settings).await
