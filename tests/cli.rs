@@ -633,9 +633,12 @@ fn what_is_no_torrent_is_refused_in_one_line() {
         &["get", "bad.torrent"],
         &["seed", "bad.torrent", "-o", "."],
         &["show", "magnet:?xt=urn:btih:01234567890"],
+        &["get", "magnet:?xt=urn:btih:00"],
         &[
-            "get",
+            "seed",
             "magnet:?xt=urn:btih:0123456789012345678901234567890123456789",
+            "-o",
+            ".",
         ],
         &["get", "ftp://h/secret.torrent"],
     ] {
@@ -646,7 +649,7 @@ fn what_is_no_torrent_is_refused_in_one_line() {
     }
     let magnet = run(&directory, &["get", "magnet:?xt=urn:btih:00"]);
     assert!(
-        magnet.err.contains("not supported by this version"),
+        magnet.err.contains("neither 40 hexadecimal digits"),
         "{}",
         magnet.err
     );

@@ -26,6 +26,8 @@ mod engine;
 mod extension;
 #[path = "../fuzz/targets/handshake.rs"]
 mod handshake;
+#[path = "../fuzz/targets/metadata.rs"]
+mod metadata;
 #[path = "../fuzz/targets/metainfo.rs"]
 mod metainfo;
 #[path = "../fuzz/targets/wire.rs"]
@@ -95,6 +97,11 @@ fn handshake_replays() {
 #[test]
 fn extension_replays() {
     replay("extension", extension::run);
+}
+
+#[test]
+fn metadata_replays() {
+    replay("metadata", metadata::run);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
+use std::sync::Arc;
+
 use linnet::codec::layout::FileKind;
 use linnet::codec::metainfo::{Create, CreateFile, Metainfo};
 use linnet::codec::path::{PATH_BYTES_MAX, Rules};
@@ -108,5 +110,6 @@ fn make_anew(metainfo: &Metainfo, rules: Rules) {
     let mut again = Metainfo::decode_by(&bytes, rules).expect("safe already");
     assert_eq!(create.renamed(&again), [], "safe already");
     again.info_hash = metainfo.info_hash;
+    again.info = Arc::clone(&metainfo.info);
     assert_eq!(again, *metainfo);
 }

@@ -76,6 +76,14 @@ impl What<'_> {
                         or use linnet get --seed";
             return Err(Failure::failed(text));
         }
+        // What cannot be chosen is said before a directory is made. Of links it is found out when it is known what they hold.
+        if let Some(globs) = self.select {
+            for source in &sources {
+                if let Source::Torrent(metainfo) = source {
+                    transfer::choose(globs, metainfo)?;
+                }
+            }
+        }
         let root = self.root()?;
         let keep = loaded.state().map_err(Failure::failed)?.join("links");
         let order = Order {

@@ -502,3 +502,9 @@ fn peers_of(link: &Link) -> Vec<PeerName> {
     let peers = link.magnet.peers.iter();
     peers.filter_map(|peer| peer.parse().ok()).collect()
 }
+
+/// A mark for each file that `--select` means.
+pub(super) fn choose(globs: &Globs, metainfo: &Metainfo) -> Result<Vec<bool>, Failure> {
+    (globs.choose_files(metainfo))
+        .map_err(|fault| Failure::failed(format!("{}: --select {fault}", metainfo.name)))
+}

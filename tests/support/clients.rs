@@ -32,6 +32,11 @@ pub(crate) struct Options<'a> {
 }
 
 impl Libtorrent {
+    /// Downloads what a magnet link names into `dir`.
+    pub(crate) fn get_link(link: &str, dir: &Path, options: &Options<'_>) -> Self {
+        Self::start("get", Path::new(link), dir, options)
+    }
+
     /// Seeds what is in `dir`.
     pub(crate) fn seed(torrent: &Path, dir: &Path, options: &Options<'_>) -> Self {
         let this = Self::start("seed", torrent, dir, options);

@@ -14,9 +14,10 @@ use std::time::SystemTime;
 
 use crate::actor::handle::Handle;
 use crate::cli::source::{self, reason};
+use crate::codec::magnet::Magnet;
 use crate::codec::metainfo::Metainfo;
 use crate::config::Paths;
-use crate::engine::library::TorrentAdd;
+use crate::engine::library::{Brief, MagnetAdd, TorrentAdd};
 use crate::engine::message::{Answer, Message, Refusal, SessionAdd, Survey, Surveyed};
 use crate::time::Duration;
 
@@ -121,8 +122,7 @@ impl Watch {
             .extension()
             .is_some_and(|ending| ending.eq_ignore_ascii_case("magnet"));
         let taken = if is_magnet {
-            let text = "magnet links are not supported by this version yet: use the torrent file";
-            Taken::Later(text.to_owned())
+            self.add_link(&path, handle)
         } else {
             self.add(&path, handle)
         };
@@ -170,12 +170,32 @@ impl Watch {
             then,
             priorities: Vec::new(),
         };
-        match handle.ask(Message::TorrentAdd(Box::new(add)), ANSWER_TIME_MAX) {
-            Ok(Answer::Session(_) | Answer::Refused(Refusal::Duplicate(_))) => Taken::Added,
-            Ok(Answer::Refused(refusal)) => Taken::Later(refusal.to_string()),
-            Ok(_) => Taken::Later("the engine gave a strange answer".to_owned()),
-            Err(fault) => Taken::Later(fault.to_string()),
-        }
+        taken(handle, Message::TorrentAdd(Box::new(add)))
+    }
+
+    /// A file that holds a magnet link.
+    fn add_link(&self, path: &Path, handle: &Handle) -> Taken {
+        let Ok(bytes) = source::read_bytes(path) else {
+            return Taken::Later("it cannot be read".to_owned());
+        };
+        let link = String::from_utf8_lossy(&bytes);
+        let link = link.trim();
+        let magnet = match Magnet::parse(link) {
+            Ok(magnet) => magnet,
+            Err(fault) => return Taken::Failed(format!("not a valid magnet link: {fault}")),
+        };
+        let (root, then) = match self.places(None, handle) {
+            Ok(places) => places,
+            Err(text) => return Taken::Later(text),
+        };
+        let add = MagnetAdd {
+            brief: Brief::of_magnet(&magnet, link, root),
+            paused: false,
+            labels: Vec::new(),
+            then,
+            hold: false,
+        };
+        taken(handle, Message::MagnetAdd(Box::new(add)))
     }
 
     /// Where its files go now, and later, as over the RPC.
@@ -200,6 +220,16 @@ impl Watch {
         if self.told.insert(name.to_owned()) {
             log::warn!("{text}");
         }
+    }
+}
+
+/// Gives it to the engine.
+fn taken(handle: &Handle, message: Message) -> Taken {
+    match handle.ask(message, ANSWER_TIME_MAX) {
+        Ok(Answer::Session(_) | Answer::Refused(Refusal::Duplicate(_))) => Taken::Added,
+        Ok(Answer::Refused(refusal)) => Taken::Later(refusal.to_string()),
+        Ok(_) => Taken::Later("the engine gave a strange answer".to_owned()),
+        Err(fault) => Taken::Later(fault.to_string()),
     }
 }
 

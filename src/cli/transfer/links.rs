@@ -83,8 +83,7 @@ impl Transfer<'_> {
     ) -> Result<Chosen, Failure> {
         let wanted = match &self.select {
             None => magnet.map_or(Vec::new(), |magnet| magnet.wanted(metainfo.files.len())),
-            Some(globs) => (globs.choose_files(&metainfo))
-                .map_err(|fault| Failure::failed(format!("{}: --select {fault}", metainfo.name)))?,
+            Some(globs) => super::choose(globs, &metainfo)?,
         };
         Ok(Chosen { metainfo, wanted })
     }

@@ -5,6 +5,7 @@
     reason = "a torrent file on this machine is read for whoever may name one"
 )]
 
+use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
@@ -85,8 +86,9 @@ impl Rpc {
         let config = self.tuned().await?.config;
         let (root, then) = self.place(params, &config, None).await?;
         let (paused, labels) = ways(params, &config)?;
+        let link = selecting(link, params)?;
         let add = MagnetAdd {
-            brief: Brief::of_magnet(&magnet, link, root),
+            brief: Brief::of_magnet(&magnet, &link, root),
             paused,
             labels,
             then,
@@ -194,6 +196,24 @@ fn settings(params: &Params) -> Result<Vec<Change>, RpcError> {
         .into_iter()
         .chain(limits::of_torrent(params)?)
         .collect())
+}
+
+/// The link with the files that are wanted, where they are named: it remembers them until its torrent is known (BEP 53).
+fn selecting<'a>(link: &'a str, params: &Params) -> Result<Cow<'a, str>, RpcError> {
+    let unwanted = params::indices(params, "files_unwanted")?;
+    let wanted = params::indices(params, "files_wanted")?.filter(|files| !files.is_empty());
+    let Some(wanted) = wanted else {
+        if unwanted.is_some_and(|files| !files.is_empty()) {
+            let text =
+                "files_unwanted: nobody knows yet what a magnet link holds: name files_wanted";
+            return Err(RpcError::params(text));
+        }
+        return Ok(link.into());
+    };
+    let kept = link.split('&').filter(|part| !part.starts_with("so="));
+    let kept = kept.collect::<Vec<_>>().join("&");
+    let wanted = wanted.iter().map(ToString::to_string);
+    Ok(format!("{kept}&so={}", wanted.collect::<Vec<_>>().join(",")).into())
 }
 
 fn is_magnet(text: &str) -> bool {

@@ -150,6 +150,17 @@ fn part(torrent: &TorrentSnapshot, part: u64, whole: u64) -> f64 {
     }
 }
 
+/// How much of its metadata is there.
+fn metadata(torrent: &TorrentSnapshot) -> f64 {
+    match (&torrent.brief.magnet, torrent.metadata) {
+        (None, _) => 1.0,
+        (Some(_), Some(fetched)) if fetched.pieces_total > 0 => {
+            share(fetched.pieces_have.into(), fetched.pieces_total.into())
+        }
+        (Some(_), _) => 0.0,
+    }
+}
+
 /// The torrent's own, or that of all.
 fn peer_limit(context: &Context, torrent: &TorrentSnapshot) -> u32 {
     match torrent.entry.peer_limit {
@@ -257,7 +268,7 @@ pub static FIELDS: &[Field] = &[
     field!("magnet_link",     detail, |_, t| Out::Text(objects::magnet_link(t))),
     field!("manual_announce_time",    |_, _| Out::Int(-1)),
     field!("max_connected_peers",     |c, t| Out::Int(peer_limit(c, t).into())),
-    field!("metadata_percent_complete", |_, t| Out::Float(if t.brief.magnet.is_some() { 0.0 } else { 1.0 })),
+    field!("metadata_percent_complete", |_, t| Out::Float(metadata(t))),
     field!("name",                    |_, t| Out::Str(&t.brief.name)),
     field!("peer_limit",              |c, t| Out::Int(peer_limit(c, t).into())),
     field!("peers",           detail, |_, t| Out::Json(objects::peers(t))),
