@@ -14,7 +14,10 @@ use super::bencode::{self, Item};
 pub const NAME: &str = "ut_metadata";
 
 /// Bytes of each piece but the last.
-pub const PIECE_BYTES: usize = 16 * 1024;
+pub const PIECE_BYTES: usize = PIECE_LENGTH as usize;
+
+/// The same as peers count it.
+const PIECE_LENGTH: u32 = 16 * 1024;
 
 /// Largest info dictionary that is fetched: some 800 000 pieces of a torrent. Whoever claims a larger one is not asked.
 pub const METADATA_BYTES_MAX: u32 = 16 * 1024 * 1024;
@@ -97,7 +100,7 @@ impl<'a> MetadataMessage<'a> {
 /// How many pieces a dictionary of `size` bytes has.
 #[must_use]
 pub const fn piece_count(size: u32) -> u32 {
-    size.div_ceil(PIECE_BYTES as u32)
+    size.div_ceil(PIECE_LENGTH)
 }
 
 /// Where `piece` of a dictionary of `size` bytes lies in it; `None` when it does not.
@@ -171,7 +174,7 @@ mod tests {
             let ranges: Vec<_> = (0..piece_count(size) + 2)
                 .filter_map(|piece| piece_range(size as usize, piece))
                 .collect();
-            assert_eq!(ranges.len() as u32, piece_count(size));
+            assert_eq!(ranges.len(), piece_count(size) as usize);
             let mut at = 0;
             for range in ranges {
                 assert_eq!(range.start, at);

@@ -106,9 +106,7 @@ impl World {
             coming.sort_unstable();
             let next = coming.first().map(|(at, ..)| *at);
             let timer = self.fetch.next_deadline(self.now);
-            let Some(at) = next.into_iter().chain(timer).min() else {
-                return None;
-            };
+            let at = next.into_iter().chain(timer).min()?;
             assert!(at > self.now || next == Some(at), "no busy loop");
             self.now = at;
             if next != Some(at) {
