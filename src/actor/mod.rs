@@ -55,8 +55,8 @@ use crate::time::{Duration, Instant};
 /// Finished jobs that one turn takes.
 const FINISHED_MAX: usize = 256;
 
-/// Read jobs that one turn tries at once, up to 16 blocks each; those beyond wait for the next turn.
-const IMMEDIATE_MAX: usize = 64;
+/// Read jobs that one turn tries at once, up to 16 blocks each, so 4 MiB at most; those beyond wait for the next turn.
+const IMMEDIATE_MAX: usize = 16;
 
 /// Inputs that one turn makes of outputs (jobs done at once, dials failed at once, blocks of closed streams); those beyond wait.
 const FOLLOWUPS_MAX: usize = 4096;
@@ -72,6 +72,10 @@ const READS_MAX: usize = 512;
 
 /// Bytes after which a turn reads no further stream: 1 to 2 ms at memory speed.
 const READ_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes after which a turn writes no further stream: what waits goes first in the next one. On loopback a write does the
+/// receiver's work too, so this is 1 to 2 ms as well.
+const WRITE_BYTES_MAX: usize = 4 << 20;
 
 /// The one buffer that everything is read into. Smaller ones cost more system calls, larger ones fall out of the cache.
 const SCRATCH_BYTES: usize = 256 << 10;
@@ -147,7 +151,6 @@ pub struct Loop<H, C> {
     found: Vec<Ready>,
     scratch: Aligned,
     blocks: Vec<Block>,
-    dirty: Vec<StreamId>,
 }
 
 impl<H: Host, C: Core> Loop<H, C> {
@@ -183,7 +186,6 @@ impl<H: Host, C: Core> Loop<H, C> {
             found: Vec::new(),
             scratch: Aligned::new(SCRATCH_BYTES),
             blocks: Vec::new(),
-            dirty: Vec::new(),
         };
         (turns, Handle::new(mailbox))
     }
@@ -291,7 +293,7 @@ impl<H: Host, C: Core> Loop<H, C> {
         self.listening.is_some()
             || self.finished_left
             || self.ready.any()
-            || self.streams.any_dirty()
+            || self.streams.dirty() > 0
             || !self.followups.is_empty()
             || !self.deferred.is_empty()
     }
@@ -475,9 +477,12 @@ impl<H: Host, C: Core> Loop<H, C> {
     }
 
     fn write_streams(&mut self) {
-        let mut dirty = mem::take(&mut self.dirty);
-        self.streams.take_dirty(&mut dirty);
-        for stream in dirty.drain(..) {
+        let mut bytes_left = WRITE_BYTES_MAX;
+        // Those that are marked meanwhile wait for the next turn.
+        for _ in 0..self.streams.dirty() {
+            let Some(stream) = self.streams.next_dirty() else {
+                return;
+            };
             match self.streams.write(&mut self.host, stream, &mut self.blocks) {
                 Written::Nothing => {}
                 Written::Failed(error) => self.lose(stream, reason_of(&error)),
@@ -495,10 +500,13 @@ impl<H: Host, C: Core> Loop<H, C> {
                     );
                     assert!(self.blocks.is_empty(), "the core takes its blocks back");
                     self.settle();
+                    bytes_left = bytes_left.saturating_sub(bytes);
+                    if bytes_left == 0 {
+                        return;
+                    }
                 }
             }
         }
-        self.dirty = dirty;
     }
 }
 

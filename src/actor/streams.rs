@@ -182,7 +182,7 @@ pub(super) enum Written {
 pub(super) struct Streams {
     slots: Vec<Option<Stream>>,
     open: u64,
-    dirty: Vec<StreamId>,
+    dirty: VecDeque<StreamId>,
     #[allow(
         clippy::vec_box,
         reason = "they move between here and the streams, which hold a word each"
@@ -270,14 +270,14 @@ impl Streams {
         None
     }
 
-    /// Whether a stream waits to be written that can be.
-    pub(super) fn any_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+    /// How many streams wait to be written that can be. Some may be gone.
+    pub(super) fn dirty(&self) -> usize {
+        self.dirty.len()
     }
 
-    /// Moves the list of streams to write in this turn into `into`, which is empty.
-    pub(super) fn take_dirty(&mut self, into: &mut Vec<StreamId>) {
-        mem::swap(&mut self.dirty, into);
+    /// The stream whose turn it is to be written.
+    pub(super) fn next_dirty(&mut self) -> Option<StreamId> {
+        self.dirty.pop_front()
     }
 
     /// Writes once what stream `id` has queued. Blocks that are done with go to `blocks`.
@@ -350,7 +350,7 @@ impl Streams {
         };
         if stream.up && stream.writable && !stream.dirty && stream.outbox.is_some() {
             stream.dirty = true;
-            self.dirty.push(id);
+            self.dirty.push_back(id);
         }
     }
 

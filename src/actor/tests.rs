@@ -533,6 +533,39 @@ fn many_small_frames_and_blocks_leave_in_one_write() {
 }
 
 #[test]
+fn a_turn_writes_so_much_and_the_streams_take_turns() {
+    let (mut turns, _handle, streams) = connected(40);
+    let rounds = 3;
+    for &stream in &streams {
+        for mark in 0..30 * rounds {
+            let frame = block(mark, 16_384);
+            turns.core.outputs.push_back(Output::Send { stream, frame });
+        }
+    }
+    let frames = |turns: &mut Loop<World, Echo>| -> Vec<usize> {
+        let written = |stream: &StreamId| turns.host.pipe(*stream).outward.len() / (13 + 16_384);
+        streams.iter().map(written).collect()
+    };
+    let one = 64 * (13 + 16_384);
+    for _ in 0..1000 {
+        let before: usize = frames(&mut turns).iter().sum();
+        turns.turn();
+        let now = frames(&mut turns);
+        let (least, most) = (now.iter().min().unwrap(), now.iter().max().unwrap());
+        assert!(most - least <= 64, "none is two writes ahead: {now:?}");
+        let written = (now.iter().sum::<usize>() - before) * (13 + 16_384);
+        assert!(written <= WRITE_BYTES_MAX + one, "{written}");
+        if *least == 30 * usize::from(rounds) {
+            settle(&mut turns);
+            assert_eq!(turns.core.blocks.len(), 40 * 30 * usize::from(rounds));
+            return;
+        }
+        assert_eq!(turns.wanted(), Wanted::Now, "what waits is not forgotten");
+    }
+    panic!("it is never all written");
+}
+
+#[test]
 fn a_closed_stream_is_written_once_more_and_gives_its_blocks_back() {
     for window in [0, 1, 20_000, usize::MAX / 2] {
         let (mut turns, _handle, streams) = connected(1);
