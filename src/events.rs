@@ -72,6 +72,65 @@ pub enum Event {
     StatsUpdate(Stats),
 }
 
+/// The names of all types of events, in the order of [`Event::kind`].
+pub const NAMES: [&str; 20] = [
+    "torrent.added",
+    "torrent.removed",
+    "session.started",
+    "session.paused",
+    "session.resumed",
+    "session.completed",
+    "session.stopped",
+    "session.error",
+    "piece.completed",
+    "piece.hash_failed",
+    "peer.connected",
+    "peer.disconnected",
+    "tracker.success",
+    "tracker.failed",
+    "link.established",
+    "link.lost",
+    "link.ignored",
+    "storage.error",
+    "stats.update",
+    "torrent.metadata",
+];
+
+impl Event {
+    /// Which type it is: its place in [`NAMES`].
+    #[must_use]
+    pub const fn kind(&self) -> usize {
+        match self {
+            Self::TorrentAdded(_) => 0,
+            Self::TorrentRemoved(_) => 1,
+            Self::SessionStarted(_) => 2,
+            Self::SessionPaused(_) => 3,
+            Self::SessionResumed(_) => 4,
+            Self::SessionCompleted(_) => 5,
+            Self::SessionStopped(_) => 6,
+            Self::SessionError(_) => 7,
+            Self::PieceCompleted(_) => 8,
+            Self::PieceHashFailed(_) => 9,
+            Self::PeerConnected(_) => 10,
+            Self::PeerDisconnected(_) => 11,
+            Self::TrackerSuccess(_) => 12,
+            Self::TrackerFailed(_) => 13,
+            Self::LinkEstablished(_) => 14,
+            Self::LinkLost(_) => 15,
+            Self::LinkIgnored(_) => 16,
+            Self::StorageError(_) => 17,
+            Self::StatsUpdate(_) => 18,
+            Self::TorrentMetadata(_) => 19,
+        }
+    }
+
+    /// Its name, as in the contract.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        NAMES[self.kind()]
+    }
+}
+
 fn as_text<T: std::fmt::Display, S: serde::Serializer>(
     value: &T,
     serializer: S,

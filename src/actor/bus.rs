@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use serde::Serialize;
 
-use crate::events::Event;
+use crate::events::{Event, NAMES};
 use crate::time::Duration;
 
 /// Events that one subscriber may have waiting; later ones are lost to it.
@@ -18,61 +18,6 @@ pub const BUFFERED_MAX: usize = 1024;
 
 /// Subscribers at the same time; one more gets a subscription that has ended.
 pub const SUBSCRIBERS_MAX: usize = 256;
-
-/// Names of all types of events, in the order of [`kind_of`].
-const NAMES: [&str; 20] = [
-    "torrent.added",
-    "torrent.removed",
-    "session.started",
-    "session.paused",
-    "session.resumed",
-    "session.completed",
-    "session.stopped",
-    "session.error",
-    "piece.completed",
-    "piece.hash_failed",
-    "peer.connected",
-    "peer.disconnected",
-    "tracker.success",
-    "tracker.failed",
-    "link.established",
-    "link.lost",
-    "link.ignored",
-    "storage.error",
-    "stats.update",
-    "torrent.metadata",
-];
-
-const fn kind_of(event: &Event) -> usize {
-    match event {
-        Event::TorrentAdded(_) => 0,
-        Event::TorrentRemoved(_) => 1,
-        Event::SessionStarted(_) => 2,
-        Event::SessionPaused(_) => 3,
-        Event::SessionResumed(_) => 4,
-        Event::SessionCompleted(_) => 5,
-        Event::SessionStopped(_) => 6,
-        Event::SessionError(_) => 7,
-        Event::PieceCompleted(_) => 8,
-        Event::PieceHashFailed(_) => 9,
-        Event::PeerConnected(_) => 10,
-        Event::PeerDisconnected(_) => 11,
-        Event::TrackerSuccess(_) => 12,
-        Event::TrackerFailed(_) => 13,
-        Event::LinkEstablished(_) => 14,
-        Event::LinkLost(_) => 15,
-        Event::LinkIgnored(_) => 16,
-        Event::StorageError(_) => 17,
-        Event::StatsUpdate(_) => 18,
-        Event::TorrentMetadata(_) => 19,
-    }
-}
-
-/// The name of an event, as in the contract.
-#[must_use]
-pub const fn name_of(event: &Event) -> &'static str {
-    NAMES[kind_of(event)]
-}
 
 /// Which events a subscriber wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +52,7 @@ impl Filter {
     /// Whether it is for `event`.
     #[must_use]
     pub const fn takes(self, event: &Event) -> bool {
-        self.wants(kind_of(event))
+        self.wants(event.kind())
     }
 
     const fn wants(self, kind: usize) -> bool {
@@ -246,7 +191,7 @@ impl Bus {
     /// Numbers an event and hands it to everybody who wants it.
     pub(super) fn publish(&mut self, event: Event, time: impl FnOnce() -> u64) {
         self.sequence += 1;
-        let kind = kind_of(&event);
+        let kind = event.kind();
         if !self
             .subscribers
             .iter()
@@ -315,7 +260,7 @@ mod tests {
     fn names_are_those_of_the_json() {
         for event in [added("a"), removed()] {
             let json = serde_json::to_value(&event).unwrap();
-            assert_eq!(json["event"], name_of(&event));
+            assert_eq!(json["event"], event.name());
         }
     }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
+use crate::events::NAMES;
 
 /// Entries of each list; a longer one is refused.
 pub const ENTRIES_MAX: usize = 64;
@@ -79,30 +80,6 @@ const fn yes() -> bool {
     true
 }
 
-/// Names of all events, so that a wrong one is found when the file is read. A test of `hooks` compares them with the bus's.
-pub const EVENTS: [&str; 20] = [
-    "torrent.added",
-    "torrent.removed",
-    "torrent.metadata",
-    "session.started",
-    "session.paused",
-    "session.resumed",
-    "session.completed",
-    "session.stopped",
-    "session.error",
-    "piece.completed",
-    "piece.hash_failed",
-    "peer.connected",
-    "peer.disconnected",
-    "tracker.success",
-    "tracker.failed",
-    "link.established",
-    "link.lost",
-    "link.ignored",
-    "storage.error",
-    "stats.update",
-];
-
 const COMMAND: &str = "an executable file and its arguments, such as [\"./helper.sh\", \"-v\"]";
 const EVENT: &str = "a name of an event, such as \"session.completed\", \"session.*\" or \"*\"";
 const EVENT_LIST: &str = "names of events, such as [\"session.completed\", \"peer.*\"] or [\"*\"]";
@@ -145,8 +122,8 @@ fn is_command(value: &DeValue<'_>) -> bool {
 
 fn is_name(name: &str) -> bool {
     match name.strip_suffix('*') {
-        Some(prefix) => EVENTS.iter().any(|known| known.starts_with(prefix)),
-        None => EVENTS.contains(&name),
+        Some(prefix) => NAMES.iter().any(|known| known.starts_with(prefix)),
+        None => NAMES.contains(&name),
     }
 }
 

@@ -145,10 +145,7 @@ async fn one(shared: Rc<Shared>, command: Vec<String>, record: Arc<Record>) {
 /// The event in variables, `LINNET_` and its field; and what the torrent is called and where it is.
 async fn variables(shared: &Shared, record: &Record) -> Vec<(String, String)> {
     let mut fields = wire::fields(record);
-    fields.insert(
-        "event".to_owned(),
-        json!(crate::actor::bus::name_of(&record.event)),
-    );
+    fields.insert("event".to_owned(), json!(record.event.name()));
     fields.insert("seq".to_owned(), json!(record.seq));
     fields.insert("time".to_owned(), json!(record.time));
     if let Some(hash) = fields.get("info_hash") {

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::actor::bus::{Filter, Subscription, name_of};
+use crate::actor::bus::{Filter, Subscription};
 use crate::actor::handle::Handle;
 use crate::actor::mailbox::{Doorbell, Options as MailboxOptions};
 use crate::actor::{Loop, Wanted};
@@ -335,7 +335,7 @@ impl Stage {
     #[must_use]
     pub fn told(&self, node: NodeIndex, name: &str) -> usize {
         let told = self.players[node].told.iter();
-        told.filter(|event| name_of(event) == name).count()
+        told.filter(|event| event.name() == name).count()
     }
 
     /// Lets time pass.

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::actor::bus::{Filter, Record, Subscription, name_of};
+use crate::actor::bus::{Filter, Record, Subscription};
 use crate::actor::handle::Handle;
 use crate::engine::Engine;
 use crate::engine::table::link::LinkState;
@@ -87,17 +87,17 @@ impl Watch {
             Event::PeerConnected(peer) | Event::PeerDisconnected(peer) => format!(
                 "{} {} {} {} {} {}",
                 record.seq,
-                name_of(&record.event),
+                record.event.name(),
                 peer.peer_id,
                 peer.address,
                 peer.direction,
                 peer.reason
             ),
             Event::LinkEstablished(link) | Event::LinkLost(link) | Event::LinkIgnored(link) => {
-                let name = name_of(&record.event);
+                let name = record.event.name();
                 format!("{} {name} {} {}", record.seq, link.address, link.state)
             }
-            other => format!("{} {}", record.seq, name_of(other)),
+            other => format!("{} {}", record.seq, other.name()),
         });
         told.collect::<Vec<_>>().join(", ")
     }

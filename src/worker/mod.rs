@@ -39,6 +39,6 @@ pub use handles::{DiskFiles, HANDLES_MAX, Handle, HandleKey, OFFERED_MAX, OpenFi
 pub use memory::{MemoryFile, MemoryFiles};
 pub use now::{Now, read_now};
 pub use pool::{Completion, Pool, WATCH_PERIOD};
-pub use queue::{Counts, JOBS_MAX, KINDS, Stats};
+pub use queue::{Counts, JOBS_MAX, Stats};
 pub use state_lock::{StateBusy, StateLock};
 pub use store::{Owner, Store, read_settings};

@@ -21,26 +21,6 @@ const DEVICES_MAX: usize = 4096;
 /// A name for a device: jobs on one device may hang together.
 pub(super) type Device = u64;
 
-/// The kinds of jobs, in the order of [`Stats`].
-pub const KINDS: [&str; 10] = [
-    "prepare", "check", "commit", "write", "read", "sync", "close", "delete", "relocate", "survey",
-];
-
-fn kind_of(job: &Job) -> usize {
-    match job {
-        Job::Prepare { .. } => 0,
-        Job::Check { .. } => 1,
-        Job::Commit { .. } => 2,
-        Job::Write { .. } => 3,
-        Job::Read(_) => 4,
-        Job::Sync { .. } => 5,
-        Job::Close => 6,
-        Job::Delete => 7,
-        Job::Relocate(_) => 8,
-        Job::Survey(_) => 9,
-    }
-}
-
 /// Jobs of one kind: `submitted = completed + failed + cancelled + queued + running`, always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -60,11 +40,11 @@ pub struct Counts {
     pub overdue: u64,
 }
 
-/// How the pool stands, by kind of job, in the order of [`KINDS`].
+/// How the pool stands, by kind of job, in the order of [`Job::KINDS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// One for each of [`KINDS`].
-    pub kinds: [Counts; KINDS.len()],
+    /// One for each of [`Job::KINDS`].
+    pub kinds: [Counts; Job::KINDS.len()],
     devices: Devices,
     /// How often a person was warned that the workers have too much to do.
     pub saturated: u64,
@@ -74,7 +54,7 @@ impl Stats {
     /// For the metrics.
     #[must_use]
     pub fn figures(&self) -> HostFigures {
-        let jobs = KINDS.into_iter().zip(self.kinds);
+        let jobs = Job::KINDS.into_iter().zip(self.kinds);
         HostFigures {
             jobs: jobs
                 .map(|(kind, counts)| JobsAtWork {
@@ -117,7 +97,7 @@ pub(super) struct Running {
 impl Running {
     /// For a person.
     pub(super) fn describe(&self) -> String {
-        format!("{} of torrent {}", KINDS[self.kind], self.info_hash)
+        format!("{} of torrent {}", Job::KINDS[self.kind], self.info_hash)
     }
 }
 
@@ -167,7 +147,7 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, work: Work) {
-        let counts = &mut self.stats.kinds[kind_of(&work.job)];
+        let counts = &mut self.stats.kinds[work.job.index()];
         counts.submitted += 1;
         counts.queued += 1;
         let session = work.session;
@@ -199,7 +179,7 @@ impl Queue {
                 self.turns.push_back(session);
             }
             *self.busy.entry(device).or_default() += 1;
-            let kind = kind_of(&work.job);
+            let kind = work.job.index();
             self.stats.kinds[kind].queued -= 1;
             self.stats.kinds[kind].running += 1;
             let running = Running {
@@ -234,7 +214,7 @@ impl Queue {
         if *busy == 0 {
             self.busy.remove(&running.device);
         }
-        if matches!(KINDS[running.kind], "close" | "delete" | "survey")
+        if matches!(Job::KINDS[running.kind], "close" | "delete" | "survey")
             && !self.waiting.contains_key(&running.session)
         {
             self.devices.remove(&running.session);
@@ -264,7 +244,7 @@ impl Queue {
         let is_cancellable = |(_, work): &Numbered| work.job.is_cancellable();
         let (gone, kept): (Vec<_>, Vec<_>) = jobs.into_iter().partition(is_cancellable);
         for (_, work) in &gone {
-            let counts = &mut self.stats.kinds[kind_of(&work.job)];
+            let counts = &mut self.stats.kinds[work.job.index()];
             counts.queued -= 1;
             counts.cancelled += 1;
         }
@@ -298,7 +278,7 @@ impl Queue {
         self.turns.clear();
         let mut dropped = 0;
         for (_, work) in waiting.into_values().flatten() {
-            let counts = &mut self.stats.kinds[kind_of(&work.job)];
+            let counts = &mut self.stats.kinds[work.job.index()];
             counts.queued -= 1;
             counts.cancelled += 1;
             dropped += 1;

@@ -158,32 +158,32 @@ impl End {
 
 /// A kind of job: an index into [`KINDS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct JobKind(u8);
+pub(in super::super) struct JobKind(usize);
 
 /// Names of the kinds of jobs, the workers' first.
-pub(super) const KINDS: [&str; 13] = [
-    "prepare", "check", "commit", "write", "read", "sync", "close", "delete", "relocate", "survey",
-    "store", "http", "resolve",
-];
+pub(super) const KINDS: [&str; WORKERS + 3] = {
+    let mut kinds = [""; WORKERS + 3];
+    let mut at = 0;
+    while at < WORKERS {
+        kinds[at] = Job::KINDS[at];
+        at += 1;
+    }
+    kinds[WORKERS] = "store";
+    kinds[WORKERS + 1] = "http";
+    kinds[WORKERS + 2] = "resolve";
+    kinds
+};
+
+/// How many kinds of jobs the workers have.
+const WORKERS: usize = Job::KINDS.len();
 
 impl JobKind {
-    pub(super) const STORE: Self = Self(10);
-    const HTTP: Self = Self(11);
-    const RESOLVE: Self = Self(12);
+    pub(super) const STORE: Self = Self(WORKERS);
+    const HTTP: Self = Self(WORKERS + 1);
+    const RESOLVE: Self = Self(WORKERS + 2);
 
     pub(super) const fn of(job: &Job) -> Self {
-        Self(match job {
-            Job::Prepare { .. } => 0,
-            Job::Check { .. } => 1,
-            Job::Commit { .. } => 2,
-            Job::Write { .. } => 3,
-            Job::Read(_) => 4,
-            Job::Sync { .. } => 5,
-            Job::Close => 6,
-            Job::Delete => 7,
-            Job::Relocate(_) => 8,
-            Job::Survey(_) => 9,
-        })
+        Self(job.index())
     }
 
     pub(super) const fn of_fetch(task: &FetchTask) -> Self {
@@ -233,7 +233,7 @@ impl JobKind {
     }
 
     pub(super) const fn index(self) -> usize {
-        self.0 as usize
+        self.0
     }
 
     pub(super) const fn name(self) -> &'static str {

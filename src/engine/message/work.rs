@@ -106,21 +106,33 @@ impl Job {
         }
     }
 
-    /// Short name, for metrics and logs.
+    /// The names of all kinds, for metrics and logs, in the order of [`Job::index`].
+    pub const KINDS: [&'static str; 10] = [
+        "prepare", "check", "commit", "write", "read", "sync", "close", "delete", "relocate",
+        "survey",
+    ];
+
+    /// Its kind's place in [`Job::KINDS`].
+    #[must_use]
+    pub const fn index(&self) -> usize {
+        match self {
+            Self::Prepare { .. } => 0,
+            Self::Check { .. } => 1,
+            Self::Commit { .. } => 2,
+            Self::Write { .. } => 3,
+            Self::Read(_) => 4,
+            Self::Sync { .. } => 5,
+            Self::Close => 6,
+            Self::Delete => 7,
+            Self::Relocate(_) => 8,
+            Self::Survey(_) => 9,
+        }
+    }
+
+    /// Its kind's name.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Prepare { .. } => "prepare",
-            Self::Check { .. } => "check",
-            Self::Commit { .. } => "commit",
-            Self::Write { .. } => "write",
-            Self::Read(_) => "read",
-            Self::Sync { .. } => "sync",
-            Self::Close => "close",
-            Self::Delete => "delete",
-            Self::Relocate(_) => "relocate",
-            Self::Survey(_) => "survey",
-        }
+        Self::KINDS[self.index()]
     }
 }
 

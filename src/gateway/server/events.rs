@@ -165,7 +165,7 @@ async fn tell(log: Arc<EventLog>, filter: Filter, mut last: u64, frames: mpsc::S
 }
 
 fn frame(record: &Record) -> Bytes {
-    let name = crate::actor::bus::name_of(&record.event);
+    let name = record.event.name();
     let json = serde_json::to_string(record).unwrap_or_default();
     format!("id: {}\nevent: {name}\ndata: {json}\n\n", record.seq).into()
 }
