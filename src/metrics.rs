@@ -183,7 +183,8 @@ figures! {
         sessions_downloading: Gauge, "count", "Sessions fetching.";
         sessions_seeding: Gauge, "count", "Sessions that have all they want.";
         sessions_parked: Gauge, "count", "Torrents that rest until somebody asks for them, stopped ones among them.";
-        sessions_paused: Gauge, "count", "Sessions paused by a person.";
+        sessions_stopped: Gauge, "count", "Sessions stopped by a person.";
+        sessions_paused: Gauge, "count", "Sessions paused by a helper, by a goal, or all at once.";
         sessions_queued: Gauge, "count", "Sessions that wait for their turn.";
         sessions_error: Gauge, "count", "Sessions that wait for the disk or a person.";
         blocks_taken: Gauge, "count", "Blocks of the pool in use.";

@@ -169,9 +169,9 @@ fn a_daemon_is_watched_and_torrents_are_paused_resumed_and_removed_by_keys() {
     tmux.keys(&["-l", "TW"]);
     tmux.wait(&["filter: TW", "1/1"]);
     tmux.keys(&["Enter", "p"]);
-    let (down, off) = ("downloading", "paused");
+    let (down, off) = ("downloading", "stopped");
     wait_for(&mut client, &[("one", down), ("three", down), ("two", off)]);
-    tmux.wait(&["two: paused", "2 downloading, 1 paused"]);
+    tmux.wait(&["two: stopped", "2 downloading, 1 stopped"]);
     tmux.keys(&["r"]);
     wait_for(
         &mut client,

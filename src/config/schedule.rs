@@ -59,10 +59,10 @@ impl fmt::Display for Window {
         let of = |day: &usize| self.days & (1 << day) != 0;
         let days: Vec<&str> = (0..7).filter(of).map(|day| DAYS[day]).collect();
         let time = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
-        let days = if days.len() == 7 {
-            "daily".to_owned()
-        } else {
-            days.join(",")
+        let days = match days.len() {
+            7 => "daily".to_owned(),
+            0 => "never".to_owned(),
+            _ => days.join(","),
         };
         write!(f, "{days} {}-{}", time(self.begin), time(self.end))
     }
@@ -80,8 +80,11 @@ fn minute(text: &str) -> Option<u16> {
 }
 
 fn days_of(text: &str) -> Option<u8> {
-    if text == "daily" {
-        return Some(0x7f);
+    match text {
+        "daily" => return Some(0x7f),
+        // As a client has it that has ticked no day.
+        "never" => return Some(0),
+        _ => {}
     }
     let day = |text: &str| DAYS.iter().position(|day| *day == text);
     let mut days = 0;
@@ -109,6 +112,7 @@ mod tests {
         let table = [
             ("mon-fri 09:00-17:00", Some((0b011_1110, 540, 1020)), "mon,tue,wed,thu,fri 09:00-17:00"),
             ("daily 22:30-06:00",   Some((0x7f, 1350, 360)),       "daily 22:30-06:00"),
+            ("never 22:30-06:00",   Some((0, 1350, 360)),          "never 22:30-06:00"),
             ("fri-mon 00:00-24:00", Some((0b110_0011, 0, 0)),      "sun,mon,fri,sat 00:00-00:00"),
             (" sat,sun 08:05-08:06", Some((0b100_0001, 485, 486)), "sun,sat 08:05-08:06"),
             ("mon 24:00-01:00", None, ""), ("mon 9:00-17:00", None, ""), ("mon 09:00", None, ""),

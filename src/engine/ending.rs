@@ -73,7 +73,7 @@ impl Engine {
         self.pace.hurry();
         for id in self.sessions.parked_ids() {
             let parked = self.sessions.parked(id);
-            if parked.is_some_and(|parked| parked.state() != SessionState::Stopped) {
+            if parked.is_some_and(|parked| parked.state() != SessionState::Leaving) {
                 self.parked_leave(id, None);
             }
         }
@@ -83,6 +83,10 @@ impl Engine {
                 .get(id)
                 .is_some_and(|session| !session.is_stopping())
             {
+                if let Some(session) = self.sessions.get_mut(id) {
+                    let state = session.state();
+                    session.entry.leave(state, now);
+                }
                 self.keep_changed(id);
                 self.session_stop(id, None);
             }

@@ -127,7 +127,7 @@ impl Engine {
             | Message::SettingsChange(_)
             | Message::MetadataShow { .. }
             | Message::SettingsShow
-            | Message::SpeedSet(_)
+            | Message::SpeedSet { .. }
             | Message::SpeedShow
             | Message::SessionLimits { .. }
             | Message::GroupSet(_)

@@ -63,7 +63,7 @@ impl Engine {
                 let rests = self
                     .sessions
                     .parked(session)
-                    .is_some_and(|one| one.state() != SessionState::Stopped);
+                    .is_some_and(|one| one.state() != SessionState::Leaving);
                 if is_there || rests {
                     self.session_stop(session, reply);
                     return;
@@ -71,7 +71,7 @@ impl Engine {
                 Answer::Refused(Refusal::UnknownSession)
             }
             Message::SessionPause { session } => {
-                let answer = self.session_pause(session);
+                let answer = self.session_pause(session, false);
                 return self.reply_kept(session, reply, answer);
             }
             Message::SessionResume { session } => {
@@ -86,7 +86,10 @@ impl Engine {
             Message::Survey(survey) => return self.survey(*survey, reply),
             Message::SettingsChange(change) => return self.settings_change(*change, reply),
             Message::SettingsShow => Answer::Settings(Box::new(self.settings_show())),
-            Message::SpeedSet(limits) => return self.speed_change(*limits, reply),
+            Message::SpeedSet {
+                limits,
+                is_configured,
+            } => return self.speed_change(*limits, is_configured, reply),
             Message::SessionLimits { session, change } => {
                 let answer = if self.entry(session).is_some() {
                     self.torrent_limits(session, &change);
@@ -167,22 +170,27 @@ impl Engine {
         Ok(id)
     }
 
-    pub(super) fn session_pause(&mut self, id: SessionId) -> Answer {
+    /// Stops trading. `stopped` by a person, who means this torrent; else paused. One that is at rest already stays as it is.
+    pub(super) fn session_pause(&mut self, id: SessionId, stopped: bool) -> Answer {
         if self.sessions.parked(id).is_some() {
-            self.parked_stop(id, "user");
+            self.parked_stop(id, stopped, "user");
             return Answer::Done;
         }
         let Some(session) = self.sessions.get_mut(id) else {
             return Answer::Refused(Refusal::UnknownSession);
         };
         let before = session.state();
+        if !session.paused {
+            session.entry.stopped = stopped;
+        }
         session.paused = true;
         session.entry.forced = false;
         if before == SessionState::Queued {
             session.waited(&mut self.shared, before, "user");
         }
         if !session.is_trading() {
-            // Checking goes on; whatever it is in, it will not trade.
+            // Checking goes on; whatever it is in, it will not trade. One that has waited for its turn may rest now.
+            self.shared.arm(TimerKey::Park(id), PARK_AFTER);
             return Answer::Done;
         }
         self.rest(id, "user");

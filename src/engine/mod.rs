@@ -192,6 +192,7 @@ impl Engine {
             sessions_downloading: sessions(SessionState::Downloading),
             sessions_seeding: sessions(SessionState::Seeding),
             sessions_parked: self.sessions.parked_len() as u64,
+            sessions_stopped: sessions(SessionState::Stopped),
             sessions_paused: sessions(SessionState::Paused),
             sessions_queued: sessions(SessionState::Queued),
             sessions_error: sessions(SessionState::Error),

@@ -24,12 +24,14 @@ pub enum SessionState {
     Seeding,
     /// The same, and nobody has asked for a while: it wakes when somebody does.
     Parked,
-    /// Not trading, by a person's will.
+    /// Not trading, since a person has stopped it.
+    Stopped,
+    /// Not trading, since a helper or a goal has stopped it, or all were stopped at once.
     Paused,
     /// Not trading until its turn comes.
     Queued,
-    /// Ended.
-    Stopped,
+    /// On its way out.
+    Leaving,
     /// Waits for the disk, or for a person.
     Error,
 }
@@ -46,7 +48,7 @@ impl SessionState {
             Self::Parked => "parked",
             Self::Paused => "paused",
             Self::Queued => "queued",
-            Self::Stopped => "stopped",
+            Self::Stopped | Self::Leaving => "stopped",
             Self::Error => "error",
         }
     }

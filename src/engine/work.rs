@@ -358,6 +358,8 @@ impl Engine {
             trackers.completed();
         }
         self.shared.queue.note(session);
+        // From now on it may rest when nobody asks.
+        self.shared.arm(TimerKey::Park(id), PARK_AFTER);
         if session.has_everything() {
             self.close_seeds(id);
         }

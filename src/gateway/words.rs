@@ -385,6 +385,9 @@ pub fn setting(setting: &str) -> Result<Vec<(&'static str, Value)>, String> {
     }])
 }
 
+/// So many digits are no number of a torrent but the beginning of a hash.
+const NUMBER_DIGITS_MAX: usize = 11;
+
 /// Which of `torrents` (their `id` and `hash_string`) are meant by `names`: a number, the beginning of a hash, or `all`; each
 /// once, in the order named.
 ///
@@ -393,9 +396,13 @@ pub fn setting(setting: &str) -> Result<Vec<(&'static str, Value)>, String> {
 pub fn select(torrents: &[Value], names: &[String]) -> Result<Vec<u64>, String> {
     let mut ids: Vec<u64> = Vec::new();
     for name in names {
+        // A number of none is not the beginning of another one's hash, and nothing is not that of every hash: what is removed
+        // by such a name would be missed.
+        let is_number =
+            name.len() < NUMBER_DIGITS_MAX && name.bytes().all(|digit| digit.is_ascii_digit());
         let by_hash = |torrent: &&Value| {
             let hash = torrent["hash_string"].as_str().unwrap_or_default();
-            hash.starts_with(&name.to_ascii_lowercase())
+            !is_number && hash.starts_with(&name.to_ascii_lowercase())
         };
         let number = name.parse::<u64>().ok();
         let by_number = |torrent: &&Value| number.is_some() && torrent["id"].as_u64() == number;
@@ -522,10 +529,12 @@ mod tests {
         #[rustfmt::skip]
         let table: &[Case<'_>] = &[
             (&["1"],          Ok(&[1])),
-            (&["12"],         Ok(&[1])),
             (&["CD0", "all"], Ok(&[2, 1, 3])),
             (&["cd"],         Err("cd: 2 torrents have such a hash")),
             (&["7"],          Err("7: no torrent has that number or hash")),
+            // No number of a torrent, though the beginning of a hash, and nothing at all: neither means any.
+            (&["12"],         Err("12: no torrent has that number or hash")),
+            (&[""],           Err(": no torrent has that number or hash")),
             (&[],             Ok(&[])),
         ];
         for (names, want) in table {

@@ -2,6 +2,7 @@
 //!
 //! What waits, waits in the bounded buffer of the subscription: a flood of events never becomes a flood of processes.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,7 @@ const VARIABLE_BYTES_MAX: usize = 4096;
 /// Runs commands until the list of them has no sender any more; those that run then are over when this is.
 pub(super) async fn run(shared: Rc<Shared>, mut list: watch::Receiver<Vec<Exec>>) {
     let mut running: JoinSet<()> = JoinSet::new();
+    let mut backlog = Backlog::new();
     loop {
         let hooks = list.borrow_and_update().clone();
         let names = hooks.iter().map(|hook| hook.event.as_str());
@@ -43,12 +45,29 @@ pub(super) async fn run(shared: Rc<Shared>, mut list: watch::Receiver<Vec<Exec>>
         let subscription = (shared.handle).subscribe_waking(filter, move || wake.notify_one());
         let over = tokio::select! {
             over = list.changed() => over,
-            () = feed(&shared, &hooks, &subscription, &news, &mut running) => return,
+            () = feed(&shared, &hooks, &subscription, &news, &mut running, &mut backlog) => return,
         };
+        // What waited for the old commands is not forgotten for the new ones.
+        while let Ok(record) = subscription.try_next() {
+            queue(&hooks, &record, &mut backlog);
+        }
         if over.is_err() {
             // They have been told; whoever waits for this has a deadline.
             while running.join_next().await.is_some() {}
             return;
+        }
+    }
+}
+
+/// Commands that wait, and the events they are for: of one event as many as there are entries, and beyond a change of the list
+/// as many as a subscription held.
+type Backlog = VecDeque<(Vec<String>, Arc<Record>)>;
+
+fn queue(hooks: &[Exec], record: &Arc<Record>, backlog: &mut Backlog) {
+    for hook in hooks {
+        let is_meant = Filter::of([hook.event.as_str()]).is_ok_and(|it| it.takes(&record.event));
+        if is_meant {
+            backlog.push_back((hook.command.clone(), Arc::clone(record)));
         }
     }
 }
@@ -60,11 +79,16 @@ async fn feed(
     subscription: &Subscription,
     news: &Notify,
     running: &mut JoinSet<()>,
+    backlog: &mut Backlog,
 ) {
     let mut missed = 0;
     loop {
         while running.len() >= RUNNING_MAX {
             running.join_next().await;
+        }
+        if let Some((command, record)) = backlog.pop_front() {
+            running.spawn_local(one(Rc::clone(shared), command, record));
+            continue;
         }
         let record = match subscription.try_next() {
             Ok(record) => record,
@@ -82,18 +106,7 @@ async fn feed(
                 continue;
             }
         };
-        for hook in hooks {
-            let is_meant =
-                Filter::of([hook.event.as_str()]).is_ok_and(|it| it.takes(&record.event));
-            if is_meant {
-                while running.len() >= RUNNING_MAX {
-                    running.join_next().await;
-                }
-                let shared = Rc::clone(shared);
-                let (command, record) = (hook.command.clone(), Arc::clone(&record));
-                running.spawn_local(one(shared, command, record));
-            }
-        }
+        queue(hooks, &record, backlog);
     }
 }
 

@@ -195,10 +195,12 @@ fn copy(
         what.copied += bytes as u64;
         what.budget = what.budget.saturating_sub(bytes as u64);
     }
-    fchmod(
-        &copy,
-        Mode::from_raw_mode(source.metadata()?.mode() & 0o777),
-    )?;
+    let mode = Mode::from_raw_mode(source.metadata()?.mode() & 0o777);
+    match fchmod(&copy, mode) {
+        // A file system without modes of its own, mounted for others than us: they are what the mount says.
+        Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP) => {}
+        Err(error) => return Err(error.into()),
+    }
     let modified = Timespec {
         tv_sec: stamp.modified_nanos.div_euclid(1_000_000_000),
         tv_nsec: stamp.modified_nanos.rem_euclid(1_000_000_000),

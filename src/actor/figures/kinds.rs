@@ -75,7 +75,7 @@ impl Type {
             Message::Survey(_) => 33,
             Message::SettingsChange(_) => 34,
             Message::SettingsShow => 35,
-            Message::SpeedSet(_) => 36,
+            Message::SpeedSet { .. } => 36,
             Message::SpeedShow => 37,
             Message::GroupSet(_) => 38,
             Message::SessionLimits { .. } => 39,

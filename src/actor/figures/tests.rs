@@ -225,14 +225,17 @@ fn message(kind: usize) -> Message {
         })),
         30 => Message::TorrentsChange(Box::new(TorrentsChange {
             which: Selection::All,
-            change: Change::Stop,
+            changes: vec![Change::Stop],
         })),
         33 => Message::Survey(Box::new(crate::engine::message::Survey {
             path: "/d".into(),
             make: false,
             file: None,
         })),
-        36 => Message::SpeedSet(Box::default()),
+        36 => Message::SpeedSet {
+            limits: Box::default(),
+            is_configured: false,
+        },
         37 => Message::SpeedShow,
         38 => Message::GroupSet(Box::new(Group::new("group".into()))),
         39 => Message::SessionLimits {

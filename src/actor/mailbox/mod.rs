@@ -123,7 +123,7 @@ pub const fn lane_of(message: &Message) -> Lane {
         | Message::Pin { .. }
         | Message::Unpin { .. }
         | Message::LimitsSet(_)
-        | Message::SpeedSet(_)
+        | Message::SpeedSet { .. }
         | Message::SpeedShow
         | Message::SessionLimits { .. }
         | Message::GroupSet(_)

@@ -173,10 +173,13 @@ impl Running {
                 Some(Wake::Close(budget)) => return budget,
                 Some(Wake::Metrics) => self.tell_metrics(),
                 Some(Wake::Reload) => self.reload(context),
-                None => self.follow_schedule(),
-            }
-            if let Some(watch) = &mut self.watch {
-                watch.look(self.runtime.handle());
+                None => {
+                    self.follow_schedule();
+                    // By the timer alone, so that two looks are as far apart as they should be.
+                    if let Some(watch) = &mut self.watch {
+                        watch.look(self.runtime.handle());
+                    }
+                }
             }
         }
     }

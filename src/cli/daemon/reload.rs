@@ -10,7 +10,7 @@ use crate::engine::message::{Answer, Message, SettingsChange};
 use crate::time::Duration;
 
 /// For a change that is answered when it is on disk.
-const DISK_TIME_MAX: Duration = Duration::from_secs(10);
+pub(super) const DISK_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Keys that hold from now on beside those that the engine takes over ([`is_live`]); every other one holds from the next start.
 const LIVE: &[&str] = &[
@@ -102,11 +102,16 @@ impl Running {
         // What clients have set since holds, unless the file says something else than it did.
         if config.limits != self.loaded.config.limits {
             let speed = Box::new(limits::Limits::of(&config.limits));
-            let set = Message::SpeedSet(speed);
-            self.runtime
-                .handle()
-                .ask(set, DISK_TIME_MAX)
-                .map_err(|fault| format!("the engine: {fault}"))?;
+            let set = Message::SpeedSet {
+                limits: speed,
+                is_configured: true,
+            };
+            match self.runtime.handle().ask(set, DISK_TIME_MAX) {
+                Ok(Answer::Done) => {}
+                Ok(Answer::Refused(refusal)) => return Err(refusal.to_string()),
+                Ok(_) => return Err("the engine gave a strange answer".to_owned()),
+                Err(fault) => return Err(format!("the engine: {fault}")),
+            }
         }
         self.runtime.reload(options.clone())?;
         self.hooks.reload(setup(loaded, options, self.rpc))?;

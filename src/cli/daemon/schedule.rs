@@ -5,6 +5,7 @@
     reason = "the time of day decides which limits hold"
 )]
 
+use super::reload::DISK_TIME_MAX;
 use super::{ANSWER_TIME_MAX, Running};
 use crate::engine::message::{Answer, Message};
 use crate::time::Duration;
@@ -33,16 +34,29 @@ impl Running {
         let (mut limits, _) = *speed;
         let (day, minute) = local();
         let wanted = limits.scheduled(day, minute);
-        if std::mem::replace(&mut self.scheduled, wanted) == wanted {
+        if self.scheduled == wanted {
             return;
         }
         let Some(on) = wanted.filter(|on| *on != limits.alt_on) else {
+            self.scheduled = wanted;
             return;
         };
         limits.alt_on = on;
         let word = if on { "on" } else { "off" };
-        match handle.ask(Message::SpeedSet(Box::new(limits)), ANSWER_TIME_MAX) {
-            Ok(_) => log::info!("the alternative limits are {word}, by their schedule"),
+        // Tried again with the next minute when it fails.
+        match handle.ask(
+            Message::SpeedSet {
+                limits: Box::new(limits),
+                is_configured: false,
+            },
+            DISK_TIME_MAX,
+        ) {
+            Ok(Answer::Done) => {
+                self.scheduled = wanted;
+                log::info!("the alternative limits are {word}, by their schedule");
+            }
+            Ok(Answer::Refused(refusal)) => log::error!("the alternative limits: {refusal}"),
+            Ok(_) => log::error!("the alternative limits: a strange answer"),
             Err(fault) => log::error!("the alternative limits: {fault}"),
         }
     }

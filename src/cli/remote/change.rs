@@ -109,8 +109,10 @@ fn act(
     method: &str,
     mut params: Value,
 ) -> Result<(), Failure> {
-    let ids = session.ids(names)?;
-    params["ids"] = json!(ids);
+    // All at once are named by no name.
+    if names != ["all"] {
+        params["ids"] = json!(session.ids(names)?);
+    }
     let answer = session.call(method, &params)?;
     if session.json {
         session.print_json(&answer)?;

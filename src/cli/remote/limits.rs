@@ -31,7 +31,8 @@ impl Limits {
             }
             let fields = json!({ "fields": [
                 "speed_limit_down", "speed_limit_down_enabled", "speed_limit_up", "speed_limit_up_enabled",
-                "alt_speed_enabled", "alt_speed_down", "alt_speed_up",
+                "alt_speed_enabled", "alt_speed_down", "alt_speed_up", "alt_speed_time_enabled", "alt_speed_time_day",
+                "alt_speed_time_begin", "alt_speed_time_end",
             ]});
             let limits = session.call("session_get", &fields)?;
             if session.json {

@@ -224,18 +224,17 @@ fn only(session: &mut Session<'_>, names: &[String], globs: &Globs) -> Result<()
             let files = marks.filter(|(_, one)| **one == mark).map(|(file, _)| file);
             files.collect::<Vec<_>>()
         };
-        // In two steps: in one, the rest would be taken away first, and a torrent of which nothing is wanted is complete.
+        // An empty list means all of them.
+        let mut params = json!({ "ids": [torrent["id"]] });
         for (key, files) in [
             ("files_wanted", marked(true)),
             ("files_unwanted", marked(false)),
         ] {
-            // An empty list means all of them.
             if !files.is_empty() {
-                let mut params = json!({ "ids": [torrent["id"]] });
                 params[key] = json!(files);
-                session.call("torrent_set", &params)?;
             }
         }
+        session.call("torrent_set", &params)?;
     }
     Ok(())
 }

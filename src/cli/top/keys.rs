@@ -120,7 +120,7 @@ impl Screen {
             KeyCode::Char(']') => model.pane_first = model.pane_first.saturating_add(5),
             KeyCode::Esc if !model.filter().is_empty() => model.set_filter(String::new()),
             KeyCode::Esc => model.set_pane(None),
-            KeyCode::Char('p') => return self.act("torrent_stop", "paused"),
+            KeyCode::Char('p') => return self.act("torrent_stop", "stopped"),
             KeyCode::Char('r') => return self.act("torrent_start", "resumed"),
             KeyCode::Char('d') => self.ask_removal(false),
             KeyCode::Char('D') => self.ask_removal(true),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chosen_torrent_is_paused_and_resumed_by_its_hash() {
+    fn the_chosen_torrent_is_stopped_and_resumed_by_its_hash() {
         let mut screen = screen();
         let Some(Command::Do(action)) = press(&mut screen, "jp") else {
             panic!("an order")

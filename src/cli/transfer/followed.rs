@@ -103,15 +103,16 @@ impl Fate {
             (_, SessionState::Seeding) if !download && has_nothing(snapshot) => Self::Failed,
             (_, SessionState::Seeding | SessionState::Parked) => Self::Complete,
             // A torrent that is stopped with everything there has done its work.
-            (_, SessionState::Stopped) if snapshot.bytes_have >= snapshot.bytes_wanted => {
+            (_, SessionState::Leaving) if snapshot.bytes_have >= snapshot.bytes_wanted => {
                 Self::Complete
             }
-            (_, SessionState::Stopped) => Self::Underway,
+            (_, SessionState::Leaving) => Self::Underway,
             (
                 _,
                 SessionState::Metadata
                 | SessionState::Checking
                 | SessionState::Downloading
+                | SessionState::Stopped
                 | SessionState::Paused
                 | SessionState::Queued,
             ) => Self::Underway,

@@ -39,9 +39,10 @@ pub(super) fn progress(latest: &SessionSnapshot) -> (u64, u64, String) {
             (have.into(), all.max(1).into(), text)
         }
         SessionState::Downloading
+        | SessionState::Stopped
         | SessionState::Paused
         | SessionState::Queued
-        | SessionState::Stopped => {
+        | SessionState::Leaving => {
             let left = wanted.saturating_sub(have);
             let eta = (left.checked_div(latest.download_rate))
                 .map_or("?".to_owned(), |s| units::time(Duration::from_secs(s)));

@@ -119,6 +119,21 @@ impl Standing {
     }
 }
 
+impl Session {
+    /// How it stands, for its row: as the row has it until its files were looked at.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let now = Standing::of(self);
+        if self.progress.judged {
+            return now;
+        }
+        Standing {
+            bytes_wanted: now.bytes_wanted,
+            ..self.entry.kept
+        }
+    }
+}
+
 fn verified(session: &Session) -> u64 {
     let geometry = session.geometry();
     let have = session.picker.have();

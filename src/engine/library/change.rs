@@ -13,10 +13,10 @@ use super::show::Selection;
 use super::trackers::TrackersChange;
 use crate::engine::Engine;
 use crate::engine::limits::TorrentLimitsChange;
-use crate::engine::message::{Answer, Refusal, StoreTask};
+use crate::engine::message::{Answer, StoreTask};
 use crate::engine::session::picker::Priority;
 use crate::engine::session::start::{self, Check};
-use crate::engine::session::{Phase, download};
+use crate::engine::session::{Phase, Then, download};
 use crate::engine::snapshot::SessionState;
 
 /// A change and the torrents it is for.
@@ -24,8 +24,17 @@ use crate::engine::snapshot::SessionState;
 pub struct TorrentsChange {
     /// Those that are meant; names of none are passed over.
     pub which: Selection,
-    /// What changes.
-    pub change: Change,
+    /// What changes, in this order. When one of them cannot be, none is.
+    pub changes: Vec<Change>,
+}
+
+/// What can be said of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileMark {
+    /// Whether it is fetched.
+    Wanted(bool),
+    /// How soon: before others, or after.
+    Priority(Priority),
 }
 
 /// What can be changed.
@@ -35,8 +44,10 @@ pub enum Change {
     Start,
     /// Trade at once, whatever the queue says.
     StartNow,
-    /// Do not trade.
+    /// Do not trade: a person wants it so.
     Stop,
+    /// The same by a helper, or of all torrents at once: shown as paused.
+    Pause,
     /// Hash everything that is on disk, then go on.
     Recheck,
     /// Ask the trackers for more peers, as early as they allow.
@@ -48,20 +59,8 @@ pub enum Change {
     },
     /// Have these labels and no others.
     Labels(Vec<String>),
-    /// Fetch these files, or leave them; indices into the layout. None named means all.
-    Wanted {
-        /// Which files.
-        files: Vec<usize>,
-        /// Whether they are fetched.
-        wanted: bool,
-    },
-    /// Fetch these files before others, or after; indices into the layout. None named means all.
-    Priority {
-        /// Which files.
-        files: Vec<usize>,
-        /// How soon.
-        priority: Priority,
-    },
+    /// Marks of files, in this order and all at once; indices into the layout. None named means all.
+    Files(Vec<(Vec<usize>, FileMark)>),
     /// What to reach as a seed; `None` leaves a part as it is.
     Goals {
         /// Which ratio.
@@ -115,49 +114,38 @@ impl Engine {
         reply: Option<ReplyId>,
     ) {
         let ids = self.selected(&order.which);
-        if let Err(refusal) = ids
-            .iter()
-            .try_for_each(|id| self.may_change(*id, &order.change))
-        {
-            return self.shared.reply(reply, Answer::Refused(refusal));
-        }
         // Checked for all before anything changes.
-        if let Change::Wanted { files, .. } | Change::Priority { files, .. } = &order.change {
-            // Of one that rests the count is not known here; what is out of range there is passed over.
-            let has = |id: &SessionId| {
-                let parked = self.sessions.parked(*id);
-                if parked.is_some_and(|parked| parked.brief.magnet.is_some()) {
-                    return files.is_empty();
-                }
-                let session = self.sessions.get(*id);
-                let count = session.map_or(usize::MAX, |session| session.metainfo.files.len());
-                files.iter().all(|file| *file < count)
-            };
-            if !ids.iter().all(has) {
-                let refused = Answer::Refused(Refusal::UnknownFile);
-                return self.shared.reply(reply, refused);
-            }
+        let each =
+            || (order.changes.iter()).flat_map(|change| ids.iter().map(move |id| (*id, change)));
+        let may = each().try_for_each(|(id, change)| self.may_change(id, change));
+        if let Err(refusal) = may {
+            return self.shared.reply(reply, Answer::Refused(refusal));
         }
         let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
         let pending = self.library.wait(reply, Answer::Changed(count), None);
-        if let Change::Queue(to) = order.change {
-            self.queue_move(&ids, to, pending);
-        } else {
-            for id in ids {
-                self.torrent_change(id, &order.change, pending);
+        // Held until all of them were begun: what one of them has no more to wait for is not the answer yet.
+        self.hold(pending);
+        for change in &order.changes {
+            if let Change::Queue(to) = change {
+                self.queue_move(&ids, *to, pending);
+                continue;
+            }
+            for id in &ids {
+                self.torrent_change(*id, change, pending);
             }
         }
-        self.settle(pending);
+        self.unhold(pending);
     }
 
     pub(super) fn torrent_change(&mut self, id: SessionId, change: &Change, pending: u64) {
         // What needs more than the record that is kept of it wakes it first.
         let needs_it_awake = match change {
-            Change::Wanted { .. }
-            | Change::Priority { .. }
-            | Change::Location { .. }
-            | Change::Rename(_) => true,
-            Change::Remove { delete } => *delete,
+            Change::Files(_) | Change::Location { .. } | Change::Rename(_) => true,
+            // Of what is not known to have any, no files are to be found.
+            Change::Remove { delete } => {
+                let parked = self.sessions.parked(id);
+                *delete && parked.is_some_and(|parked| parked.brief.magnet.is_none())
+            }
             _ => false,
         };
         if needs_it_awake && self.sessions.parked(id).is_some() {
@@ -191,8 +179,8 @@ impl Engine {
                 self.keep(id, None, Some(pending));
                 self.move_complete(id);
             }
-            Change::Stop => {
-                self.session_pause(id);
+            Change::Stop | Change::Pause => {
+                self.session_pause(id, *change == Change::Stop);
                 self.keep(id, None, Some(pending));
             }
             Change::Recheck => self.recheck(id),
@@ -214,12 +202,8 @@ impl Engine {
                 }
                 self.keep(id, None, Some(pending));
             }
-            Change::Wanted { files, wanted } => {
-                self.want(id, files, *wanted);
-                self.keep(id, None, Some(pending));
-            }
-            Change::Priority { files, priority } => {
-                self.prefer(id, files, *priority);
+            Change::Files(marks) => {
+                self.mark_files(id, marks);
                 self.keep(id, None, Some(pending));
             }
             Change::Goals {
@@ -258,27 +242,37 @@ impl Engine {
         }
     }
 
-    fn want(&mut self, id: SessionId, files: &[usize], wanted: bool) {
+    /// All at once: between two marks nothing may look complete that is not.
+    fn mark_files(&mut self, id: SessionId, marks: &[(Vec<usize>, FileMark)]) {
         let now = self.shared.now;
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         let count = session.metainfo.files.len();
         let before = session.state();
-        let mut marks = session.entry.wanted.to_vec();
-        marks.resize(count, true);
-        for (file, mark) in marks.iter_mut().enumerate() {
-            if files.is_empty() || files.contains(&file) {
-                *mark = wanted;
+        let mut wanted = session.entry.wanted.to_vec();
+        let mut priorities = session.entry.priorities.to_vec();
+        for (files, mark) in marks {
+            match mark {
+                FileMark::Wanted(_) => wanted.resize(count, true),
+                FileMark::Priority(_) => priorities.resize(count, Priority::default()),
+            }
+            for file in (0..count).filter(|file| files.is_empty() || files.contains(file)) {
+                match mark {
+                    FileMark::Wanted(mark) => wanted[file] = *mark,
+                    FileMark::Priority(mark) => priorities[file] = *mark,
+                }
             }
         }
-        session.entry.wanted = Arc::from(marks);
+        session.entry.wanted = Arc::from(wanted);
+        session.entry.priorities = Arc::from(priorities);
         session.mark_files();
         if session.state() != before {
             session.entry.leave(before, now);
         }
         self.shared.queue.note(session);
-        if !session.has_all_wanted() {
+        // Before it was looked at nothing is known of what is missing.
+        if !session.has_all_wanted() && session.progress.judged {
             session.completed = false;
             session.entry.done = 0;
         }
@@ -286,23 +280,6 @@ impl Engine {
         self.complete_if_whole(id);
         self.ask_all(id);
         self.announce(id);
-    }
-
-    /// What is open already goes on; the next pieces are picked by the new order.
-    fn prefer(&mut self, id: SessionId, files: &[usize], priority: Priority) {
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
-        let count = session.metainfo.files.len();
-        let mut priorities = session.entry.priorities.to_vec();
-        priorities.resize(count, Priority::default());
-        for (file, mark) in priorities.iter_mut().enumerate() {
-            if files.is_empty() || files.contains(&file) {
-                *mark = priority;
-            }
-        }
-        session.entry.priorities = Arc::from(priorities);
-        session.mark_files();
     }
 
     fn queue_move(&mut self, ids: &[SessionId], to: Move, pending: u64) {
@@ -314,6 +291,7 @@ impl Engine {
             .collect();
         row.sort_unstable();
         let row: Vec<SessionId> = row.into_iter().map(|(_, id)| id).collect();
+        self.library.positions = u32::try_from(row.len()).unwrap_or(u32::MAX);
         for (position, id) in (0..).zip(moved(row, ids, to)) {
             if let Some(entry) = self.entry_mut(id)
                 && entry.position != position
@@ -349,7 +327,11 @@ impl Engine {
             Phase::Checking(_) => session.entry.recheck = true,
             Phase::Stopping { .. } => {}
             // Hashed where they are then.
-            Phase::Moving(_) => session.recheck = true,
+            Phase::Moving(_)
+            | Phase::Failed {
+                then: Then::Move(_),
+                ..
+            } => session.recheck = true,
             Phase::Trading | Phase::Paused | Phase::Failed { .. } => {
                 session.entry.recheck = true;
                 session.progress.judged = false;

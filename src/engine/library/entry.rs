@@ -54,6 +54,8 @@ pub struct Entry {
     pub limits: TorrentLimits,
     /// Whether it was stopped for having reached that.
     pub finished: bool,
+    /// At rest: whether a person has stopped it, rather than a helper, a goal, or whoever stopped all at once.
+    pub stopped: bool,
     /// What is remembered of where its files are, where that is not where the torrent has them.
     pub whereabouts: Option<Arc<Whereabouts>>,
     /// Its trackers by tier, where they are not those of the torrent file.
@@ -70,8 +72,8 @@ pub struct Entry {
     pub leftover: Option<Arc<crate::engine::message::Storage>>,
     /// Whether its row differs from what the store has.
     pub changed: bool,
-    /// Whether the store has it as whole.
-    pub kept_whole: bool,
+    /// How it stands in the store's row.
+    pub kept: Standing,
     /// Whether it is being removed: nobody sees it any more.
     pub removed: bool,
     /// Whether its files go with it.
@@ -170,8 +172,10 @@ pub struct Kept {
     pub number: u32,
     /// Its place in the queue.
     pub position: u32,
-    /// Whether a person has stopped it, or a goal.
+    /// Whether it is at rest, whoever has stopped it.
     pub paused: bool,
+    /// As in [`Entry::stopped`].
+    pub stopped: bool,
     /// What it has to reach as a seed.
     pub goals: Goals,
     /// How fast its bytes may pass.

@@ -133,6 +133,8 @@ impl Engine {
             session.info_hash()
         );
         session.paused = true;
+        session.entry.stopped = false;
+        session.entry.forced = false;
         session.entry.finished = true;
         self.rest(id, "ratio");
         self.keep(id, None, None);

@@ -37,7 +37,7 @@ use super::session::picker::Priority;
 use super::session::trackers::Trackers;
 
 pub use brief::{Brief, Standing};
-pub use change::{Change, Move, TorrentsChange};
+pub use change::{Change, FileMark, Move, TorrentsChange};
 pub use entry::{Destination, Entry, Kept, Rename, Whereabouts};
 pub use goals::{Goals, Mode};
 pub use parked::MagnetAdd;
@@ -87,6 +87,8 @@ pub struct Library {
     /// The last number that was given.
     last_number: u32,
     numbers: BTreeMap<u32, SessionId>,
+    /// Behind the last place in the queue that was given.
+    positions: u32,
     hashes: BTreeMap<InfoHash, SessionId>,
     /// Numbers of removed torrents, oldest first.
     removed: VecDeque<(Instant, u32)>,
@@ -101,6 +103,8 @@ pub struct Library {
     changing: BTreeMap<JobId, SettingsChange>,
     /// Rate limits that are.
     speeds: BTreeMap<JobId, Speed>,
+    /// What the configuration says of them since it was read again.
+    speed_configured: Option<Speed>,
 }
 
 /// A caller that waits for rows to be on disk.
@@ -123,6 +127,7 @@ impl Library {
             epoch_millis: 0,
             last_number: 0,
             numbers: BTreeMap::new(),
+            positions: 0,
             hashes: BTreeMap::new(),
             removed: VecDeque::new(),
             jobs: BTreeMap::new(),
@@ -132,6 +137,7 @@ impl Library {
             tuned: Tuned::new(config),
             changing: BTreeMap::new(),
             speeds: BTreeMap::new(),
+            speed_configured: None,
         }
     }
 
@@ -154,6 +160,12 @@ impl Library {
             self.removed.pop_front();
         }
         self.removed.push_back((now, number));
+    }
+
+    /// The place behind all others. Removals leave gaps, so a count would not do.
+    const fn next_position(&mut self) -> u32 {
+        self.positions = self.positions.saturating_add(1);
+        self.positions - 1
     }
 
     /// Who waits for the rows that are written from now on; `None` when nobody does.
@@ -216,7 +228,7 @@ impl Engine {
         };
         let now = self.shared.now;
         let number = self.library.last_number + 1;
-        let position = u32::try_from(self.library.numbers.len()).unwrap_or(u32::MAX);
+        let position = self.library.next_position();
         let added = self.library.unix(now);
         let Some(session) = self.sessions.get_mut(id) else {
             return;
@@ -229,6 +241,7 @@ impl Engine {
             whereabouts: relocate::bound_for(add.then),
             wanted,
             priorities,
+            stopped: add.paused,
             added,
             started: if add.paused { 0 } else { added },
             since: now,
@@ -278,7 +291,7 @@ impl Engine {
                 (Some(session), _) => (
                     session.state(),
                     Arc::clone(&session.brief),
-                    Standing::of(session),
+                    session.standing(),
                     session.paused,
                 ),
                 (None, Some(parked)) => (
@@ -294,7 +307,7 @@ impl Engine {
         };
         let (downloading, seeding) = entry.times(state, now);
         entry.changed = false;
-        entry.kept_whole = standing.whole;
+        entry.kept = standing;
         entry.touched = now;
         let row = row_of(
             entry,
@@ -309,16 +322,18 @@ impl Engine {
     pub(super) fn row_of_session(&self, session: &Session) -> Kept {
         let parts = (
             Arc::clone(&session.brief),
-            Standing::of(session),
+            session.standing(),
             session.paused,
         );
         let times = session.entry.times(session.state(), self.shared.now);
         row_of(&session.entry, parts, None, times)
     }
 
-    /// The row of a torrent whose times or date have changed, without anybody waiting for it.
+    /// The row of a torrent whose times, date or standing have changed, without anybody waiting for it.
     pub(super) fn keep_changed(&mut self, id: SessionId) {
-        if self.entry(id).is_some_and(|entry| entry.changed) {
+        let session = self.sessions.get(id);
+        let moved = session.is_some_and(|session| session.standing() != session.entry.kept);
+        if moved || self.entry(id).is_some_and(|entry| entry.changed) {
             self.keep(id, None, None);
         }
     }
@@ -326,8 +341,7 @@ impl Engine {
     /// The row of a torrent that has become whole, or is not any more: what is whole need not be looked at when we start.
     pub(super) fn keep_whole(&mut self, id: SessionId) {
         let is_news = self.sessions.get(id).is_some_and(|session| {
-            (session.is_trading() || session.is_stopping())
-                && Standing::of(session).whole != session.entry.kept_whole
+            session.progress.judged && Standing::of(session).whole != session.entry.kept.whole
         });
         if is_news {
             self.keep(id, None, None);
@@ -467,6 +481,7 @@ impl Engine {
         let now = self.shared.now;
         let unix = self.library.unix(now);
         let links_min = u32::try_from(self.shared.settings.swarm_links_min).unwrap_or(u32::MAX);
+        self.library.positions = u32::try_from(rows.len()).unwrap_or(u32::MAX);
         for (position, row) in (0..).zip(rows) {
             let shared = &mut self.shared;
             let tiers = match &row.trackers {
@@ -551,6 +566,7 @@ fn parked_of(
             goals: row.goals,
             limits: row.limits,
             finished: row.finished,
+            stopped: row.stopped,
             peer_limit: row.peer_limit,
             labels: row.labels,
             wanted: row.wanted,
@@ -566,7 +582,7 @@ fn parked_of(
             seeding: Duration::from_secs(row.seeding),
             since: now,
             touched: now,
-            kept_whole: row.standing.whole,
+            kept: row.standing,
             ..Entry::default()
         },
         paused: row.paused,
@@ -596,6 +612,7 @@ fn row_of(
         goals: entry.goals,
         limits: entry.limits.clone(),
         finished: entry.finished,
+        stopped: entry.stopped,
         peer_limit: entry.peer_limit,
         labels: Arc::clone(&entry.labels),
         wanted: Arc::clone(&entry.wanted),

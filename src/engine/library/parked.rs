@@ -109,8 +109,9 @@ impl Parked {
     #[must_use]
     pub fn state(&self) -> SessionState {
         match self.stage {
-            Stage::Leaving(_) => SessionState::Stopped,
+            Stage::Leaving(_) => SessionState::Leaving,
             Stage::Unreadable(_) => SessionState::Error,
+            _ if self.paused && self.entry.stopped => SessionState::Stopped,
             _ if self.paused => SessionState::Paused,
             _ if self.brief.magnet.is_some() => SessionState::Metadata,
             // It wakes to take its files where they belong.
@@ -222,7 +223,6 @@ impl Engine {
             && session.progress.is_at_rest()
             && session.progress.store_works
             && !session.entry.recheck
-            && session.notice.is_empty()
             && swarm.is_some_and(|swarm| swarm.streams.is_empty() && swarm.opening.is_empty())
             && dials.is_none_or(|at| at > soon)
             && !self.waiting.contains_key(&id)
@@ -257,12 +257,14 @@ impl Engine {
             self.shared.timers.cancel(key);
         }
         self.shared.starved.remove(&id);
+        if let Some(session) = self.sessions.get_mut(id) {
+            let state = session.state();
+            session.entry.leave(state, now);
+        }
         self.keep_changed(id);
         let queue = &mut self.shared.queue;
         self.sessions.park(id, |session| {
             queue.leave(session);
-            let previous = session.state();
-            session.entry.leave(previous, now);
             Parked {
                 id,
                 swarm,
@@ -303,7 +305,7 @@ impl Engine {
         if at.is_some_and(|at| at <= now) {
             log::info!("torrent {} has seeded enough", parked.brief.info_hash);
             parked.entry.finished = true;
-            self.parked_stop(id, "ratio");
+            self.parked_stop(id, false, "ratio");
             self.keep(id, None, None);
         } else {
             self.await_parked_goal(id);
@@ -393,8 +395,14 @@ impl Engine {
         }
         self.torrent_limits(id, &TorrentLimitsChange::default());
         for (change, pending) in wish.changes {
-            // What it could not be asked while it rested.
-            match self.may_change(id, &change) {
+            // What it could not be asked while it rested. One that was just removed is changed no more.
+            let is_there = self.entry(id).is_some_and(Entry::is_visible);
+            let may = if is_there {
+                self.may_change(id, &change)
+            } else {
+                Err(Refusal::UnknownSession)
+            };
+            match may {
                 Ok(()) => self.torrent_change(id, &change, pending),
                 Err(refusal) => self.fail_pending(pending, refusal),
             }
@@ -425,7 +433,18 @@ impl Engine {
         event.error_code = code;
         self.shared.event(Event::SessionError(event));
         if let Stage::Waking(wish) = stage {
-            self.drop_wish(wish);
+            // It can still be removed: where its files are is not known, so they stay.
+            for (_, pending) in
+                (wish.changes.iter()).filter(|(change, _)| matches!(change, Change::Remove { .. }))
+            {
+                if let Some(info_hash) = self.forget(id, false) {
+                    self.library_store(StoreTask::Forget { info_hash }, Some(*pending));
+                }
+                self.unhold(*pending);
+            }
+            let mut rest = wish;
+            (rest.changes).retain(|(change, _)| !matches!(change, Change::Remove { .. }));
+            self.drop_wish(rest);
         }
         self.admit_waiting(id);
     }
@@ -459,10 +478,11 @@ impl Engine {
         };
         let entry = Entry {
             number,
-            position: u32::try_from(self.library.numbers.len()).unwrap_or(u32::MAX),
+            position: self.library.next_position(),
             labels: super::entry::tidy_labels(add.labels.iter().map(String::as_str)),
             added: self.library.unix(now),
             whereabouts: relocate::bound_for(add.then),
+            stopped: add.paused,
             since: now,
             touched: now,
             ..Entry::default()
@@ -634,7 +654,12 @@ impl Engine {
     }
 
     /// A person, or a goal, stops a torrent that rests.
-    pub(in crate::engine) fn parked_stop(&mut self, id: SessionId, cause: &'static str) {
+    pub(in crate::engine) fn parked_stop(
+        &mut self,
+        id: SessionId,
+        stopped: bool,
+        cause: &'static str,
+    ) {
         let now = self.shared.now;
         let Some(parked) = self.sessions.parked_mut(id) else {
             return;
@@ -643,12 +668,18 @@ impl Engine {
         if std::mem::replace(&mut parked.paused, true) {
             return;
         }
+        parked.entry.stopped = stopped;
+        parked.entry.forced = false;
         parked.entry.leave(previous, now);
         if let Some(trackers) = &mut parked.trackers {
             trackers.stop(now);
         }
         let event = parked.event(previous, cause);
-        self.shared.event(Event::SessionPaused(event));
+        self.shared.event(if stopped {
+            Event::SessionStopped(event)
+        } else {
+            Event::SessionPaused(event)
+        });
         self.shared.timers.cancel(TimerKey::Park(id));
         self.metadata_end(id);
         self.announce(id);

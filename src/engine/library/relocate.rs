@@ -188,6 +188,14 @@ impl Engine {
         if let Change::Trackers(change) = change {
             return self.changed_trackers(id, change).map(|_| ());
         }
+        let is_out = |count: usize| {
+            let Change::Files(marks) = change else {
+                return false;
+            };
+            marks
+                .iter()
+                .any(|(files, _)| files.iter().any(|file| *file >= count))
+        };
         let is_magnet = |parked: &Parked| parked.brief.magnet.is_some();
         let Some(session) = self.sessions.get(id) else {
             // Of one that rests everything else is looked at when it is awake.
@@ -196,10 +204,15 @@ impl Engine {
                 Change::Rename(_) | Change::Location { .. } if parked.is_some_and(is_magnet) => {
                     Err(Refusal::NotKnown)
                 }
+                // Of any other that rests the count is not known here; what is out of range there is passed over.
+                Change::Files(_) if parked.is_some_and(is_magnet) && is_out(0) => {
+                    Err(Refusal::UnknownFile)
+                }
                 _ => Ok(()),
             };
         };
         match change {
+            Change::Files(_) if is_out(session.metainfo.files.len()) => Err(Refusal::UnknownFile),
             Change::Location { .. } if is_moving(&session.entry.whereabouts) => {
                 Err(Refusal::Moving)
             }
@@ -273,7 +286,7 @@ impl Engine {
 
     /// Writes down where the files are going. They go when that is on disk, and nothing of the session in flight.
     fn intend(&mut self, id: SessionId, to: Destination, pending: Option<u64>, hold: bool) {
-        let Some(session) = self.sessions.get_mut(id) else {
+        let Some(session) = (self.sessions.get_mut(id)).filter(|one| one.entry.is_visible()) else {
             return;
         };
         let renaming = to.root == session.storage.layout.root;

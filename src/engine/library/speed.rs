@@ -15,12 +15,22 @@ const KEY: &str = "limits";
 
 impl Engine {
     /// Other limits from now on; answered when they are on disk, where there is a library.
-    pub(in crate::engine) fn speed_change(&mut self, limits: Limits, reply: Option<ReplyId>) {
+    pub(in crate::engine) fn speed_change(
+        &mut self,
+        limits: Limits,
+        is_configured: bool,
+        reply: Option<ReplyId>,
+    ) {
         if !self.library.on {
             self.speed_set(limits);
             return self.shared.reply(reply, Answer::Done);
         }
-        let configured = Limits::of(&self.library.tuned.configured().limits);
+        let configured = if is_configured {
+            self.library.speed_configured = Some(limits.clone());
+            limits.clone()
+        } else {
+            self.speed_configured()
+        };
         let row = SettingRow {
             key: KEY.to_owned(),
             value: (limits != configured).then(|| text_of(&limits)),
@@ -33,13 +43,19 @@ impl Engine {
         self.settle(pending);
     }
 
+    /// What the configuration says, as it was read last.
+    fn speed_configured(&self) -> Limits {
+        let read_again = self.library.speed_configured.clone();
+        read_again.unwrap_or_else(|| Limits::of(&self.library.tuned.configured().limits))
+    }
+
     /// Takes over what an earlier run has left, and takes it out of what is `remembered`.
     pub(super) fn speed_remembered(&mut self, remembered: &mut Remembered) {
         let Some(at) = remembered.settings.iter().position(|row| row.key == KEY) else {
             return;
         };
         let row = remembered.settings.remove(at);
-        let configured = Limits::of(&self.library.tuned.configured().limits);
+        let configured = self.speed_configured();
         let limits = row.value.as_deref().and_then(limits_of);
         match limits.filter(|_| row.configured == text_of(&configured)) {
             Some(limits) => self.speed_set(limits),
@@ -108,10 +124,14 @@ mod tests {
             alt_upload: cap(u64::MAX, false),
             alt_on: true,
             schedule_on: true,
-            schedule: ["mon-fri 09:00-17:00", "daily 01:00-02:00"]
-                .iter()
-                .filter_map(|text| Window::parse(text))
-                .collect(),
+            schedule: [
+                "mon-fri 09:00-17:00",
+                "daily 01:00-02:00",
+                "never 00:00-01:00",
+            ]
+            .iter()
+            .filter_map(|text| Window::parse(text))
+            .collect(),
         };
         for limits in [limits, Limits::default()] {
             assert_eq!(limits_of(&text_of(&limits)), Some(limits));

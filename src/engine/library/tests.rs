@@ -253,7 +253,7 @@ impl Bench {
     fn change(&mut self, change: Change) -> ReplyId {
         let order = TorrentsChange {
             which: Selection::All,
-            change,
+            changes: vec![change],
         };
         self.ask(Message::TorrentsChange(Box::new(order)))
     }
@@ -315,7 +315,7 @@ fn a_change_is_answered_when_it_is_on_disk_and_not_before() {
     assert!(bench.answer(stopped).is_none());
     bench.store_answers(true, &mut rows);
     assert!(matches!(bench.answer(stopped), Some(Answer::Changed(1))));
-    assert_eq!(bench.shown()[0].state, SessionState::Paused);
+    assert_eq!(bench.shown()[0].state, SessionState::Stopped);
     let last = rows.last().unwrap();
     assert!(last.paused && last.bytes.is_none());
 }
@@ -352,10 +352,7 @@ fn what_was_kept_is_taken_on_again_in_its_order() {
     for (name, paused) in [("one", false), ("two", true)] {
         bench.ask(add(name, paused));
     }
-    bench.change(Change::Wanted {
-        files: vec![0],
-        wanted: false,
-    });
+    bench.change(Change::Files(vec![(vec![0], FileMark::Wanted(false))]));
     bench.change(Change::Queue(Move::Up));
     bench.store_answers(true, &mut rows);
     let mut latest: BTreeMap<u32, Kept> = BTreeMap::new();
@@ -373,7 +370,7 @@ fn what_was_kept_is_taken_on_again_in_its_order() {
         .collect();
     assert_eq!(
         states,
-        [(1, SessionState::Parked), (2, SessionState::Paused)]
+        [(1, SessionState::Parked), (2, SessionState::Stopped)]
     );
     assert!(
         shown.iter().all(|one| one.bytes_wanted == 0),
@@ -582,7 +579,7 @@ fn commands_reach_a_torrent_that_rests() {
     let (mut bench, _) = parked();
     let mut rows = Vec::new();
     bench.change(Change::Stop);
-    assert_eq!(bench.shown()[0].state, SessionState::Paused);
+    assert_eq!(bench.shown()[0].state, SessionState::Stopped);
     bench.change(Change::Start);
     assert_eq!(
         bench.shown()[0].state,
@@ -594,10 +591,7 @@ fn commands_reach_a_torrent_that_rests() {
     assert!(matches!(bench.answer(labelled), Some(Answer::Changed(1))));
     assert!(rows.iter().all(|row| row.standing.whole));
     // What needs the file list wakes it, and is answered when it is done.
-    let wanted = bench.change(Change::Wanted {
-        files: vec![0],
-        wanted: false,
-    });
+    let wanted = bench.change(Change::Files(vec![(vec![0], FileMark::Wanted(false))]));
     assert!(bench.answer(wanted).is_none());
     bench.store_answers(true, &mut rows);
     assert!(matches!(bench.answer(wanted), Some(Answer::Changed(1))));
@@ -653,23 +647,107 @@ fn files_of_a_higher_priority_come_first_and_a_piece_of_two_goes_with_the_first(
     assert_eq!(sorted(order[..2].to_vec()), [3, 4]);
     assert_eq!((order[2], sorted(order[3..].to_vec())), (2, vec![0, 1]));
     // A file that is not wanted lends its pieces nothing.
-    bench.change(Change::Wanted {
-        files: vec![2],
-        wanted: false,
-    });
+    bench.change(Change::Files(vec![(vec![2], FileMark::Wanted(false))]));
     let order = picks(&bench, id);
     assert_eq!(sorted(order[..2].to_vec()), [2, 3]);
     assert_eq!(sorted(order[2..].to_vec()), [0, 1]);
-    let changed = bench.change(Change::Priority {
-        files: vec![0],
-        priority: Priority::High,
-    });
+    let changed = bench.change(Change::Files(vec![(
+        vec![0],
+        FileMark::Priority(Priority::High),
+    )]));
     bench.store_answers(true, &mut rows);
     assert!(matches!(bench.answer(changed), Some(Answer::Changed(1))));
     let order = picks(&bench, id);
     assert_eq!((sorted(order[..3].to_vec()), order[3]), (vec![0, 1, 2], 3));
     let kept = [Priority::High, Priority::Normal, Priority::High];
     assert_eq!(*rows.last().unwrap().priorities, kept);
+}
+
+#[test]
+fn what_is_changed_while_it_wakes_does_not_forget_how_it_stands() {
+    let (mut bench, _) = parked();
+    let mut rows = Vec::new();
+    bench.change(Change::Stop);
+    bench.change(Change::Files(vec![(
+        vec![0],
+        FileMark::Priority(Priority::High),
+    )]));
+    bench.store_answers(true, &mut rows);
+    assert!(rows.len() >= 2);
+    for row in &rows {
+        assert_eq!((row.standing.pieces_have, row.standing.uploaded), (3, 7));
+    }
+}
+
+#[test]
+fn a_torrent_that_was_downloaded_rests_too() {
+    let mut bench = Bench::new();
+    bench.store_answers(true, &mut Vec::new());
+    bench.ask(add("one", false));
+    bench.store_answers(true, &mut Vec::new());
+    bench.pass(PARK_AFTER * 2);
+    let id = bench.shown()[0].session;
+    assert_eq!(bench.shown()[0].state, SessionState::Downloading);
+    let session = bench.engine.sessions.get_mut(id).unwrap();
+    for piece in session.geometry().pieces() {
+        session.picker.set_have(piece);
+    }
+    bench.engine.complete_if_whole(id);
+    bench.input(Input::Tick);
+    bench.pass(PARK_AFTER * 3);
+    assert!(bench.engine.sessions.get(id).is_none(), "it is parked");
+    assert_eq!(bench.shown()[0].state, SessionState::Parked);
+}
+
+#[test]
+fn a_new_torrent_stands_behind_all_others_whoever_was_removed() {
+    let mut bench = Bench::new();
+    let mut rows = Vec::new();
+    bench.store_answers(true, &mut rows);
+    for name in ["one", "two", "six"] {
+        bench.ask(add(name, false));
+    }
+    let which = Selection::Some(vec![TorrentKey::Number(1)]);
+    let changes = vec![Change::Remove { delete: false }];
+    let order = TorrentsChange { which, changes };
+    bench.ask(Message::TorrentsChange(Box::new(order)));
+    bench.ask(add("new", false));
+    bench.store_answers(true, &mut rows);
+    let mut places: Vec<(u32, String)> = (bench.shown().iter())
+        .map(|one| (one.entry.position, one.brief.name.to_string()))
+        .collect();
+    places.sort();
+    let names: Vec<&str> = places.iter().map(|(_, name)| name.as_str()).collect();
+    assert_eq!(names, ["two", "six", "new"]);
+    places.dedup_by_key(|(place, _)| *place);
+    assert_eq!(places.len(), 3, "each has a place of its own");
+}
+
+#[test]
+fn several_changes_are_made_or_refused_together() {
+    let (mut bench, _) = parked();
+    let change = |changes: Vec<Change>| {
+        let which = Selection::All;
+        Message::TorrentsChange(Box::new(TorrentsChange { which, changes }))
+    };
+    let labels = Change::Labels(vec!["new".to_owned()]);
+    let refused = bench.ask(change(vec![
+        labels.clone(),
+        Change::Trackers(TrackersChange::Remove(vec![77])),
+    ]));
+    assert!(matches!(
+        bench.answer(refused),
+        Some(Answer::Refused(Refusal::UnknownTracker))
+    ));
+    assert_eq!(*bench.shown()[0].entry.labels, ["a".into()]);
+    let done = bench.ask(change(vec![labels, Change::PeerLimit(3)]));
+    bench.store_answers(true, &mut Vec::new());
+    assert!(matches!(bench.answer(done), Some(Answer::Changed(1))));
+    let shown = bench.shown().remove(0);
+    assert_eq!(
+        (&*shown.entry.labels, shown.entry.peer_limit),
+        (&["new".into()][..], 3)
+    );
 }
 
 #[test]
@@ -797,10 +875,7 @@ fn a_link_waits_for_its_metadata_and_outlives_a_restart() {
     ));
     assert_eq!(bench.shown()[0].state, SessionState::Metadata);
     // What it does not have cannot be chosen; what any torrent has can.
-    let wanted = bench.change(Change::Wanted {
-        files: vec![0],
-        wanted: false,
-    });
+    let wanted = bench.change(Change::Files(vec![(vec![0], FileMark::Wanted(false))]));
     assert!(matches!(
         bench.answer(wanted),
         Some(Answer::Refused(Refusal::UnknownFile))
@@ -816,8 +891,14 @@ fn a_link_waits_for_its_metadata_and_outlives_a_restart() {
         assert!(matches!(bench.answer(changed), Some(Answer::Changed(1))));
     }
     bench.pass(Duration::from_secs(1000));
+    let kept = rows.pop().unwrap();
+    // There are no files of it: it is removed with them all the same.
+    let removed = bench.change(Change::Remove { delete: true });
+    bench.store_answers(true, &mut rows);
+    assert!(matches!(bench.answer(removed), Some(Answer::Changed(1))));
+    assert!(bench.shown().is_empty());
     let mut bench = Bench::new();
-    bench.store_answers(true, &mut vec![rows.pop().unwrap()]);
+    bench.store_answers(true, &mut vec![kept]);
     let shown = bench.shown().remove(0);
     assert_eq!(
         (shown.state, shown.brief.magnet.as_deref()),

@@ -46,10 +46,13 @@ struct Pipe {
     bucket: Option<Bucket>,
     /// Streams that pass through it.
     streams: u64,
+    /// It was empty when the line was last looked at, and kept some waiting: whoever comes now waits as they do.
+    dry: bool,
 }
 
 impl Pipe {
     fn set(&mut self, rate: Option<u64>, now: Instant) {
+        self.dry = false;
         match (&mut self.bucket, rate) {
             (Some(bucket), Some(rate)) if bucket.rate() == rate => {}
             (Some(bucket), Some(rate)) => bucket.set_rate(rate, now),
@@ -95,10 +98,8 @@ pub struct Side {
     /// The last lump.
     lump: u64,
     waiting: usize,
-    /// Somebody has come to the line since it was looked at.
+    /// Somebody has come to the line since it was looked at who may be able to go on.
     fresh: bool,
-    /// A limit that torrents share kept some of them waiting: whoever comes now waits as they do.
-    parched: bool,
     look_at: Instant,
 }
 
@@ -191,13 +192,15 @@ impl Side {
         }
         share.waiting.push_back(stream);
         self.waiting += 1;
-        self.fresh = true;
+        let mut dry = false;
+        self.pipes(session, |pipe, is_own| dry |= pipe.dry && !is_own);
+        self.fresh |= !dry;
     }
 
     /// Whether somebody waits who may be able to go on.
     #[must_use]
     pub fn is_due(&self, now: Instant) -> bool {
-        self.waiting > 0 && (now >= self.look_at || (self.fresh && !self.parched))
+        self.waiting > 0 && (now >= self.look_at || self.fresh)
     }
 
     /// `bytes` have passed that nobody had paid for: nothing else passes until that is made up for.
@@ -220,22 +223,23 @@ impl Side {
 
     /// Who may go on at `now`, with at least `least` bytes each.
     pub fn grant(&mut self, now: Instant, least: u64) -> Vec<Grant> {
-        (self.fresh, self.parched) = (false, false);
+        self.fresh = false;
+        self.global.dry = false;
+        self.groups.values_mut().for_each(|group| group.dry = false);
         let mut grants = Vec::new();
         // Those up to here cannot pass now, whatever is granted to others.
         let mut passed = Bound::Unbounded;
         while let Some(key) = self.line.range((passed, Bound::Unbounded)).next().copied() {
             let session = key.2;
-            let (mut fits, mut lump, mut shared) = (true, LUMP_MAX, false);
-            self.pipes(session, |pipe, is_own| {
+            let (mut fits, mut lump) = (true, LUMP_MAX);
+            self.pipes(session, |pipe, _| {
                 if pipe.bucket.as_mut().is_some_and(|one| !one.has_any(now)) {
                     fits = false;
-                    shared |= !is_own;
+                    pipe.dry = true;
                 }
                 lump = lump.min(pipe.lump());
             });
             if !fits {
-                self.parched |= shared;
                 passed = Bound::Excluded(key);
                 continue;
             }

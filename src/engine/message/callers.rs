@@ -165,7 +165,12 @@ pub enum Message {
     /// Change limits while running. [`Answer::Done`]. What is above a lowered limit leaves as it ends; nothing is cut off.
     LimitsSet(Limits),
     /// From now on these are the rate limits of all torrents together. [`Answer::Done`].
-    SpeedSet(Box<crate::engine::limits::Limits>),
+    SpeedSet {
+        /// Which.
+        limits: Box<crate::engine::limits::Limits>,
+        /// Whether the configuration says so: what a client had set before holds no longer.
+        is_configured: bool,
+    },
     /// Change the rate limits of one torrent. [`Answer::Done`], when it is on disk where the torrent is remembered.
     SessionLimits {
         /// Which.

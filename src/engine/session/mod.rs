@@ -282,9 +282,10 @@ impl Session {
             Phase::Trading => SessionState::Seeding,
             // Nobody wants it to rest, so it waits for its turn.
             Phase::Paused if !self.paused => SessionState::Queued,
+            Phase::Paused if self.entry.stopped => SessionState::Stopped,
             Phase::Paused => SessionState::Paused,
             Phase::Failed { .. } => SessionState::Error,
-            Phase::Stopping { .. } => SessionState::Stopped,
+            Phase::Stopping { .. } => SessionState::Leaving,
         }
     }
 
@@ -352,9 +353,15 @@ impl Session {
             }
             Phase::Trading
                 if was_failed
-                    || matches!(previous, SessionState::Paused | SessionState::Queued) =>
+                    || matches!(
+                        previous,
+                        SessionState::Paused | SessionState::Stopped | SessionState::Queued
+                    ) =>
             {
                 shared.event(Event::SessionResumed(event));
+            }
+            Phase::Paused if self.state() == SessionState::Stopped => {
+                shared.event(Event::SessionStopped(event));
             }
             Phase::Paused => shared.event(Event::SessionPaused(event)),
             Phase::Failed { fault, .. } => {
@@ -364,19 +371,25 @@ impl Session {
                 shared.event(Event::StorageError(event.clone()));
                 shared.event(Event::SessionError(event));
             }
-            Phase::Stopping { .. } if previous != SessionState::Stopped => {
-                shared.event(Event::SessionStopped(event))
+            // That a person had stopped it was told.
+            Phase::Stopping { .. }
+                if !matches!(previous, SessionState::Leaving | SessionState::Stopped) =>
+            {
+                shared.event(Event::SessionStopped(event));
             }
             _ => {}
         }
     }
 
-    /// At rest all along, it has turned from paused into queued, or back.
+    /// At rest all along, it has turned from stopped into queued, or back.
     pub fn waited(&mut self, shared: &mut Shared, previous: SessionState, cause: &'static str) {
         self.entry.leave(previous, shared.now);
         shared.queue.note(self);
         let event = self.event(previous, cause);
-        shared.event(Event::SessionPaused(event));
+        shared.event(match self.state() {
+            SessionState::Stopped => Event::SessionStopped(event),
+            _ => Event::SessionPaused(event),
+        });
     }
 
     /// A `session.*` event of how it stands now.

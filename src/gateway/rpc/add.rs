@@ -21,13 +21,15 @@ use serde_json::json;
 use super::envelope::{Output, RpcError};
 use super::names::Family;
 use super::params::{self, Params};
-use super::torrents::{FILE_MARKS, FileMark};
+use super::torrents::FILE_MARKS;
 use super::{Rpc, limits, refused, session, strange, torrents, unanswered};
 use crate::codec::layout::FileKind;
 use crate::codec::magnet::Magnet;
 use crate::codec::metainfo::{METAINFO_BYTES_MAX, Metainfo};
 use crate::config::Config;
-use crate::engine::library::{Brief, Change, MagnetAdd, Selection, TorrentAdd, TorrentKey};
+use crate::engine::library::{
+    Brief, Change, FileMark, MagnetAdd, Selection, TorrentAdd, TorrentKey,
+};
 use crate::engine::message::{Answer, Message, Refusal, SessionAdd};
 use crate::engine::session::picker::Priority;
 use crate::gateway::client::masked;
@@ -135,10 +137,8 @@ impl Rpc {
         };
         let this = Selection::Some(vec![TorrentKey::Hash(info_hash)]);
         // What is there already stays as it is.
-        if key == "torrent_added" {
-            for change in settings {
-                self.change(this.clone(), change).await?;
-            }
+        if key == "torrent_added" && !settings.is_empty() {
+            self.change(this.clone(), settings).await?;
         }
         let snapshot = self.show(this, false).await?;
         let Some(torrent) = snapshot.torrents.first() else {

@@ -110,16 +110,14 @@ fn changes(call: &Call) -> Option<Result<Vec<Message>, RpcError>> {
             Ok(_) => return None,
             Err(fault) => Err(fault),
         },
-        method => Ok(vec![action(method)?]),
+        // What a helper stops is paused.
+        method => Ok(vec![action(method, false)?]),
     };
     let which = params::ids(params);
     Some(changes.and_then(|changes| {
         let which = which?;
-        let message = |change| {
-            let which = which.clone();
-            Message::TorrentsChange(Box::new(TorrentsChange { which, change }))
-        };
-        Ok(changes.into_iter().map(message).collect())
+        let order = TorrentsChange { which, changes };
+        Ok(vec![Message::TorrentsChange(Box::new(order))])
     }))
 }
 
@@ -151,7 +149,7 @@ mod tests {
             ("torrent_remove", json!({"ids": [1, 2]}),                         Some(Ok(1))),
             ("torrent_remove", json!({"ids": [1], "delete_local_data": "x"}),  Some(Err(()))),
             ("torrent_stop",   json!({"ids": {}}),                             Some(Err(()))),
-            ("torrent_set",    json!({"labels": ["a"], "queue_position": 2}),  Some(Ok(2))),
+            ("torrent_set",    json!({"labels": ["a"], "queue_position": 2}),  Some(Ok(1))),
             ("torrent_set",    json!({"files_wanted": [1]}),                   None),
             ("torrent_get",    json!({}),                                      None),
             ("nonsense",       json!({}),                                      None),

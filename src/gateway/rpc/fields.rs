@@ -118,7 +118,10 @@ fn status(torrent: &TorrentSnapshot) -> i64 {
         SessionState::Seeding | SessionState::Parked => 6,
         SessionState::Queued if left(torrent) > 0 => 3,
         SessionState::Queued => 5,
-        SessionState::Paused | SessionState::Stopped | SessionState::Error => 0,
+        SessionState::Stopped
+        | SessionState::Paused
+        | SessionState::Leaving
+        | SessionState::Error => 0,
     }
 }
 

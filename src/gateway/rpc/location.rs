@@ -19,7 +19,8 @@ impl Rpc {
         let location = location.ok_or_else(|| RpcError::params("no location"))?;
         let carry = params::flag(params, "move")?.unwrap_or(false);
         let root = self.directory(Path::new(location), None).await?.path;
-        self.change(which, Change::Location { root, carry }).await?;
+        self.change(which, vec![Change::Location { root, carry }])
+            .await?;
         Ok(Output::Value(Family::Kebab, json!({})))
     }
 
@@ -35,7 +36,7 @@ impl Rpc {
             path: PathBuf::from(path),
             name: name.to_owned(),
         };
-        self.change(which, Change::Rename(rename)).await?;
+        self.change(which, vec![Change::Rename(rename)]).await?;
         let answer = json!({ "id": torrent.entry.number, "path": path, "name": name });
         Ok(Output::Value(Family::Kebab, answer))
     }

@@ -140,7 +140,7 @@ impl Rpc {
             "group_get" => self.group_get(params).await,
             "group_set" => self.group_set(params).await,
             "metrics_get" => self.metrics_get().await,
-            method => match torrents::action(method) {
+            method => match torrents::action(method, params.contains_key("ids")) {
                 Some(change) => self.torrents_change(params, change).await,
                 None if UNSUPPORTED.contains(&method) => {
                     let text = format!("{method} is not supported by this version");
@@ -156,7 +156,7 @@ impl Rpc {
         let answer = match &message {
             Message::TorrentsChange(_)
             | Message::SettingsChange(_)
-            | Message::SpeedSet(_)
+            | Message::SpeedSet { .. }
             | Message::GroupSet(_) => self.asking.ask_patiently(message).await,
             // A directory may be made on a slow disk; of one that is only looked at nobody waits long.
             Message::Survey(survey) if survey.make => self.asking.ask_patiently(message).await,

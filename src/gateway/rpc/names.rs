@@ -40,6 +40,8 @@ const EXCEPTIONS: &[(&str, Family, &str)] = &[
     ("cache_size_mib",                Family::Kebab, "cache-size-mb"),
     ("preferred_transports",          Family::Kebab, "preferred_transports"),
     ("sequential_download",           Family::Kebab, "sequential_download"),
+    // Groups.
+    ("honors_session_limits",         Family::Kebab, "honorsSessionLimits"),
 ];
 
 /// What others call `name`, beside its spellings in another case.

@@ -22,6 +22,9 @@ pub(super) const RPC_VERSION_SEMVER: &str = "6.1.0";
 /// Clients look for a number they know in front, and find ours in brackets.
 pub(super) const VERSION: &str = concat!("4.1.0 (Linnet ", env!("CARGO_PKG_VERSION"), ")");
 
+/// The one setting that is looked up on a disk.
+const FREE_SPACE: &str = "download_dir_free_space";
+
 impl Rpc {
     /// The settings that hold.
     pub(super) async fn tuned(&self) -> Result<Box<SettingsSnapshot>, RpcError> {
@@ -32,7 +35,7 @@ impl Rpc {
     }
 
     /// All settings, those that cannot be changed among them.
-    async fn settings(&self, tuned: &SettingsSnapshot) -> Map<String, Value> {
+    fn settings(&self, tuned: &SettingsSnapshot) -> Map<String, Value> {
         let options = &*self.options;
         let config = &*tuned.config;
         let downloads = downloads(config);
@@ -53,7 +56,6 @@ impl Rpc {
             ("config_dir", json!(options.state.to_string_lossy())),
             ("default_trackers", json!("")),
             ("dht_enabled", json!(false)),
-            ("download_dir_free_space", json!(self.download_space(&downloads).await)),
             ("encryption", json!("allowed")),
             ("lpd_enabled", json!(false)),
             ("peer_port", json!(options.peer_port)),
@@ -103,8 +105,10 @@ impl Rpc {
         params: &Params,
     ) -> Result<Output, RpcError> {
         let tuned = self.tuned().await?;
-        let mut settings = self.settings(&tuned).await;
+        let mut settings = self.settings(&tuned);
         settings.extend(limits::shown(&self.limits().await?.0));
+        // To be looked up where it is wanted.
+        settings.insert(FREE_SPACE.to_owned(), Value::Null);
         if dialect == Dialect::Classic {
             // The same word for the same thing would have been too simple.
             settings.insert("encryption".to_owned(), json!("tolerated"));
@@ -112,6 +116,10 @@ impl Rpc {
         if let Ok(Some(fields)) = params::texts(params, "fields") {
             let fields: Vec<String> = fields.iter().map(|name| super::names::ours(name)).collect();
             settings.retain(|name, _| fields.contains(name));
+        }
+        // A disk that does not answer keeps only those waiting who ask for it.
+        if let Some(space) = settings.get_mut(FREE_SPACE) {
+            *space = json!(self.download_space(&downloads(&tuned.config)).await);
         }
         Ok(Output::Value(Family::Kebab, Value::Object(settings)))
     }
@@ -122,8 +130,14 @@ impl Rpc {
         let tuned = self.tuned().await?;
         let (limits, _) = self.limits().await?;
         let wanted = limits::changed(&limits, params)?;
-        let settings = self.settings(&tuned).await;
+        let settings = self.settings(&tuned);
         let differs = |(name, value): &(&String, &Value)| {
+            // The classic dialect's word for it.
+            let value = if *name == "encryption" && *value == &json!("tolerated") {
+                &json!("allowed")
+            } else {
+                *value
+            };
             settings
                 .get(*name)
                 .is_some_and(|have| !is_same(have, value))
@@ -139,12 +153,22 @@ impl Rpc {
             let text = format!("{names}: this version takes it from its configuration file alone");
             return Err(RpcError::params(text));
         }
-        if wanted != limits {
-            self.ask(Message::SpeedSet(Box::new(wanted))).await?;
-        }
+        // All of it is looked at before anything is done.
         let changes = live::changes(&tuned, params, |name| {
             differing.iter().any(|(differing, _)| *differing == name)
         })?;
+        if wanted != limits {
+            match self
+                .ask(Message::SpeedSet {
+                    limits: Box::new(wanted),
+                    is_configured: false,
+                })
+                .await?
+            {
+                Answer::Done => {}
+                _ => return Err(strange()),
+            }
+        }
         if !changes.is_empty() {
             let change = SettingsChange {
                 changes,

@@ -12,18 +12,20 @@ use super::names::{Family, classic, ours};
 use super::params::{self, Params};
 use super::{Rpc, strange};
 use crate::engine::library::{
-    Change, DETAIL_MAX, Mode, Move, Selection, TorrentKey, TorrentSnapshot, TorrentsChange,
-    TorrentsShow, TorrentsSnapshot,
+    Change, DETAIL_MAX, FileMark, Mode, Move, Selection, TorrentKey, TorrentSnapshot,
+    TorrentsChange, TorrentsShow, TorrentsSnapshot,
 };
 use crate::engine::message::{Answer, Message};
 use crate::engine::session::picker::Priority;
 
-/// The change that a method without arguments of its own makes.
-pub(super) fn action(method: &str) -> Option<Change> {
+/// The change that a method without arguments of its own makes. Of `named` torrents: those that are named are stopped, whereas
+/// all at once are paused.
+pub(super) fn action(method: &str, named: bool) -> Option<Change> {
     Some(match method {
+        "torrent_stop" if named => Change::Stop,
+        "torrent_stop" => Change::Pause,
         "torrent_start" => Change::Start,
         "torrent_start_now" => Change::StartNow,
-        "torrent_stop" => Change::Stop,
         "torrent_verify" => Change::Recheck,
         "torrent_reannounce" => Change::Reannounce,
         "queue_move_top" => Change::Queue(Move::Top),
@@ -115,12 +117,16 @@ impl Rpc {
         change: Change,
     ) -> Result<Output, RpcError> {
         let which = params::ids(params)?;
-        self.change(which, change).await?;
+        self.change(which, vec![change]).await?;
         Ok(Output::Value(Family::Kebab, json!({})))
     }
 
-    pub(super) async fn change(&self, which: Selection, change: Change) -> Result<(), RpcError> {
-        let order = Box::new(TorrentsChange { which, change });
+    pub(super) async fn change(
+        &self,
+        which: Selection,
+        changes: Vec<Change>,
+    ) -> Result<(), RpcError> {
+        let order = Box::new(TorrentsChange { which, changes });
         match self.ask(Message::TorrentsChange(order)).await? {
             Answer::Changed(_) => Ok(()),
             _ => Err(strange()),
@@ -136,12 +142,14 @@ impl Rpc {
     pub(super) async fn torrent_set(&self, params: &Params) -> Result<Output, RpcError> {
         let which = params::ids(params)?;
         let settings = settings(params)?;
-        // Everything was understood; now it is done.
-        for change in settings.changes {
-            self.change(which.clone(), change).await?;
+        // All of it is looked at before anything is done.
+        let files = self.marked_files(&which, settings.files).await?;
+        if !settings.changes.is_empty() {
+            self.change(which, settings.changes).await?;
         }
-        for (indices, mark) in settings.files {
-            self.mark_files(&which, &indices, mark).await?;
+        for (torrent, marks) in files {
+            let which = Selection::Some(vec![torrent]);
+            self.change(which, vec![Change::Files(marks)]).await?;
         }
         Ok(Output::Value(Family::Kebab, json!({})))
     }
@@ -165,36 +173,37 @@ impl Rpc {
         Ok(Output::Value(Family::Kebab, json!({})))
     }
 
-    /// Clients count files without padding, so each torrent has indices of its own.
-    async fn mark_files(
+    /// The same marks with the indices of the layout: clients count files without padding, so each torrent has its own.
+    async fn marked_files(
         &self,
         which: &Selection,
-        indices: &[usize],
-        mark: FileMark,
-    ) -> Result<(), RpcError> {
-        let torrents = self.show_detail(which.clone()).await?;
-        for torrent in &torrents {
-            let real: Vec<usize> = fields::files(torrent).map(|(index, _)| index).collect();
-            let files: Option<Vec<usize>> = if indices.is_empty() {
-                Some(real)
-            } else {
-                indices
-                    .iter()
-                    .map(|index| real.get(*index).copied())
-                    .collect()
-            };
-            let files = files.ok_or_else(|| {
-                let text = format!("{}: no such file index", torrent.brief.name);
-                RpcError::new(RpcError::FILE_INDEX, text)
-            })?;
-            let hash = TorrentKey::Hash(torrent.brief.info_hash);
-            let change = match mark {
-                FileMark::Wanted(wanted) => Change::Wanted { files, wanted },
-                FileMark::Priority(priority) => Change::Priority { files, priority },
-            };
-            self.change(Selection::Some(vec![hash]), change).await?;
+        marks: Vec<(Vec<usize>, FileMark)>,
+    ) -> Result<Vec<(TorrentKey, Vec<(Vec<usize>, FileMark)>)>, RpcError> {
+        if marks.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(())
+        let mut all = Vec::new();
+        for torrent in &self.show_detail(which.clone()).await? {
+            let real: Vec<usize> = fields::files(torrent).map(|(index, _)| index).collect();
+            let mut own = Vec::new();
+            for (indices, mark) in &marks {
+                let files: Option<Vec<usize>> = if indices.is_empty() {
+                    Some(real.clone())
+                } else {
+                    indices
+                        .iter()
+                        .map(|index| real.get(*index).copied())
+                        .collect()
+                };
+                let files = files.ok_or_else(|| {
+                    let text = format!("{}: no such file index", torrent.brief.name);
+                    RpcError::new(RpcError::FILE_INDEX, text)
+                })?;
+                own.push((files, *mark));
+            }
+            all.push((TorrentKey::Hash(torrent.brief.info_hash), own));
+        }
+        Ok(all)
     }
 }
 
@@ -204,15 +213,6 @@ pub(super) struct Settings {
     pub(super) changes: Vec<Change>,
     /// Indices without padding, and what becomes of these files: each torrent has its own. None means all.
     pub(super) files: Vec<(Vec<usize>, FileMark)>,
-}
-
-/// What can be said of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FileMark {
-    /// Whether it is fetched.
-    Wanted(bool),
-    /// How soon.
-    Priority(Priority),
 }
 
 /// By the names that clients have for them, in the order in which they are done.

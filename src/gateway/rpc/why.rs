@@ -21,7 +21,8 @@ pub(super) fn why(torrent: &TorrentSnapshot) -> String {
         }
         SessionState::Checking => "its files are being looked at",
         SessionState::Paused if torrent.entry.finished => "it has seeded as much as it was to",
-        SessionState::Paused => "it was stopped: start it",
+        SessionState::Stopped => "it was stopped: start it",
+        SessionState::Paused => "it was paused, by a helper or with all others: start it",
         SessionState::Queued => {
             return torrent.waits.map_or_else(
                 || "it waits for its turn".to_owned(),
@@ -34,7 +35,7 @@ pub(super) fn why(torrent: &TorrentSnapshot) -> String {
                 },
             );
         }
-        SessionState::Stopped => "it is on its way out",
+        SessionState::Leaving => "it is on its way out",
         SessionState::Downloading if torrent.download_rate > 0 => "it is being downloaded",
         SessionState::Seeding if torrent.upload_rate > 0 => "it is being seeded",
         SessionState::Downloading => return idle_download(torrent),

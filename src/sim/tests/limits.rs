@@ -55,7 +55,13 @@ impl Crowd {
     }
 
     fn limit(&mut self, node: NodeIndex, limits: Limits) {
-        let answer = self.stage.ask(node, Message::SpeedSet(Box::new(limits)));
+        let answer = self.stage.ask(
+            node,
+            Message::SpeedSet {
+                limits: Box::new(limits),
+                is_configured: false,
+            },
+        );
         assert!(matches!(answer, Answer::Done), "{answer:?}");
     }
 
@@ -180,6 +186,11 @@ fn limits_change_while_bytes_pass() {
     crowd.stage.run_for(SECOND);
     let [(wire, _), ..] = crowd.ten_seconds(node);
     assert_eq!(wire, 0);
+    // A little again: whoever has waited at nothing goes on.
+    crowd.limit(node, down(500_000));
+    crowd.stage.run_for(SECOND);
+    let [(wire, _), ..] = crowd.ten_seconds(node);
+    assert!(is_about(wire, 5_000_000), "{wire}");
     crowd.limit(node, Limits::default());
     let done = |stage: &Stage| stage.told(node, "session.completed") == 2;
     assert!(crowd.stage.run_until(60 * SECOND, done), "they complete");

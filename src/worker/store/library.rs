@@ -26,7 +26,7 @@ pub(super) const SCHEMA: &str = "
         number      INTEGER NOT NULL,     -- for people
         position    INTEGER NOT NULL,     -- in the queue, from 0
         root        BLOB    NOT NULL,     -- a path
-        paused      INTEGER NOT NULL,     -- 0 or 1
+        paused      INTEGER NOT NULL,     -- 0 no, 1 by a person, 2 otherwise
         labels      TEXT    NOT NULL,     -- with commas between them
         wanted      BLOB    NOT NULL,     -- a byte a file: 1 when it is wanted, more for a priority (marks.rs)
         added       INTEGER NOT NULL,     -- seconds since 1970
@@ -153,7 +153,8 @@ pub(super) fn list(database: &mut Connection) -> rusqlite::Result<Vec<Kept>> {
             standing,
             number: row.get(1)?,
             position: row.get(2)?,
-            paused: row.get(4)?,
+            paused: row.get::<_, u8>(4)? != 0,
+            stopped: row.get::<_, u8>(4)? == 1,
             labels: tidy_labels(row.get_ref(5)?.as_str()?.split(',')),
             wanted,
             priorities,
@@ -245,7 +246,11 @@ pub(super) fn keep(database: &Connection, row: &Kept) -> rusqlite::Result<()> {
             row.number,
             row.position,
             brief.root.as_os_str().as_bytes(),
-            row.paused,
+            match (row.paused, row.stopped) {
+                (false, _) => 0_u8,
+                (true, true) => 1,
+                (true, false) => 2,
+            },
             row.labels.join(","),
             marks::written(&row.wanted, &row.priorities),
             integer(row.added),
@@ -346,6 +351,7 @@ mod tests {
             number,
             position,
             paused: number == 2,
+            stopped: number == 2,
             goals: Goals {
                 ratio_mode: Mode::Own,
                 ratio_mille: 1500,

@@ -68,13 +68,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &mut Screen) {
 }
 
 /// States as they are counted, those first that a person looks for.
-const STATES: [&str; 7] = [
+const STATES: [&str; 8] = [
     "error",
     "downloading",
     "metadata",
     "checking",
     "seeding",
     "queued",
+    "stopped",
     "paused",
 ];
 

@@ -25,7 +25,7 @@ impl Bench {
         let letter = |state| match state {
             Downloading => 'D',
             Queued => 'q',
-            Paused => 'p',
+            Stopped => 'p',
             SessionState::Seeding | SessionState::Parked => 'S',
             SessionState::Checking => 'c',
             _ => '?',
@@ -40,7 +40,7 @@ impl Bench {
         let which = Selection::Some(keys);
         self.ask(Message::TorrentsChange(Box::new(TorrentsChange {
             which,
-            change,
+            changes: vec![change],
         })));
         self.store_answers(true, &mut Vec::new());
     }
@@ -75,10 +75,7 @@ impl Bench {
 fn as_many_are_active_as_may_be_and_the_next_follows() {
     let own = |name: &str, change| (name.to_owned(), change);
     let remove = Change::Remove { delete: false };
-    let unwanted = Change::Wanted {
-        files: vec![],
-        wanted: false,
-    };
+    let unwanted = Change::Files(vec![(vec![], FileMark::Wanted(false))]);
     // What happens to the second torrent, and how all stand then.
     let table = [
         (own("stopped", Change::Stop), "DpDDDD"),
@@ -161,10 +158,7 @@ fn seeds_have_places_of_their_own() {
     }
     assert_eq!(bench.letters(), "DDDqq");
     assert_eq!(bench.shown()[3].waits.unwrap().key, "queue.max_active");
-    let unwanted = || Change::Wanted {
-        files: vec![],
-        wanted: false,
-    };
+    let unwanted = || Change::Files(vec![(vec![], FileMark::Wanted(false))]);
     bench.change_some(&[3], unwanted());
     assert_eq!(bench.letters(), "DDSqq", "a seed counts with all");
     bench.change_some(&[2], unwanted());
