@@ -3,7 +3,7 @@
 use super::*;
 use crate::engine::message::{Message, SessionState};
 
-use SessionState::{Downloading, Paused, Queued};
+use SessionState::{Downloading, Queued, Stopped};
 
 /// A library of six downloads that were added one after the other, of which `places` may be active.
 fn six(places: u32) -> (Bench, Vec<Kept>) {
