@@ -150,6 +150,10 @@ slot_id!(
     /// One established, or hoped-for, byte stream on a link.
     StreamId
 );
+slot_id!(
+    /// One uTP connection (BEP 29): it carries a stream, or ends one that is gone.
+    UtpId
+);
 
 macro_rules! number_id {
     ($(#[$doc:meta])* $name:ident) => {

@@ -12,4 +12,5 @@ pub mod metadata;
 pub mod metainfo;
 pub mod path;
 pub mod shown;
+pub mod utp;
 pub mod wire;

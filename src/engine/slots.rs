@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use slab::Slab;
 
-use crate::ids::{LinkId, SessionId, StreamId, SwarmId};
+use crate::ids::{LinkId, SessionId, StreamId, SwarmId, UtpId};
 
 /// An id made of a slot and a generation.
 pub trait SlotId: Copy + Eq {
@@ -34,7 +34,7 @@ macro_rules! slot_ids {
     };
 }
 
-slot_ids!(SessionId SwarmId LinkId StreamId);
+slot_ids!(SessionId SwarmId LinkId StreamId UtpId);
 
 /// Things by id. Costs four bytes a slot beyond the slab itself.
 ///
