@@ -96,6 +96,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif", &["cli/"]),
     ("mio", &["host/", "actor/"]),
     ("priority_queue", &["engine/timers"]),
+    ("quinn_udp", &["host/udp"]),
     ("ratatui", &["cli/top"]),
     ("reqwest", &["gateway/"]),
     ("rusqlite", &["worker/store"]),

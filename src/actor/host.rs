@@ -72,8 +72,20 @@ pub trait Host {
 
     /// The next datagram that is waiting: who sent it and its length in `bytes`.
     fn receive(&mut self, bytes: &mut [u8]) -> Option<(SocketAddr, usize)>;
+    /// The same for several of one sender, where the system has them together: all but the last have the length that is the
+    /// last of the three.
+    fn receive_many(&mut self, bytes: &mut [u8]) -> Option<(SocketAddr, usize, usize)> {
+        let (from, length) = self.receive(bytes)?;
+        Some((from, length, length))
+    }
     /// Sends a datagram, or loses it.
     fn send_to(&mut self, to: SocketAddr, bytes: &[u8]);
+    /// Sends datagrams of `segment` bytes each, of which the last may be shorter; or loses some.
+    fn send_many(&mut self, to: SocketAddr, segment: usize, bytes: &[u8]) {
+        for one in bytes.chunks(segment.max(1)) {
+            self.send_to(to, one);
+        }
+    }
 
     /// Takes a job. A read whose bytes are at hand comes back at once; everything else by [`Host::finished`].
     fn work(&mut self, work: Work) -> Option<Done>;

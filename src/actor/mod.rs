@@ -64,7 +64,8 @@ const FOLLOWUPS_MAX: usize = 4096;
 /// Sockets that one turn accepts.
 const ACCEPTS_MAX: usize = 64;
 
-/// Datagrams that one turn receives.
+/// Datagrams that one turn receives, those that the system had together counted as one; beyond it, or beyond
+/// [`READ_BYTES_MAX`], they wait for the next turn.
 const DATAGRAMS_MAX: usize = 256;
 
 /// Streams that one turn reads, once each.
@@ -401,16 +402,31 @@ impl<H: Host, C: Core> Loop<H, C> {
     }
 
     fn take_datagrams(&mut self) {
+        let mut bytes_left = READ_BYTES_MAX;
         for _ in 0..DATAGRAMS_MAX {
-            let Some((from, length)) = self.host.receive(&mut self.scratch) else {
+            let Some((from, length, segment)) = self.host.receive_many(&mut self.scratch) else {
                 self.ready.datagrams = false;
                 return;
             };
             self.figures.turns.udp_received_bytes += length as u64;
             self.figures.turns.inputs += 1;
             let bytes = &mut self.scratch[..length];
-            self.core.handle(self.now, Input::Datagram { from, bytes });
+            let input = if length > segment {
+                let segment = segment.max(1);
+                Input::Datagrams {
+                    from,
+                    segment,
+                    bytes,
+                }
+            } else {
+                Input::Datagram { from, bytes }
+            };
+            self.core.handle(self.now, input);
             self.settle();
+            bytes_left = bytes_left.saturating_sub(length);
+            if bytes_left == 0 {
+                return;
+            }
         }
     }
 

@@ -116,6 +116,10 @@ impl<H: Host, C: Core> Loop<H, C> {
                 self.figures.turns.udp_sent_bytes += bytes.len() as u64;
                 self.host.send_to(to, &bytes);
             }
+            Output::Datagrams { to, segment, bytes } => {
+                self.figures.turns.udp_sent_bytes += bytes.len() as u64;
+                self.host.send_many(to, segment, &bytes);
+            }
             Output::Work(work) => {
                 self.figures.note_work(&work.job);
                 self.start(work);

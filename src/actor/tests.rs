@@ -278,7 +278,7 @@ impl Core for Echo {
                 self.blocks.extend(blocks.drain(..).map(|block| block[0]));
             }
             Input::Lost { stream, why } => self.lost.push((stream, why)),
-            Input::Datagram { .. } => self.datagrams += 1,
+            Input::Datagram { .. } | Input::Datagrams { .. } => self.datagrams += 1,
             Input::Done(_) => {
                 self.dones += 1;
                 if self.restless {

@@ -291,11 +291,20 @@ impl Host for OsHost {
     }
 
     fn receive(&mut self, bytes: &mut [u8]) -> Option<(SocketAddr, usize)> {
+        let (from, length, segment) = self.udp.receive(bytes)?;
+        Some((from, length.min(segment)))
+    }
+
+    fn receive_many(&mut self, bytes: &mut [u8]) -> Option<(SocketAddr, usize, usize)> {
         self.udp.receive(bytes)
     }
 
     fn send_to(&mut self, to: SocketAddr, bytes: &[u8]) {
-        self.udp.send_to(to, bytes);
+        self.udp.send_to(to, bytes.len(), bytes);
+    }
+
+    fn send_many(&mut self, to: SocketAddr, segment: usize, bytes: &[u8]) {
+        self.udp.send_to(to, segment, bytes);
     }
 
     fn work(&mut self, mut work: Work) -> Option<Done> {

@@ -81,7 +81,7 @@ impl Core for Echo {
             Input::Lost { stream, why } => {
                 let _ = self.seen.send(Seen::Lost(stream, why));
             }
-            Input::Datagram { from, bytes } => {
+            Input::Datagram { from, bytes } | Input::Datagrams { from, bytes, .. } => {
                 let _ = self.seen.send(Seen::Datagram(from, bytes.to_vec()));
                 let bytes = bytes.to_vec();
                 self.outputs.push_back(Output::Datagram { to: from, bytes });
