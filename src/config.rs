@@ -72,6 +72,10 @@ pub struct Paths {
 pub struct Peer {
     /// Addresses to listen on; port 0 is any free one.
     pub listen: Vec<SocketAddr>,
+    /// Whether streams may travel on TCP.
+    pub tcp: bool,
+    /// Whether streams may travel on uTP (BEP 29).
+    pub utp: bool,
     /// Streams of the whole process.
     pub max_links: u32,
     /// Streams of one swarm.
@@ -269,6 +273,8 @@ impl Default for Peer {
             ["0.0.0.0:51413", "[::]:51413"].map(|text| text.parse().expect("a valid address"));
         Self {
             listen: listen.to_vec(),
+            tcp: true,
+            utp: true,
             max_links: 4000,
             max_links_per_swarm: 200,
         }

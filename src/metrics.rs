@@ -209,6 +209,9 @@ figures! {
         snubs: Counter, "count", "Peers that owed blocks for too long.";
         disk_faults: Counter, "count", "Times the disk stopped a session.";
         peer_messages: Counter, "count", "Messages of peers, without payload.";
+        utp_received_bytes: Counter, "bytes", "Bytes received from streams over uTP, each once, heads of packets not counted.";
+        utp_sent_bytes: Counter, "bytes", "Bytes sent on streams over uTP, the same.";
+        utp_connections: Gauge, "count", "uTP connections, those that end included.";
         datagrams_received: Counter, "count", "Datagrams received.";
         datagrams_sent: Counter, "count", "Datagrams sent.";
         announces: Counter, "count", "Announces sent.";

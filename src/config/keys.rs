@@ -128,6 +128,8 @@ pub(super) const KEYS: &[Key] = &[
             Some(())
         },
     },
+    flag!(peer.tcp),
+    flag!(peer.utp),
     number!(peer.max_links, 1 to 1_000_000),
     number!(peer.max_links_per_swarm, 1 to 100_000),
     flag!(discovery.trackers),

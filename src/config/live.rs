@@ -13,6 +13,8 @@ use super::keys::{self, KEYS};
 const LIVE: &[&str] = &[
     "paths.downloads",
     "paths.incomplete",
+    "peer.tcp",
+    "peer.utp",
     "peer.max_links",
     "peer.max_links_per_swarm",
     "queue.max_active_downloads",

@@ -30,12 +30,20 @@ const NEWCOMERS_SHARE: usize = 4;
 
 impl Engine {
     pub(super) fn on_incoming(&mut self, socket: SocketId, remote: SocketAddr) {
+        let stream = Some(remote).filter(|_| self.shared.settings.tcp);
+        match stream.and_then(|remote| self.admit(remote)) {
+            Some(stream) => self.shared.push(Output::Accept { socket, stream }),
+            None => self.shared.push(Output::Refuse { socket }),
+        }
+    }
+
+    /// Somebody dials us, over whatever transport: the stream it gets, if it may have one.
+    pub(super) fn admit(&mut self, remote: SocketAddr) -> Option<StreamId> {
         let remote = crate::codec::address::canonical(remote);
         let full = self.table.streams.len() >= self.shared.settings.streams_max;
         if full || self.is_ending() || self.table.is_banned(remote) {
             self.shared.counters.incoming_refused += 1;
-            self.shared.push(Output::Refuse { socket });
-            return;
+            return None;
         }
         self.make_way();
         let now = self.shared.now;
@@ -49,7 +57,7 @@ impl Engine {
             .timers
             .set(TimerKey::Stream(stream), now + HANDSHAKE_TIMEOUT);
         self.newcomers.push_back(stream);
-        self.shared.push(Output::Accept { socket, stream });
+        Some(stream)
     }
 
     /// Makes sure that one more may be accepted without having said anything.

@@ -6,7 +6,7 @@ use crate::time::{Duration, Instant};
 
 use super::Engine;
 use super::limits;
-use super::message::{Direction, LostReason, Output};
+use super::message::{Direction, LostReason, Output, Transport};
 use super::session::receive;
 use super::shared::TimerKey;
 use super::table::link::{IgnoreReason, LinkState, PINNED_RETRY_FIRST, SHORT_LIFE};
@@ -19,10 +19,6 @@ pub(super) const DUPLICATE_PAUSE: Duration = Duration::from_secs(120);
 const HANDSHAKE_PAUSE: Duration = Duration::from_secs(120);
 
 impl Engine {
-    pub(super) fn on_lost(&mut self, id: StreamId, why: LostReason) {
-        self.close(id, CloseReason::Lost(why));
-    }
-
     /// Ends a stream that the loop carries, takes back what it owed, lets its link know, and dials somebody else.
     pub(super) fn close(&mut self, id: StreamId, reason: CloseReason) {
         if let Some(swarm) = self.end_stream(id, reason) {
@@ -172,6 +168,10 @@ impl Engine {
             // address; other swarms may find it fine.
             _ if outgoing && connected => {
                 self.shared.counters.handshakes_failed += 1;
+                // Some take a connection only to end it, since they do not want that transport: the other one begins next time.
+                if let Some(record) = self.table.links.get_mut(link) {
+                    record.set_speaks_utp(stream.transport == Transport::Tcp);
+                }
                 let pinned = swarm.is_some_and(|swarm| self.table.is_pinned(link, swarm));
                 let pause = if pinned {
                     PINNED_RETRY_FIRST
@@ -234,7 +234,7 @@ impl Engine {
             peer_id: peer.id,
             client: peer.client.clone(),
             direction: Direction::of(stream.outgoing).name(),
-            transport: "tcp",
+            transport: stream.transport.name(),
             encrypted: false,
             reason,
             bytes: peer.down.total() + peer.up.total(),

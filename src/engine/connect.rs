@@ -7,11 +7,9 @@ use crate::ids::{LinkId, SwarmId};
 use crate::time::Instant;
 
 use super::Engine;
-use super::message::Output;
 use super::session::Session;
 use super::settings::{CONNECT_TICK, CONNECT_TIMEOUT, CONNECT_WAIT, CONNECTS_PER_TICK, DIALS_MAX};
 use super::shared::TimerKey;
-use super::table::link::Link;
 use super::table::stream::Stage;
 
 impl Engine {
@@ -127,20 +125,12 @@ impl Engine {
 
     fn dial(&mut self, swarm: SwarmId, link: LinkId) {
         let now = self.shared.now;
-        let Some(address) = self.table.links.get(link).map(Link::address) else {
-            return;
-        };
         let stage = Stage::Dialing {
             deadline: now + CONNECT_TIMEOUT,
         };
         let stream = self.table.stream_carry(link, true, Some(swarm), stage, now);
         self.shared.counters.dials += 1;
-        self.shared
-            .timers
-            .set(TimerKey::Stream(stream), now + CONNECT_TIMEOUT);
-        self.shared.push(Output::Dial {
-            stream,
-            to: address,
-        });
+        let look = self.race(stream, now + CONNECT_TIMEOUT);
+        self.shared.timers.set(TimerKey::Stream(stream), look);
     }
 }

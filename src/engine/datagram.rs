@@ -2,26 +2,31 @@
 //!
 //! | first byte | protocol | where |
 //! | --- | --- | --- |
+//! | `X1`, X from 0 to 4 | uTP (BEP 29): a version of 1 below the type | `transport` |
 //! | anything else | answers of UDP trackers (BEP 15), whose action begins with a zero | `announce` |
 
 use std::net::SocketAddr;
 
 use super::Engine;
+use crate::codec::utp;
 
 /// What a datagram is, by its first byte alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Nothing in it.
     Empty,
+    /// Of a uTP connection.
+    Utp,
     /// Of a tracker, unless it is of nobody.
     Tracker,
 }
 
 impl Kind {
-    /// Looks at no more than the first byte: each protocol checks its own.
+    /// Looks at the first byte, and at whether there is room for what it announces: each protocol checks its own.
     fn of(bytes: &[u8]) -> Self {
         match bytes.first() {
             None => Self::Empty,
+            Some(_) if utp::is_packet(bytes) => Self::Utp,
             Some(_) => Self::Tracker,
         }
     }
@@ -33,6 +38,7 @@ impl Engine {
         self.shared.counters.datagrams_received += 1;
         match Kind::of(bytes) {
             Kind::Empty => {}
+            Kind::Utp => self.on_utp_datagram(from, bytes),
             Kind::Tracker => self.on_tracker_datagram(from, bytes),
         }
     }

@@ -22,7 +22,7 @@ pub use super::library::{
 };
 pub use super::snapshot::{
     EngineSnapshot, IgnoredAddress, LinkSummary, LinksCount, PeerSnapshot, SessionSnapshot,
-    SessionState,
+    SessionState, Transport,
 };
 pub use callers::*;
 pub use gateway::*;
@@ -88,6 +88,15 @@ pub enum Input<'a> {
         /// Lent for the call.
         bytes: &'a mut [u8],
     },
+    /// Datagrams of one sender, all but the last of the same length: what the system gave us at once.
+    Datagrams {
+        /// Who sent them.
+        from: SocketAddr,
+        /// The length of each but the last, which may be shorter; at least 1.
+        segment: usize,
+        /// All of them, one behind the other, lent for the call.
+        bytes: &'a mut [u8],
+    },
     /// A job is over. Comes exactly once for each [`Output::Work`].
     Done(Done),
     /// The store has answered. Comes exactly once for each [`Output::Store`].
@@ -150,6 +159,16 @@ pub enum Output {
         /// Where to.
         to: SocketAddr,
         /// What.
+        bytes: Vec<u8>,
+    },
+    /// Send datagrams from our UDP socket of the address's family, all but the last of the same length; each may be lost, none may
+    /// be cut on its way.
+    Datagrams {
+        /// Where to.
+        to: SocketAddr,
+        /// The length of each but the last, which may be shorter.
+        segment: usize,
+        /// All of them, one behind the other.
         bytes: Vec<u8>,
     },
     /// A job for the workers.

@@ -3,7 +3,7 @@
 //! in the simulator.
 //!
 //! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `links` the
-//! link manager's messages, `connect` the dials, `accept` the handshakes, `trade` the open streams, `close` their ends,
+//! link manager's messages, `connect` the dials, `accept` the handshakes, `trade` the open streams, `transport` what they travel on, `close` their ends,
 //! `announce` the trackers, `datagram` what the UDP sockets carry, `extended` the extensions' ids, `metadata` what magnets become,
 //! `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown, `pace` the turns of the announces, `farewell` who is told of an end; `session/` and `table/` hold what they act on.
 
@@ -37,6 +37,8 @@ pub mod table;
 mod tests;
 pub mod timers;
 mod trade;
+mod transport;
+pub mod utp;
 mod work;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -52,7 +54,7 @@ use announce::{Connections, Transactions};
 use ending::Ending;
 use farewell::Farewells;
 use library::Library;
-use message::{Input, Output};
+use message::{Input, Output, Transport};
 use pace::Pace;
 use sessions::Sessions;
 use settings::Settings;
@@ -82,6 +84,8 @@ pub struct Engine {
     surveys: Surveys,
     /// Bytes that the fetches of metadata hold together.
     metadata_held: usize,
+    /// What is read of uTP streams that were held; kept so that nothing is allocated.
+    scratch: Vec<u8>,
 }
 
 impl Engine {
@@ -104,6 +108,7 @@ impl Engine {
             waiting: BTreeMap::new(),
             surveys: Surveys::default(),
             metadata_held: 0,
+            scratch: Vec::new(),
         };
         engine.limits_refresh();
         engine
@@ -112,12 +117,17 @@ impl Engine {
     /// Something has happened at `now`. Outputs are waiting afterwards.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         self.shared.now = now;
+        let turn_ends = matches!(input, Input::Tick);
         match input {
             Input::Tick => {}
             Input::Message { message, reply } => self.on_message(message, reply),
             Input::Listening { addresses } => self.shared.listening = addresses,
             Input::Incoming { socket, remote } => self.on_incoming(socket, remote),
-            Input::Connected { stream } => self.on_connected(stream),
+            Input::Connected { stream } => {
+                if self.wins(stream, Transport::Tcp) {
+                    self.on_connected(stream);
+                }
+            }
             Input::Received { stream, bytes } => self.on_received(stream, bytes),
             Input::Sent {
                 stream,
@@ -135,12 +145,23 @@ impl Engine {
             }
             Input::Lost { stream, why } => self.on_lost(stream, why),
             Input::Datagram { from, bytes } => self.on_datagram(from, bytes),
+            Input::Datagrams {
+                from,
+                segment,
+                bytes,
+            } => bytes
+                .chunks_mut(segment.max(1))
+                .for_each(|bytes| self.on_datagram(from, bytes)),
             Input::Done(done) => self.on_done(done),
             Input::Stored(stored) => self.on_stored(stored),
             Input::Fetched(fetched) => self.on_fetched(fetched),
         }
         while let Some(key) = self.shared.timers.pop_due(now) {
             self.on_timer(key);
+        }
+        self.hear_utp();
+        if turn_ends {
+            self.flush_utp();
         }
         self.pace_announces();
         self.run_queue();
@@ -154,9 +175,13 @@ impl Engine {
         self.shared.outputs.pop_front()
     }
 
-    /// When a [`Input::Tick`] is due, if nothing happens before.
+    /// When a [`Input::Tick`] is due, if nothing happens before. It is due at once while uTP has something to send: what a turn
+    /// brings shares packets, and one acknowledgement.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
+        if self.shared.utp.is_marked() {
+            return Some(self.shared.now);
+        }
         self.shared.timers.next_deadline()
     }
 
@@ -176,7 +201,11 @@ impl Engine {
                 .filter(|(_, session)| session.state() == state)
                 .count() as u64
         };
+        let utp = self.shared.utp.counts();
         EngineCounters {
+            utp_received_bytes: utp.received_bytes,
+            utp_sent_bytes: utp.sent_bytes,
+            utp_connections: utp.connections,
             links_total: self.table.links.iter().count() as u64,
             links_disconnected,
             links_connecting,
@@ -209,6 +238,7 @@ impl Engine {
     /// Panics where the tables are not what their docs say. Walks everything: for tests and simulations, between inputs.
     pub fn check(&self) {
         self.table.check();
+        self.shared.utp.check();
         if !self.is_ending() {
             let sessions = self.sessions.iter();
             self.shared
@@ -271,6 +301,7 @@ impl Engine {
     fn on_timer(&mut self, key: TimerKey) {
         match key {
             TimerKey::Stream(stream) => self.on_stream_timer(stream),
+            TimerKey::Utp(connection) => self.on_utp_timer(connection),
             TimerKey::Commit(session) => self.on_commit_timer(session),
             TimerKey::Choke(session) => self.on_choke_timer(session),
             TimerKey::Connect(swarm) => self.connect_more(swarm),

@@ -33,6 +33,10 @@ pub struct Settings {
     pub seed_idle_minutes: u32,
     /// How fast bytes may pass.
     pub limits: Limits,
+    /// Whether streams may travel on TCP.
+    pub tcp: bool,
+    /// Whether they may travel on uTP.
+    pub utp: bool,
     /// Whether trackers are asked.
     pub trackers: bool,
     /// First pause after a failed dial.
@@ -64,6 +68,8 @@ impl Settings {
             seed_ratio_mille: config.seeding.ratio_mille(),
             seed_idle_minutes: config.seeding.idle_minutes,
             limits: Limits::of(&config.limits),
+            tcp: config.peer.tcp,
+            utp: config.peer.utp,
             trackers: config.discovery.trackers,
             retry_first: Duration::from_secs(config.links.retry_first_s),
             retry_max: Duration::from_secs(config.links.retry_max_s),
@@ -78,6 +84,7 @@ impl Settings {
     pub fn take_live(&mut self, config: &Config) {
         self.seed_ratio_mille = config.seeding.ratio_mille();
         self.seed_idle_minutes = config.seeding.idle_minutes;
+        (self.tcp, self.utp) = (config.peer.tcp, config.peer.utp);
     }
 }
 

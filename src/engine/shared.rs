@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::buffer::Pool;
 use crate::events::Event;
-use crate::ids::{JobId, ReplyId, SessionId, StreamId, SwarmId};
+use crate::ids::{JobId, ReplyId, SessionId, StreamId, SwarmId, UtpId};
 use crate::metrics::EngineCounters;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
@@ -19,12 +19,18 @@ use super::message::{
 use super::session::trackers::AskId;
 use super::settings::Settings;
 use super::timers::Timers;
+use super::utp::{self, Utp};
+
+/// Of what the blocks may take, uTP may have as much again divided by this for packets on their way and out of order.
+const UTP_SHARE: usize = 4;
 
 /// What a timer is for; one deadline each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimerKey {
     /// Whatever is next on this stream: handshake, keep-alive, snub, stale.
     Stream(StreamId),
+    /// A packet of this connection may be lost, or its way has to be kept open.
+    Utp(UtpId),
     /// Finished pieces have waited long enough.
     Commit(SessionId),
     /// The choker's round.
@@ -83,6 +89,8 @@ pub struct Shared {
     pub counters: EngineCounters,
     /// Who may pass how fast.
     pub limits: Limiter,
+    /// Streams over datagrams.
+    pub utp: Utp,
     /// Where we listen.
     pub listening: Vec<SocketAddr>,
     /// Streams that have requests and found no block to send them with, in the order they came.
@@ -100,6 +108,7 @@ impl Shared {
     /// Nothing in flight.
     #[must_use]
     pub fn new(settings: Settings, rng: Rng) -> Self {
+        let settings_cache = settings.cache_bytes;
         Self {
             now: Instant::ZERO,
             rng,
@@ -110,6 +119,7 @@ impl Shared {
             settings,
             counters: EngineCounters::default(),
             limits: Limiter::default(),
+            utp: Utp::new(settings_cache / UTP_SHARE),
             listening: Vec::new(),
             send_waiting: VecDeque::new(),
             starved: BTreeSet::new(),
@@ -119,9 +129,24 @@ impl Shared {
         }
     }
 
-    /// Asks for `output`.
+    /// Asks for `output`: of the loop, or of uTP when it is about a stream that goes over it.
     pub fn push(&mut self, output: Output) {
-        self.outputs.push_back(output);
+        let (utp, mut world) = self.utp();
+        if let Some(output) = utp.divert(&mut world, output) {
+            self.outputs.push_back(output);
+        }
+    }
+
+    /// uTP, and what it needs of the rest.
+    pub fn utp(&mut self) -> (&mut Utp, utp::World<'_>) {
+        let world = utp::World {
+            now: self.now,
+            rng: &mut self.rng,
+            timers: &mut self.timers,
+            outputs: &mut self.outputs,
+            pool: &mut self.pool,
+        };
+        (&mut self.utp, world)
     }
 
     /// Tells subscribers.

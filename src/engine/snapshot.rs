@@ -103,9 +103,32 @@ pub struct SessionSnapshot {
     pub notices: Vec<String>,
 }
 
+/// What the bytes of a stream travel on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// A socket of the loop.
+    #[default]
+    Tcp,
+    /// Datagrams (BEP 29).
+    Utp,
+}
+
+impl Transport {
+    /// As the contract spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Utp => "utp",
+        }
+    }
+}
+
 /// How one peer stands.
 #[derive(Clone, Debug)]
 pub struct PeerSnapshot {
+    /// What its bytes travel on.
+    pub transport: Transport,
     /// Where it is.
     pub address: SocketAddr,
     /// The program it says it is.

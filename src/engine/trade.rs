@@ -245,6 +245,13 @@ impl Engine {
             }
         }
         let next = match &mut stream.stage {
+            Stage::Dialing { deadline }
+                if *deadline > now && stream.race.next.is_some_and(|at| at <= now) =>
+            {
+                let deadline = *deadline;
+                self.run_second(id);
+                deadline
+            }
             Stage::Dialing { deadline } | Stage::Handshaking { deadline } if *deadline <= now => {
                 self.close(id, CloseReason::TimedOut);
                 return;

@@ -147,7 +147,7 @@ fn note_input(common: &mut Common, node: NodeIndex, input: &Input<'_>) {
         Input::Lost { stream, why } => {
             trace.note("lost", &[at, who, stream.to_word(), *why as u64]);
         }
-        Input::Datagram { bytes, .. } => {
+        Input::Datagram { bytes, .. } | Input::Datagrams { bytes, .. } => {
             trace.note("datagram", &[at, who]);
             trace.bytes(bytes);
         }
@@ -193,7 +193,7 @@ fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
             trace.note("meter", &[at, who, stream.to_word(), *bytes]);
         }
         Output::Close { stream } => trace.note("close", &[at, who, stream.to_word()]),
-        Output::Datagram { bytes, .. } => {
+        Output::Datagram { bytes, .. } | Output::Datagrams { bytes, .. } => {
             trace.note("to", &[at, who]);
             trace.bytes(bytes);
         }

@@ -219,6 +219,8 @@ const DIALABLE: u8 = 1;
 const SPENT: u8 = 1 << 1;
 /// Whether we dialled the stream that was last added.
 const OUTGOING: u8 = 1 << 2;
+/// Whether it was reached over uTP when it was last reached.
+const SPEAKS_UTP: u8 = 1 << 5;
 /// Two bits: what was told.
 const TOLD_UP: u8 = 1 << 3;
 const TOLD_IGNORED: u8 = 1 << 4;
@@ -311,6 +313,17 @@ impl Link {
 
     pub(super) const fn set_outgoing(&mut self, outgoing: bool) {
         self.set(OUTGOING, outgoing);
+    }
+
+    /// Whether it was reached over uTP when it was last reached.
+    #[must_use]
+    pub const fn speaks_utp(&self) -> bool {
+        self.flags & SPEAKS_UTP != 0
+    }
+
+    /// It was reached, over uTP or not.
+    pub(in crate::engine) const fn set_speaks_utp(&mut self, utp: bool) {
+        self.set(SPEAKS_UTP, utp);
     }
 
     pub(super) const fn told(&self) -> Told {

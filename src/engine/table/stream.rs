@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::codec::wire::Violation;
 use crate::engine::limits::Purse;
-use crate::engine::message::{Frame, LostReason, PeerSnapshot};
+use crate::engine::message::{Frame, LostReason, PeerSnapshot, Transport};
 use crate::events;
 use crate::ids::{LinkId, SessionId, StreamId, SwarmId};
 use crate::time::Instant;
@@ -23,6 +23,10 @@ pub struct Stream {
     pub address: SocketAddr,
     /// Whether we dialled.
     pub outgoing: bool,
+    /// What its bytes travel on. Of one that is being dialled, what it will be if nothing else is quicker.
+    pub transport: Transport,
+    /// Of a stream being dialled: what was tried.
+    pub race: Race,
     /// Which info-hash; of an incoming stream only known once it said. The table sets it.
     pub swarm: Option<SwarmId>,
     /// Its place among the swarm's open streams, or among those being opened for it. The table's.
@@ -45,6 +49,29 @@ pub struct Stream {
     pub purse: Purse,
     /// Of a stream being opened: what is not yet told of an earlier one to the same peer.
     pub farewell: Option<Box<Farewell>>,
+}
+
+/// What a dial has tried: both transports, one a little after the other, until one of them is up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Race {
+    /// How far TCP is.
+    pub tcp: Attempt,
+    /// How far uTP is.
+    pub utp: Attempt,
+    /// When the one that waits begins.
+    pub next: Option<Instant>,
+}
+
+/// One way to dial.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attempt {
+    /// Not tried, or not yet.
+    #[default]
+    Idle,
+    /// Nothing has come of it yet.
+    Running,
+    /// It came to nothing.
+    Failed,
 }
 
 /// A stream is gone, and another to the same peer is about to open: nobody need hear of it unless that fails.
@@ -98,6 +125,8 @@ impl Stream {
             link,
             address,
             outgoing,
+            transport: Transport::Tcp,
+            race: Race::default(),
             swarm: None,
             place: 0,
             stage,
@@ -137,6 +166,7 @@ impl Stream {
             address: self.address,
             client: peer.client.clone(),
             outgoing: self.outgoing,
+            transport: self.transport,
             pieces_have: peer.has.count(pieces),
             download_rate: peer.down.per_second(now),
             upload_rate: peer.up.per_second(now),

@@ -22,7 +22,7 @@ struct Setting {
     scale: u64,
 }
 
-fn settings() -> [Setting; 11] {
+fn settings() -> [Setting; 13] {
     let plain = |name, key| Setting {
         name,
         switch: None,
@@ -40,6 +40,8 @@ fn settings() -> [Setting; 11] {
         plain("download_dir",           "paths.downloads"),
         plain("peer_limit_global",      "peer.max_links"),
         plain("peer_limit_per_torrent", "peer.max_links_per_swarm"),
+        plain("tcp_enabled",            "peer.tcp"),
+        plain("utp_enabled",            "peer.utp"),
         plain("start_added_torrents",   "queue.start_added"),
         plain("upload_slots_per_torrent", "seeding.upload_slots"),
         switched("incomplete_dir",      "incomplete_dir_enabled",      json!(""),  "paths.incomplete"),

@@ -9,7 +9,7 @@ use super::fields::{self, Context};
 use crate::codec::announce::mask;
 use crate::engine::library::trackers::{TrackerUrl, numbered, tiers};
 use crate::engine::library::{TorrentDetail, TorrentSnapshot};
-use crate::engine::message::PeerSnapshot;
+use crate::engine::message::{PeerSnapshot, Transport};
 use crate::engine::session::trackers::{TrackerState, TrackerStatus};
 
 /// The MIME type of what has no other.
@@ -152,7 +152,7 @@ pub(super) fn peers(torrent: &TorrentSnapshot) -> Value {
             "bytes_to_peer": peer.uploaded,
             "is_encrypted": false,
             "is_incoming": !peer.outgoing,
-            "is_utp": false,
+            "is_utp": peer.transport == Transport::Utp,
             "is_downloading_from": peer.download_rate > 0,
             "is_uploading_to": peer.upload_rate > 0,
             "client_is_choked": peer.choking_us,

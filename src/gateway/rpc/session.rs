@@ -47,6 +47,10 @@ impl Rpc {
             "memory_units": ["KiB", "MiB", "GiB", "TiB"],
             "memory_bytes": 1024,
         });
+        let transports: Vec<&str> = [("tcp", config.peer.tcp), ("utp", config.peer.utp)]
+            .into_iter()
+            .filter_map(|(name, on)| on.then_some(name))
+            .collect();
         #[rustfmt::skip]
         let settings = [
             ("blocklist_enabled", json!(false)),
@@ -62,7 +66,7 @@ impl Rpc {
             ("peer_port_random_on_start", json!(false)),
             ("pex_enabled", json!(false)),
             ("port_forwarding_enabled", json!(false)),
-            ("preferred_transports", json!(["tcp"])),
+            ("preferred_transports", json!(transports)),
             ("rename_partial_files", json!(false)),
             ("reqq", json!(crate::engine::settings::REQUESTS_IN_MAX)),
             ("rpc_version", json!(RPC_VERSION)),
@@ -76,10 +80,8 @@ impl Rpc {
             ("script_torrent_done_seeding_filename", json!("")),
             ("sequential_download", json!(false)),
             ("session_id", json!(&*self.session_id)),
-            ("tcp_enabled", json!(true)),
             ("trash_original_torrent_files", json!(false)),
             ("units", json!(units)),
-            ("utp_enabled", json!(false)),
             ("version", json!(VERSION)),
         ];
         let named = |(name, value): (&str, Value)| (name.to_owned(), value);
