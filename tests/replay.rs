@@ -30,6 +30,8 @@ mod handshake;
 mod metadata;
 #[path = "../fuzz/targets/metainfo.rs"]
 mod metainfo;
+#[path = "../fuzz/targets/utp.rs"]
+mod utp;
 #[path = "../fuzz/targets/wire.rs"]
 mod wire;
 
@@ -112,6 +114,11 @@ fn announce_http_replays() {
 #[test]
 fn announce_udp_replays() {
     replay("announce_udp", announce_udp::run);
+}
+
+#[test]
+fn utp_replays() {
+    replay("utp", utp::run);
 }
 
 #[test]

@@ -75,6 +75,7 @@ macro_rules! sweeps {
 sweeps! {
     everybody_completes_when_nothing_goes_wrong: sweep "none";
     bad_networks: sweep "net";
+    streams_over_utp: sweep "utp";
     pulled_cables: sweep "cuts";
     bad_disks: sweep "disk";
     flushes_that_lose_data: sweep "flushes";

@@ -15,6 +15,8 @@ pub struct NetFaults {
     pub short_per_mille: u64,
     /// Datagrams lost; half as many come twice.
     pub datagram_loss_per_mille: u64,
+    /// Whether streams travel on uTP alone.
+    pub utp_only: bool,
 }
 
 /// What disks and stores do wrong.
@@ -96,6 +98,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "net",
         "resets, stalls, failed dials, odd cuts, lost datagrams",
     ),
+    (
+        "utp",
+        "streams travel on uTP alone; datagrams are lost and overtake each other",
+    ),
     ("cuts", "cables are pulled for up to 40 s"),
     ("disk", "disks fail, fill up and are slow"),
     (
@@ -162,6 +168,7 @@ impl Faults {
             stall_per_mille: 10,
             short_per_mille: 200,
             datagram_loss_per_mille: 200,
+            utp_only: false,
         };
         let bad_disk = DiskFaults {
             error_per_100k: 300,
@@ -180,6 +187,15 @@ impl Faults {
                 node: NodeFaults {
                     tracker_error_per_mille: 300,
                     ..quiet
+                },
+                ..base
+            },
+            "utp" => Self {
+                net: NetFaults {
+                    latency_micros_max: 50_000,
+                    datagram_loss_per_mille: 30,
+                    utp_only: true,
+                    ..calm
                 },
                 ..base
             },

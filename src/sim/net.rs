@@ -29,6 +29,8 @@ const SEGMENT: usize = 16 * 1024;
 const DIAL_SILENCE: Duration = Duration::from_secs(60);
 /// How long until bytes that nobody acknowledged are sent again.
 const SEND_AGAIN: Duration = Duration::from_secs(2);
+/// How long a datagram waits for the uplink at most; one that would wait longer is lost.
+const DATAGRAM_WAIT: Duration = Duration::from_millis(500);
 /// Sockets waiting to be accepted; more are refused.
 const BACKLOG: usize = 64;
 
@@ -102,6 +104,8 @@ struct Machine {
     ready: Vec<Ready>,
     /// When its uplink has sent everything given to it.
     uplink_free: Instant,
+    /// The same for datagrams, which do not wait behind streams.
+    datagrams_free: Instant,
     /// Bytes a second.
     uplink: u64,
     /// Bytes that its process has read from streams, and written to them.
@@ -437,6 +441,9 @@ impl Net {
         for _ in 0..copies {
             let node = self.by_address.get(&from).copied();
             let other = self.by_address.get(&to).copied();
+            let Some(now) = self.datagram_departs(now, node, bytes.len()) else {
+                continue;
+            };
             let base = node
                 .or(other)
                 .map_or(Duration::ZERO, |node| self.latency(node, other));
@@ -450,6 +457,24 @@ impl Net {
                 },
             );
         }
+    }
+
+    /// When a datagram has left its machine: behind those it sent before.
+    fn datagram_departs(
+        &mut self,
+        now: Instant,
+        node: Option<NodeIndex>,
+        length: usize,
+    ) -> Option<Instant> {
+        let Some(machine) = node.map(|node| &mut self.machines[node]) else {
+            return Some(now);
+        };
+        if machine.datagrams_free.since(now) > DATAGRAM_WAIT {
+            return None;
+        }
+        let micros = length as u64 * 1_000_000 / machine.uplink.max(1);
+        machine.datagrams_free = machine.datagrams_free.max(now) + Duration::from_micros(micros);
+        Some(machine.datagrams_free)
     }
 
     /// Datagrams to nobody's machine that have arrived: from, to, bytes.

@@ -269,6 +269,7 @@ impl World {
     fn start(&mut self, node: NodeIndex) {
         let mut config = Config::default();
         config.workers.cache_mib = 1;
+        config.peer.tcp = !self.options.faults.net.utp_only;
         config.links.retry_first_s = 2;
         config.links.retry_max_s = 30;
         config.links.ignore_s = 60;

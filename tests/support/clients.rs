@@ -1,4 +1,4 @@
-//! The real clients, each in its own home and on plain TCP.
+//! The real clients, each in its own home, and on plain TCP unless asked otherwise.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -29,6 +29,8 @@ pub(crate) struct Options<'a> {
     pub(crate) trackers: bool,
     /// Bytes per second it gives at most; 0 is no limit.
     pub(crate) up: u64,
+    /// Whether it speaks uTP, and no TCP.
+    pub(crate) utp: bool,
 }
 
 impl Libtorrent {
@@ -65,6 +67,9 @@ impl Libtorrent {
         }
         if options.trackers {
             command.arg("--trackers");
+        }
+        if options.utp {
+            command.arg("--utp");
         }
         command.arg("--up").arg(options.up.to_string());
         let running = Running::start(&command);

@@ -1,15 +1,15 @@
 #!/usr/bin/python3
 """libtorrent as a peer for tests and benches.
 
-    lt.py seed|get TORRENT|MAGNET DIR [--listen ADDRESS]... [--peer HOST:PORT]... [--up RATE] [--trackers] [--check] [--exit]
+    lt.py seed|get TORRENT|MAGNET DIR [--listen ADDRESS]... [--peer HOST:PORT]... [--up RATE] [--trackers] [--utp] [--check] [--exit]
 
 Says on stdout, a line each: `port N` (one per --listen, in that order), `ready` once the data is checked and peers are
 let in, `done` once everything is there and flushed. Reads commands from stdin: `stats` (answers `stats {json}`),
 `peer HOST:PORT` (dials), `recheck` (answers `rechecked SECONDS`), `quit`. Ends when stdin does, so that no process
 outlives its test.
 
-A seed trusts its data unless --check is given. Plain TCP only, no discovery but the torrent's own trackers, and those
-only with --trackers.
+A seed trusts its data unless --check is given. Plain TCP only, or uTP only with --utp; no discovery but the torrent's own
+trackers, and those only with --trackers.
 """
 
 import argparse
@@ -85,6 +85,7 @@ def main():
     parser.add_argument("--peer", action="append", default=[])
     parser.add_argument("--up", type=int, default=0)
     parser.add_argument("--trackers", action="store_true")
+    parser.add_argument("--utp", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--exit", action="store_true")
     args = parser.parse_args()
@@ -95,6 +96,13 @@ def main():
     # It dials from where it listens: some clients take one stream per address only.
     outgoing = listen[0] if len(listen) == 1 else ""
     session = lt.session({**LIMITS, "listen_interfaces": interfaces, "outgoing_interfaces": outgoing})
+    if args.utp:
+        session.apply_settings({
+            "enable_incoming_tcp": False,
+            "enable_incoming_utp": True,
+            "enable_outgoing_tcp": False,
+            "enable_outgoing_utp": True,
+        })
     if args.up:
         # Peers on loopback are exempt from limits unless all are put into the global class.
         everyone = lt.ip_filter()
