@@ -210,7 +210,7 @@ fn a_daemon_keeps_what_was_said_of_a_link_when_it_is_killed() {
     let before = shown(&daemon, &id, fields);
     assert_eq!(
         (&before["state"], &before["peersConnected"]),
-        (&json!("paused"), &json!(0))
+        (&json!("stopped"), &json!(0))
     );
     let linnet = daemon.kill();
 
@@ -218,7 +218,7 @@ fn a_daemon_keeps_what_was_said_of_a_link_when_it_is_killed() {
     let before = shown(&daemon, &id, fields);
     assert_eq!(
         (&before["state"], &before["metadataPercentComplete"]),
-        (&json!("paused"), &json!(0.0))
+        (&json!("stopped"), &json!(0.0))
     );
     daemon
         .client()

@@ -13,6 +13,7 @@ mod support;
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -287,28 +288,39 @@ fn torrents_that_are_dropped_into_the_watched_directory_are_added() {
     let torrent = Torrent::make(&scratch, &MULTI);
     let watch = scratch.dir("watch");
     let bytes = std::fs::read(&torrent.file).unwrap();
-    std::fs::write(watch.join("bad.torrent"), "nonsense").unwrap();
-    std::fs::write(watch.join("a.magnet"), "magnet:?xt=urn:btih:00").unwrap();
-    std::fs::write(watch.join("other.txt"), "mine").unwrap();
-    std::fs::write(watch.join("good.torrent"), bytes).unwrap();
+    let link = "magnet:?xt=urn:btih:00112233445566778899aabbccddeeff00112233";
+    for (name, bytes) in [
+        ("bad.torrent", &b"nonsense"[..]),
+        ("half.torrent", b"d4:info"),
+        ("a.magnet", link.as_bytes()),
+        ("other.txt", b"mine"),
+        ("good.torrent", &bytes),
+    ] {
+        std::fs::write(watch.join(name), bytes).unwrap();
+    }
+    // Nobody writes to the one any more, whereas the other may still be coming.
+    let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+    let bad = std::fs::File::options()
+        .write(true)
+        .open(watch.join("bad.torrent"));
+    bad.unwrap().set_modified(old).unwrap();
     let set = format!("paths.watch={}", text(&watch));
     let daemon = Daemon::start(&scratch, "home", &["--set", &set]);
     let mut client = daemon.client();
-    for name in ["good.torrent.added", "bad.torrent.failed"] {
+    for name in ["good.torrent.added", "a.magnet.added", "bad.torrent.failed"] {
         eventually(name, || watch.join(name).exists().then_some(()));
     }
-    assert_eq!(field(&mut client, "hashString"), hex(&torrent.info_hash));
-    for name in ["a.magnet", "other.txt"] {
+    let torrents = client.classic("torrent-get", &json!({ "fields": ["hashString"] }));
+    let hashes = torrents["torrents"].to_string();
+    assert!(hashes.contains(&hex(&torrent.info_hash)), "{hashes}");
+    assert!(hashes.contains(&link[20..]), "{hashes}");
+    eventually("word of the half", || {
+        let told = daemon.running.text();
+        told.contains("looked at again").then_some(())
+    });
+    for name in ["half.torrent", "other.txt"] {
         assert!(watch.join(name).exists(), "{name}");
     }
-    eventually("word of the magnet link", || {
-        daemon
-            .running
-            .text()
-            .contains("magnet links are not supported")
-            .then_some(())
-    });
-    assert_eq!(daemon.running.text().matches("magnet links").count(), 1);
 }
 
 #[test]

@@ -913,7 +913,7 @@ fn events_are_told_and_told_again_from_where_a_listener_was() {
     let daemon = Daemon::start(&scratch, "home", &[]);
     let mut listener = Client::connect(daemon.rpc);
     listener
-        .write(b"GET /events?type=torrent.*,session.paused HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        .write(b"GET /events?type=torrent.*,session.stopped HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let next = |listener: &mut Client| loop {
         if let Some(json) = listener.line().strip_prefix("data: ") {
             return serde_json::from_str::<Value>(json).unwrap();
@@ -931,7 +931,7 @@ fn events_are_told_and_told_again_from_where_a_listener_was() {
         (&added["event"], &added["name"]),
         (&json!("torrent.added"), &json!("multi"))
     );
-    assert_eq!(next(&mut listener)["event"], "session.paused");
+    assert_eq!(next(&mut listener)["event"], "session.stopped");
     client.classic(
         "torrent-remove",
         &json!({ "ids": [hex(&torrent.info_hash)] }),
