@@ -44,7 +44,7 @@
 //! # Protocols
 //!
 //! BEP 3 (peer protocol, torrent files, HTTP trackers), 6 (fast extension), 7 and 23 (compact peers), 10 (extension protocol),
-//! 12 (tracker tiers), 15 (UDP trackers), 20 (peer ids), 27 (private torrents), 31 (tracker retry), 47 (pad files, links,
+//! 12 (tracker tiers), 15 (UDP trackers), 20 (peer ids), 27 (private torrents), 29 (uTP), 31 (tracker retry), 47 (pad files, links,
 //! attributes).
 
 pub mod actor;

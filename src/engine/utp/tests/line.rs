@@ -21,8 +21,8 @@ fn run(
     while net.now < end {
         for &(from, ours, _) in flows {
             let queued = net.sides[from].utp.of(ours).map_or(0, |one| one.queued());
-            if queued < 1_000_000 {
-                net.send(from, ours, vec![5; 1_000_000]);
+            if queued < 2_000_000 {
+                net.send(from, ours, vec![5; 2_000_000]);
             }
         }
         net.pass(Duration::from_millis(100));
@@ -48,6 +48,19 @@ fn a_line_is_filled_and_its_queue_stays_near_the_target() {
     assert!(got > 30 * RATE * 90 / 100, "{got}");
     let longest = net.lines[&1].longest;
     assert!(longest < Duration::from_millis(140), "{longest:?}");
+}
+
+#[test]
+fn a_long_fast_line_is_filled() {
+    // 100 Mbit/s, a round trip of 100 ms: 1.25 MB are under way.
+    let mut net = Net::new(3, Path::new(50), 2);
+    net.sides[1].counts_only = true;
+    net.lines.insert(1, Line::new(10 * RATE, RATE));
+    let (ours, theirs) = net.connect(0, 1);
+    let flows = [(0, ours, theirs)];
+    run(&mut net, 1, &flows, Duration::from_secs(5));
+    let got = run(&mut net, 1, &flows, Duration::from_secs(5))[0];
+    assert!(got > 5 * 10 * RATE * 90 / 100, "{got}");
 }
 
 #[test]
