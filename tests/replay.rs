@@ -28,6 +28,8 @@ mod extension;
 mod handshake;
 #[path = "../fuzz/targets/metadata.rs"]
 mod metadata;
+#[path = "../fuzz/targets/krpc.rs"]
+mod krpc;
 #[path = "../fuzz/targets/metainfo.rs"]
 mod metainfo;
 #[path = "../fuzz/targets/utp.rs"]
@@ -104,6 +106,11 @@ fn extension_replays() {
 #[test]
 fn metadata_replays() {
     replay("metadata", metadata::run);
+}
+
+#[test]
+fn krpc_replays() {
+    replay("krpc", krpc::run);
 }
 
 #[test]
