@@ -26,10 +26,10 @@ mod engine;
 mod extension;
 #[path = "../fuzz/targets/handshake.rs"]
 mod handshake;
-#[path = "../fuzz/targets/metadata.rs"]
-mod metadata;
 #[path = "../fuzz/targets/krpc.rs"]
 mod krpc;
+#[path = "../fuzz/targets/metadata.rs"]
+mod metadata;
 #[path = "../fuzz/targets/metainfo.rs"]
 mod metainfo;
 #[path = "../fuzz/targets/utp.rs"]

@@ -40,8 +40,8 @@ pub const DATAGRAM_MAX: usize = 2048;
 /// Longest transaction that is read, and so repeated; clients in the field use up to 8 bytes. A longer one is refused.
 pub const TRANSACTION_MAX: usize = 32;
 
-/// Longest token that is read. A longer one is as good as none.
-pub const TOKEN_MAX: usize = 64;
+/// Longest token that is read: those in the field have up to 20 bytes. A longer one is as good as none.
+pub const TOKEN_MAX: usize = 32;
 
 /// Bytes of a stored value in its bencoded form, at most (BEP 44). More is refused.
 pub const VALUE_MAX: usize = 1000;
