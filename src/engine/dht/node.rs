@@ -174,8 +174,16 @@ impl Engine {
         }
         let now = self.shared.now;
         let live = self.sessions.get(id).is_some() || self.is_fetching(id);
-        if !matches!(self.dht_wanted(id), Wanted::Now(_)) {
-            return;
+        match self.dht_wanted(id) {
+            Wanted::Now(_) => {}
+            Wanted::Later => return,
+            // A link may turn out to lead to a private torrent: nothing more is said of it.
+            Wanted::Never => {
+                self.dht.plan.leave(id);
+                let hash = self.sessions.get(id).map(Session::info_hash);
+                hash.inspect(|hash| self.dht.dht.give_up(*hash));
+                return;
+            }
         }
         let rng = &mut self.shared.rng;
         self.dht.plan.enter(id, live, now, rng);
