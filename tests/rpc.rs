@@ -660,7 +660,10 @@ fn what_a_client_sets_is_kept_whatever_happens() {
     let refused = json!({ "method": "session-set", "arguments": { "blocklist-enabled": true, "seedRatioLimit": 9 } });
     let answer = client.post(&refused);
     assert!(
-        answer["result"].as_str().unwrap().contains("blocklist-enabled"),
+        answer["result"]
+            .as_str()
+            .unwrap()
+            .contains("blocklist-enabled"),
         "{answer}"
     );
     let names = [

@@ -234,9 +234,19 @@ impl Dht {
     /// Searches for the peers of a torrent in all networks; [`Step::Over`] comes once for each that began.
     /// How many did.
     pub fn search(&mut self, now: Instant, search: Search) -> usize {
-        let halves = self.halves.iter_mut().flatten();
-        let begun = halves.filter_map(|half| half.search(search, now).then_some(()));
-        let begun = begun.count();
+        let mut begun = 0;
+        let torrent = NodeId(search.info_hash.0);
+        for half in self.halves.iter_mut().flatten() {
+            begun += usize::from(half.search(search, now));
+            // We may be among those nearest to it, and nobody asks himself.
+            let peers = half.peers.some(torrent, search.seed, now, &mut self.rng);
+            if !peers.is_empty() {
+                self.out.push_back(Step::Found {
+                    info_hash: search.info_hash,
+                    peers,
+                });
+            }
+        }
         self.counters.searches += begun as u64;
         begun
     }
