@@ -26,7 +26,8 @@ impl Want {
     fn encode(self, arguments: &mut Item<'_>) {
         let names = [(self.v4, "n4"), (self.v6, "n6")];
         let list: Vec<_> = (names.into_iter())
-            .filter_map(|(is, name)| is.then(|| Item::from(name)))
+            .filter(|(is, _)| *is)
+            .map(|(_, name)| Item::from(name))
             .collect();
         if !list.is_empty() {
             arguments.insert("want", Item::List(list));

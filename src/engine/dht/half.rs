@@ -269,7 +269,7 @@ impl Half {
                 }
                 // The next question is another lookup's.
                 let mut lookup = self.lookups.remove(at);
-                if let Some((node, named)) = lookup.next() {
+                if let Some((node, named)) = lookup.ask_next() {
                     let method = self.method_of(&lookup);
                     let id = named.then_some(node.id);
                     self.ask(cx, node.address, id, Purpose::Lookup(lookup.id), &method);

@@ -192,7 +192,7 @@ impl Lookup {
     }
 
     /// Whom to ask next; it counts as asked.
-    pub fn next(&mut self) -> Option<(Node, bool)> {
+    pub fn ask_next(&mut self) -> Option<(Node, bool)> {
         let at = self.next_at()?;
         let candidate = &mut self.candidates[at];
         candidate.state = State::Asked;

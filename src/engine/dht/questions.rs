@@ -63,6 +63,12 @@ impl Questions {
         self.open.len()
     }
 
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// Whether no more may be asked now.
     #[must_use]
     pub fn is_full(&self) -> bool {

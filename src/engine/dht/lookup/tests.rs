@@ -22,14 +22,14 @@ fn the_nearest_are_asked_first_and_a_few_at_a_time() {
     for n in (1..30).rev() {
         lookup.add(node(n, n), true);
     }
-    let asked: Vec<_> = std::iter::from_fn(|| lookup.next()).collect();
+    let asked: Vec<_> = std::iter::from_fn(|| lookup.ask_next()).collect();
     let want: Vec<_> = (1..=4).map(|n| (node(n, n), true)).collect();
     assert_eq!(asked, want);
     lookup.answered(node(1, 1), b"token");
     lookup.silent(&node(2, 2), false);
-    assert_eq!(lookup.next().unwrap().0, node(5, 5));
+    assert_eq!(lookup.ask_next().unwrap().0, node(5, 5));
     assert_eq!(
-        lookup.next().unwrap().0,
+        lookup.ask_next().unwrap().0,
         node(6, 6),
         "the silent one does not count"
     );
@@ -44,7 +44,7 @@ fn it_ends_when_the_nearest_have_answered() {
         lookup.add(node(n, n), true);
     }
     let mut rounds = 0;
-    while let Some((next, _)) = lookup.next() {
+    while let Some((next, _)) = lookup.ask_next() {
         lookup.answered(next, if rounds == 3 { b"" } else { b"t" });
         rounds += 1;
     }
@@ -87,7 +87,7 @@ fn forgers_do_not_push_honest_nodes_out() {
         lookup.add(*node, true);
     }
     let mut asked = Vec::new();
-    while let Some((next, _)) = lookup.next() {
+    while let Some((next, _)) = lookup.ask_next() {
         lookup.answered(next, b"t");
         asked.push(next);
     }
@@ -115,7 +115,7 @@ fn addresses_without_a_name_are_asked_and_get_one() {
         },
         false,
     );
-    assert!(!lookup.next().unwrap().1);
+    assert!(!lookup.ask_next().unwrap().1);
     assert!(!lookup.is_over(Instant::ZERO), "it is waited for");
     let named = Node {
         id: NodeId([3; 20]),
@@ -125,7 +125,7 @@ fn addresses_without_a_name_are_asked_and_get_one() {
     assert_eq!(lookup.nearest().collect::<Vec<_>>(), [named]);
     // Somebody else's name does not count.
     lookup.add(node(1, 1), true);
-    lookup.next();
+    lookup.ask_next();
     lookup.answered(
         Node {
             id: NodeId([9; 20]),
@@ -161,14 +161,14 @@ fn it_is_bounded_in_questions_nodes_and_time() {
         if lookup.is_over(Instant::ZERO) {
             break;
         }
-        let (next, _) = lookup.next().unwrap();
+        let (next, _) = lookup.ask_next().unwrap();
         lookup.answered(next, b"t");
     }
     assert_eq!(lookup.asked(), QUESTIONS_MAX);
     assert!(lookup.candidates.len() <= CANDIDATES_MAX);
     let mut waiting = Lookup::new(1, NodeId::default(), Goal::Nodes, Instant::ZERO);
     waiting.add(node(1, 1), true);
-    waiting.next();
+    waiting.ask_next();
     assert!(!waiting.is_over(Instant::ZERO));
     assert!(waiting.is_over(Instant::ZERO + SPAN_MAX));
 }
