@@ -355,8 +355,8 @@ impl Keeper {
         };
         let attempt = |database: &mut Option<Connection>| {
             if database.is_none() {
-                let opened = open(&path)?;
-                opened.execute_batch(dht::SCHEMA)?;
+                let mut opened = open(&path)?;
+                dht::prepare(&mut opened)?;
                 if with_library {
                     opened.execute_batch(library::SCHEMA)?;
                     opened.execute_batch(settings::SCHEMA)?;

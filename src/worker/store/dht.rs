@@ -1,7 +1,7 @@
 //! What is remembered of the DHT: a row for each address family, with our name and the nodes that answered, in the compact form
 //! of BEP 5. Written rarely, and at a clean end; what is lost is found again.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::codec::krpc::NodeId;
 use crate::codec::krpc::compact;
@@ -9,13 +9,25 @@ use crate::engine::dht::{REMEMBERED_MAX, Remembered};
 use crate::engine::message::Nodes;
 
 /// Made when the database is opened, as far as it is not there.
-pub(super) const SCHEMA: &str = "
+const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS dht (
         family INTEGER PRIMARY KEY,  -- 4 or 6
         id     BLOB    NOT NULL,     -- our name, 20 bytes
         nodes  BLOB    NOT NULL      -- 26 or 38 bytes each
     ) STRICT;
 ";
+
+/// Makes the table where it is not there.
+pub(super) fn prepare(database: &mut Connection) -> rusqlite::Result<()> {
+    let is_there = "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'dht'";
+    if database.query_row(is_there, [], |row| row.get::<_, i64>(0))? == 0 {
+        // Immediate: another process may be about to do the same, and is waited for.
+        let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
 
 /// Everything; rows that make no sense are as good as none.
 pub(super) fn recall(database: &Connection) -> rusqlite::Result<Vec<Nodes>> {
@@ -64,8 +76,9 @@ mod tests {
 
     #[test]
     fn nodes_are_read_as_they_were_written() {
-        let database = Connection::open_in_memory().unwrap();
-        database.execute_batch(SCHEMA).unwrap();
+        let mut database = Connection::open_in_memory().unwrap();
+        prepare(&mut database).unwrap();
+        prepare(&mut database).unwrap();
         assert_eq!(recall(&database).unwrap(), []);
         let family = |v6, addresses: &[&str]| Nodes {
             v6,
