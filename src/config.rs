@@ -11,6 +11,7 @@ pub mod schedule;
 #[cfg(test)]
 mod tests;
 
+pub use keys::host_and_port;
 pub use live::{NotLive, is_live};
 pub use load::{ConfigError, Environment, Fault, Loaded, Origin};
 
@@ -88,6 +89,12 @@ pub struct Peer {
 pub struct Discovery {
     /// Whether trackers are asked.
     pub trackers: bool,
+    /// Whether the DHT is used, for torrents that are not private.
+    pub dht: bool,
+    /// Its nodes to begin with, `host:port`.
+    pub dht_bootstrap: Vec<String>,
+    /// Whether others are only asked, never answered.
+    pub dht_read_only: bool,
 }
 
 /// `[queue]`
@@ -283,7 +290,18 @@ impl Default for Peer {
 
 impl Default for Discovery {
     fn default() -> Self {
-        Self { trackers: true }
+        Self {
+            trackers: true,
+            dht: true,
+            dht_bootstrap: [
+                "router.bittorrent.com:6881",
+                "dht.transmissionbt.com:6881",
+                "dht.libtorrent.org:25401",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            dht_read_only: false,
+        }
     }
 }
 

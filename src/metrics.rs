@@ -219,6 +219,18 @@ figures! {
         metadata_pieces_sent: Counter, "count", "Pieces of info dictionaries sent to peers (ut_metadata).";
         metadata_pieces_received: Counter, "count", "Pieces of info dictionaries received, asked for or not.";
         metadata_fetched: Counter, "count", "Magnets that became torrents.";
+        dht_nodes_v4: Gauge, "count", "Nodes of the DHT that we know, IPv4.";
+        dht_nodes_v6: Gauge, "count", "Nodes of the DHT that we know, IPv6.";
+        dht_queries_sent: Counter, "count", "Questions asked in the DHT.";
+        dht_queries_answered: Counter, "count", "Of them answered.";
+        dht_queries_lost: Counter, "count", "Of them not answered in time.";
+        dht_queries_received: Counter, "count", "Questions of other nodes.";
+        dht_queries_ignored: Counter, "count", "Of them not answered, to keep within the rates.";
+        dht_searches: Counter, "count", "Searches for the peers of a torrent, each address family counted.";
+        dht_announces: Counter, "count", "Times a node was told that we trade in a torrent.";
+        dht_peers_found: Counter, "count", "Peers that nodes named.";
+        dht_torrents_kept: Gauge, "count", "Torrents whose peers we keep for others.";
+        dht_values_kept: Gauge, "count", "Values we keep for others.";
         messages_refused: Counter, "count", "Callers' messages refused.";
         received_keep_alive: Counter, "count", "Messages `keep alive` received from peers.";
         received_choke: Counter, "count", "Messages `choke` received from peers.";

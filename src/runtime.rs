@@ -248,7 +248,8 @@ impl Drop for Runtime {
 fn engine(config: &Config, seed: u64) -> impl FnOnce(usize) -> Engine {
     move |workers| {
         let mut rng = Rng::new(seed);
-        let settings = Settings::new(config, hash::lanes(), workers, &mut rng);
+        let mut settings = Settings::new(config, hash::lanes(), workers, &mut rng);
+        settings.outside = true;
         Engine::new(settings, rng)
     }
 }

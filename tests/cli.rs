@@ -25,8 +25,14 @@ use tempfile::TempDir;
 /// `linnet` with these arguments, in `directory`, in an environment of its own.
 fn linnet(directory: &TempDir, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_linnet"));
+    if let Some((first, rest)) = arguments.split_first() {
+        command.arg(first);
+        if matches!(*first, "get" | "seed" | "daemon") {
+            command.args(["--set", "discovery.dht=false"]);
+        }
+        command.args(rest);
+    }
     command
-        .args(arguments)
         .current_dir(directory)
         .env_clear()
         .env("HOME", directory.path())

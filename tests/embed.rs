@@ -42,6 +42,7 @@ impl Program {
     fn start(scratch: &Scratch, torrent: &Torrent, root: &std::path::Path, download: bool) -> Self {
         let mut config = Config::default();
         config.peer.listen = vec![free(place())];
+        config.discovery.dht = false;
         config.paths.state = scratch.dir("state");
         let runtime = Runtime::start(&config, 1).unwrap();
         let metainfo = Metainfo::decode(&std::fs::read(&torrent.file).unwrap()).unwrap();

@@ -26,6 +26,8 @@ mod engine;
 mod extension;
 #[path = "../fuzz/targets/handshake.rs"]
 mod handshake;
+#[path = "../fuzz/targets/krpc.rs"]
+mod krpc;
 #[path = "../fuzz/targets/metadata.rs"]
 mod metadata;
 #[path = "../fuzz/targets/metainfo.rs"]
@@ -104,6 +106,11 @@ fn extension_replays() {
 #[test]
 fn metadata_replays() {
     replay("metadata", metadata::run);
+}
+
+#[test]
+fn krpc_replays() {
+    replay("krpc", krpc::run);
 }
 
 #[test]

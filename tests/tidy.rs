@@ -83,6 +83,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "actor/", "worker/", "gateway/", "hooks/", "host/", "runtime", "stress/", "cli/",
         ],
     ),
+    ("crc32c", &["engine/dht/id"]),
     ("env_logger", &["cli/", "main.rs"]),
     ("flate2", &["gateway/"]),
     ("globset", &["cli/globs"]),
@@ -99,6 +100,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("quinn_udp", &["host/udp"]),
     ("ratatui", &["cli/top"]),
     ("reqwest", &["gateway/"]),
+    ("ring", &["engine/dht/items"]),
     ("rusqlite", &["worker/store"]),
     (
         "rustix",

@@ -211,7 +211,7 @@ class Linnet(Client):
     def run(self, *arguments, listen=True, log="linnet.log"):
         extra = [
             "--set", f'peer.listen=["127.0.0.1:{self.port}"]', "--set", "seeding.upload_slots=0",
-            "--set", "peer.max_links_per_swarm=1000", "--set", "discovery.trackers=false",
+            "--set", "peer.max_links_per_swarm=1000", "--set", "discovery.trackers=false", "--set", "discovery.dht=false",
         ] if listen else []
         home = os.path.join(self.work, "home")
         env = {"HOME": home, "XDG_STATE_HOME": os.path.join(home, "state"), "XDG_CONFIG_HOME": os.path.join(home, "config")}

@@ -224,7 +224,8 @@ class Linnet(TransmissionRpc):
     def command(self):
         return [self.program, "daemon", "--set", f"paths.state={self.where}/state",
                 "--set", f"paths.downloads={self.torrents.data}", "--set", f'peer.listen=["127.0.0.1:{self.peer_port}"]',
-                "--set", f"rpc.bind=127.0.0.1:{self.rpc_port}", "--set", "seeding.upload_slots=0"]
+                "--set", f"rpc.bind=127.0.0.1:{self.rpc_port}", "--set", "seeding.upload_slots=0",
+                "--set", "discovery.dht=false"]
 
     def state_files(self):
         return os.path.join(self.where, "state")

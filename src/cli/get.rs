@@ -25,6 +25,9 @@ pub(super) struct Get {
     /// Fetch only the files that match, such as '*.mkv,Extra/*': names anywhere, or paths inside the torrent
     #[arg(long, value_name = "GLOBS")]
     select: Option<Globs>,
+    /// Do not look for peers in the DHT
+    #[arg(long)]
+    no_dht: bool,
     /// Keep serving when everything is there, until Ctrl-C
     #[arg(long)]
     seed: bool,
@@ -44,6 +47,7 @@ impl Get {
             download: true,
             seed: self.seed,
             json: self.json,
+            dht: !self.no_dht,
         };
         what.run(context)
     }
@@ -61,11 +65,16 @@ pub(super) struct What<'a> {
     pub(super) download: bool,
     pub(super) seed: bool,
     pub(super) json: bool,
+    /// Whether the DHT may be used, if the configuration wants it.
+    pub(super) dht: bool,
 }
 
 impl What<'_> {
     pub(super) fn run(self, context: Context<'_>) -> Result<(), Failure> {
-        let loaded = context.load_config()?;
+        let mut loaded = context.load_config()?;
+        loaded.config.discovery.dht &= self.dht;
+        // Who is gone soon is of no use to other nodes.
+        loaded.config.discovery.dht_read_only |= !self.seed;
         logging::start(&loaded, context.console.bars());
         let mut signals = ProcessSignals::take()
             .map_err(|fault| Failure::failed(format!("signals: {}", source::reason(&fault))))?;

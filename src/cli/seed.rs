@@ -20,6 +20,9 @@ pub(super) struct Seed {
     /// A peer to connect to first; may be repeated
     #[arg(long = "peer", value_name = "HOST:PORT")]
     peers: Vec<PeerName>,
+    /// Do not tell the DHT what is seeded
+    #[arg(long)]
+    no_dht: bool,
     /// Print events on stdout, one JSON object a line
     #[arg(long)]
     json: bool,
@@ -36,6 +39,7 @@ impl Seed {
             download: false,
             seed: true,
             json: self.json,
+            dht: !self.no_dht,
         };
         what.run(context)
     }

@@ -6,6 +6,7 @@ pub mod bencode;
 pub mod bitfield;
 pub mod extension;
 pub mod geometry;
+pub mod krpc;
 pub mod layout;
 pub mod magnet;
 pub mod metadata;

@@ -109,6 +109,22 @@ macro_rules! flag {
     };
 }
 
+/// A host and its port, of which there must be one; an IPv6 address in brackets.
+#[must_use]
+pub fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let is_v6 = |host: &&str| host.parse::<std::net::Ipv6Addr>().is_ok();
+    let host = match bare {
+        Some(address) => Some(address).filter(is_v6),
+        None => Some(host).filter(|host| !host.is_empty() && !host.contains([':', '/', ' '])),
+    };
+    Some((host?, port))
+}
+
 /// All settings, in the order of `config.toml`.
 pub(super) const KEYS: &[Key] = &[
     path!(paths.downloads, false),
@@ -133,6 +149,23 @@ pub(super) const KEYS: &[Key] = &[
     number!(peer.max_links, 1 to 1_000_000),
     number!(peer.max_links_per_swarm, 1 to 100_000),
     flag!(discovery.trackers),
+    flag!(discovery.dht),
+    Key {
+        name: "discovery.dht_bootstrap",
+        allowed: "a list of at most 16 \"HOST:PORT\", IPv6 as \"[ADDRESS]:PORT\"",
+        set: |config, value| {
+            let list = value.as_array()?.iter();
+            let nodes = list
+                .map(|item| {
+                    let text = item.get_ref().as_str()?;
+                    host_and_port(text).map(|_| text.to_owned())
+                })
+                .collect::<Option<Vec<String>>>()?;
+            config.discovery.dht_bootstrap = Some(nodes).filter(|list| list.len() <= LISTEN_MAX)?;
+            Some(())
+        },
+    },
+    flag!(discovery.dht_read_only),
     number!(queue.max_active_downloads, 0 to 1_000_000),
     number!(queue.max_active_seeds, 0 to 1_000_000),
     number!(queue.max_active, 0 to 1_000_000),

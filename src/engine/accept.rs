@@ -106,12 +106,21 @@ impl Engine {
         }
     }
 
+    /// What we speak about a torrent: of a private one the DHT is not told.
+    fn features(&self, info_hash: InfoHash) -> Features {
+        Features {
+            dht: self.dht_knows(info_hash),
+            ..FEATURES
+        }
+    }
+
     fn send_handshake(&mut self, id: StreamId, info_hash: InfoHash) {
+        let features = self.features(info_hash);
         let Some(stream) = self.table.streams.get_mut(id) else {
             return;
         };
         let bytes = Handshake {
-            features: FEATURES,
+            features,
             info_hash,
             peer_id: self.shared.settings.peer_id,
         }
@@ -244,8 +253,8 @@ impl Engine {
                 self.shared.event(Event::PeerDisconnected(farewell.event));
             }
         }
+        let features = handshake.features.both(self.features(handshake.info_hash));
         let stream = self.table.streams.get_mut(id)?;
-        let features = handshake.features.both(FEATURES);
         let mut peer = Box::new(Peer::new(handshake.peer_id, features, now));
         let is_news = legacy.is_none();
         if let Some(legacy) = legacy {
@@ -258,6 +267,7 @@ impl Engine {
             self.send_handshake(id, handshake.info_hash);
         }
         self.greet(id, session);
+        self.tell_dht_port(id);
         self.table.link_established(link);
         self.tell_links();
         self.shared.counters.handshakes += 1;

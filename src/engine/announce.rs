@@ -13,6 +13,7 @@ use crate::time::{Duration, Instant};
 use super::Engine;
 use super::library::parked::{Parked, Wish};
 use super::message::{FetchOutcome, FetchTask, Fetched, Output};
+use super::outside::Voter;
 use super::pace::{Asker, Turn};
 use super::session::Session;
 use super::session::trackers::{Facts, Report, Step, Trackers};
@@ -307,7 +308,10 @@ impl Engine {
             (Some(FetchFor::Peer(id)), FetchOutcome::Resolved(result)) => {
                 self.on_peer_resolved(id, result)
             }
-            (Some(FetchFor::Peer(_)), FetchOutcome::Http(_)) | (None, _) => {}
+            (Some(FetchFor::Router), FetchOutcome::Resolved(result)) => {
+                self.on_router_resolved(result)
+            }
+            (Some(FetchFor::Peer(_) | FetchFor::Router), FetchOutcome::Http(_)) | (None, _) => {}
         }
     }
 
@@ -402,6 +406,7 @@ impl Engine {
         if !self.sessions.get(id).is_some_and(downloads) && !self.is_fetching(id) {
             return;
         }
+        self.dht_need(id);
         if let Some(trackers) = self.sessions.trackers_mut(id) {
             trackers.need_peers(now);
             if let Some(at) = trackers.next_deadline() {
@@ -426,8 +431,12 @@ impl Engine {
                 leechers,
                 next_announce,
                 warning,
+                external_ip,
                 tracker_is_local,
             } => {
+                if let Some(ip) = external_ip.filter(|_| !tracker_is_local) {
+                    self.seen_at(Voter::tracker(&url), ip);
+                }
                 self.notice(id, warning.unwrap_or_default());
                 // Seeds have nothing to ask of one that rests, so it sleeps on where there are no others.
                 if !peers.is_empty() && leechers != Some(0) {

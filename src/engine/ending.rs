@@ -64,6 +64,7 @@ impl Engine {
         let is_first = ending.replies.is_empty() && ending.since == now;
         ending.replies.extend(reply);
         if is_first {
+            self.dht_end();
             self.totals_write();
         }
         let timers = &mut self.shared.timers;

@@ -4,7 +4,7 @@
 //!
 //! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `links` the
 //! link manager's messages, `connect` the dials, `accept` the handshakes, `trade` the open streams, `transport` what they travel on, `close` their ends,
-//! `announce` the trackers, `datagram` what the UDP sockets carry, `extended` the extensions' ids, `metadata` what magnets become,
+//! `announce` the trackers, `datagram` what the UDP sockets carry, `extended` the extensions' ids, `metadata` what magnets become, `dht` the DHT, `outside` where others see us,
 //! `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown, `pace` the turns of the announces, `farewell` who is told of an end; `session/` and `table/` hold what they act on.
 
 mod accept;
@@ -13,6 +13,7 @@ mod choke;
 mod close;
 mod connect;
 mod datagram;
+pub mod dht;
 mod doubt;
 mod ending;
 pub mod extended;
@@ -23,6 +24,7 @@ mod links;
 mod manager;
 pub mod message;
 pub mod metadata;
+pub mod outside;
 pub mod pace;
 pub mod rate;
 pub mod session;
@@ -51,6 +53,7 @@ use crate::rng::Rng;
 use crate::time::Instant;
 
 use announce::{Connections, Transactions};
+use dht::DhtNode;
 use ending::Ending;
 use farewell::Farewells;
 use library::Library;
@@ -74,6 +77,8 @@ pub struct Engine {
     connections: Connections,
     /// Which announces go out now, and which wait.
     pace: Pace,
+    /// Our node in the DHT.
+    dht: DhtNode,
     /// Torrents that are gone, whose trackers are being told.
     farewells: Farewells,
     /// Accepted streams, oldest first: all that have not said whose peers they are, and some that have.
@@ -94,6 +99,7 @@ impl Engine {
     pub fn new(settings: Settings, mut rng: Rng) -> Self {
         let table = Table::new(&mut rng.fork());
         let library = Library::new(&settings.config);
+        let dht = DhtNode::new(&settings.config.discovery, &rng);
         let mut engine = Self {
             shared: Shared::new(settings, rng),
             table,
@@ -102,6 +108,7 @@ impl Engine {
             transactions: Transactions::default(),
             connections: Connections::default(),
             pace: Pace::default(),
+            dht,
             farewells: Farewells::default(),
             newcomers: VecDeque::new(),
             library,
@@ -121,7 +128,10 @@ impl Engine {
         match input {
             Input::Tick => {}
             Input::Message { message, reply } => self.on_message(message, reply),
-            Input::Listening { addresses } => self.shared.listening = addresses,
+            Input::Listening { addresses } => {
+                self.shared.listening = addresses;
+                self.dht_hold();
+            }
             Input::Incoming { socket, remote } => self.on_incoming(socket, remote),
             Input::Connected { stream } => {
                 if self.wins(stream, Transport::Tcp) {
@@ -231,7 +241,7 @@ impl Engine {
                 .iter()
                 .map(|(_, session)| session.wasted)
                 .sum(),
-            ..self.shared.counters
+            ..self.dht_counters()
         }
     }
 
@@ -313,6 +323,7 @@ impl Engine {
             TimerKey::Park(session) => self.on_park_timer(session),
             TimerKey::Metadata(session) => self.metadata_ask(session),
             TimerKey::Limits => self.on_limits_timer(),
+            TimerKey::Dht => self.dht_turn(),
             TimerKey::Farewell => self.on_farewell_over(),
             TimerKey::Shutdown => self.on_budget_spent(),
         }

@@ -39,6 +39,9 @@ pub struct Settings {
     pub utp: bool,
     /// Whether trackers are asked.
     pub trackers: bool,
+    /// Whether there is a network outside in which the DHT is of use: not where a world is made up. Said by the host, beside
+    /// the configuration.
+    pub outside: bool,
     /// First pause after a failed dial.
     pub retry_first: Duration,
     /// Longest pause between attempts within a cycle.
@@ -71,6 +74,7 @@ impl Settings {
             tcp: config.peer.tcp,
             utp: config.peer.utp,
             trackers: config.discovery.trackers,
+            outside: false,
             retry_first: Duration::from_secs(config.links.retry_first_s),
             retry_max: Duration::from_secs(config.links.retry_max_s),
             failures_to_ignore: config.links.failures_to_ignore.max(1),
@@ -85,6 +89,13 @@ impl Settings {
         self.seed_ratio_mille = config.seeding.ratio_mille();
         self.seed_idle_minutes = config.seeding.idle_minutes;
         (self.tcp, self.utp) = (config.peer.tcp, config.peer.utp);
+        self.config.discovery.dht = config.discovery.dht;
+    }
+
+    /// Whether the DHT is used.
+    #[must_use]
+    pub const fn dht(&self) -> bool {
+        self.outside && self.config.discovery.dht
     }
 }
 

@@ -53,6 +53,8 @@ pub enum TimerKey {
     Metadata(SessionId),
     /// Streams that wait for a rate limit may go on.
     Limits,
+    /// Something is due in the DHT.
+    Dht,
     /// The trackers' part of the shutdown's budget is spent.
     Farewell,
     /// The budget of the shutdown is spent.
@@ -66,6 +68,8 @@ pub enum FetchFor {
     Tracker(SessionId, AskId),
     /// A peer that a person named.
     Peer(SessionId),
+    /// A node of the DHT to begin with.
+    Router,
 }
 
 /// The shared resources.

@@ -537,6 +537,7 @@ impl World {
                         StoreTask::Release { .. } => StoreOutcome::Released,
                         StoreTask::List => StoreOutcome::Listed(Ok(Vec::new())),
                         StoreTask::Recall => StoreOutcome::Recalled(Ok(Box::default())),
+                        StoreTask::RecallNodes => StoreOutcome::Nodes(Ok(Vec::new())),
                         StoreTask::ListGroups => StoreOutcome::Groups(Ok(Vec::new())),
                         StoreTask::Read(_) => StoreOutcome::Read(Vec::new()),
                         StoreTask::Keep(_)
@@ -544,7 +545,8 @@ impl World {
                         | StoreTask::Forget { .. }
                         | StoreTask::KeepGroup(_)
                         | StoreTask::KeepSettings(_)
-                        | StoreTask::KeepTotals(_) => StoreOutcome::Kept(Ok(())),
+                        | StoreTask::KeepTotals(_)
+                        | StoreTask::KeepNodes(_) => StoreOutcome::Kept(Ok(())),
                     };
                     let stored = Stored {
                         id: job.id,

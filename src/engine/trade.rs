@@ -47,6 +47,9 @@ impl Engine {
         if let Some(port) = heard.listens {
             self.note_listens(id, swarm, port);
         }
+        if heard.seen_at.is_some() || heard.dht_port.is_some() {
+            self.on_peer_hint(id, session_id, &heard);
+        }
         let Some(session) = self.sessions.get_mut(session_id) else {
             return;
         };

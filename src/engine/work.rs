@@ -154,6 +154,7 @@ impl Engine {
             | StoreOutcome::Listed(_)
             | StoreOutcome::Recalled(_)
             | StoreOutcome::Groups(_)
+            | StoreOutcome::Nodes(_)
             | StoreOutcome::Read(_) => {}
         }
         self.begin_recheck(id);
@@ -233,6 +234,7 @@ impl Engine {
         self.shared.arm(TimerKey::Choke(id), RECHOKE_EVERY);
         self.shared.arm(TimerKey::Stats(id), STATS_INTERVAL);
         self.shared.arm(TimerKey::Park(id), PARK_AFTER);
+        self.dht_enter(id);
         self.announce(id);
         self.metadata_admit(id);
         self.connect_more(swarm);

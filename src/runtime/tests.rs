@@ -8,6 +8,7 @@ fn config(state: &Path) -> Config {
     config.peer.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
     config.paths.state = state.to_owned();
     config.workers.threads = 2;
+    config.discovery.dht = false;
     config
 }
 

@@ -17,6 +17,7 @@
 pub mod caller;
 pub mod cast;
 pub mod common;
+pub mod dht;
 pub mod disk;
 pub mod faults;
 pub mod host;

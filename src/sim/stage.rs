@@ -50,6 +50,8 @@ pub struct Role {
     pub deaf: bool,
     /// Whether it asks the tracker.
     pub announces: bool,
+    /// Whether it is in the DHT, into which the first machine leads.
+    pub dht: bool,
     /// Uplinks it should have; 0 is as configured.
     pub links_min: u32,
     /// Bytes a second that it can send; 0 is 50 000.
@@ -68,6 +70,12 @@ struct Player {
     told: Vec<Event>,
     session: SessionId,
     swarm: SwarmId,
+}
+
+/// Where a machine is.
+fn machine_ip(node: NodeIndex) -> IpAddr {
+    let last = u8::try_from(node + 1).expect("a scene is small");
+    Ipv4Addr::new(10, 0, 0, last).into()
 }
 
 /// A scene.
@@ -116,16 +124,18 @@ impl Stage {
         if role.links_min > 0 {
             config.links.min_per_swarm = role.links_min;
         }
-        let settings = Settings::new(&config, 4, 2, &mut self.rng.fork());
+        config.discovery.dht_bootstrap = vec![format!("{}:6881", machine_ip(0))];
+        let mut settings = Settings::new(&config, 4, 2, &mut self.rng.fork());
+        settings.outside = role.dht;
         let engine = Engine::new(settings, self.rng.fork());
         let core = Probe::new(engine, node, Rc::clone(&self.common));
         let host = SimHost::new(node, Rc::clone(&self.common));
         let uplink = if role.uplink > 0 { role.uplink } else { 50_000 };
         let address = {
             let common = &mut *self.common.borrow_mut();
-            let last = u8::try_from(node + 1).expect("a scene is small");
-            let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
-            common.net.add_machine(SocketAddr::new(ip, 6881), uplink);
+            common
+                .net
+                .add_machine(SocketAddr::new(machine_ip(node), 6881), uplink);
             common.net.power_on(node);
             if role.deaf {
                 common.net.deafen(node);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::engine::message::{Progress, StoreFault, StoreOutcome, StoreTask};
+use crate::engine::message::{Nodes, Progress, StoreFault, StoreOutcome, StoreTask};
 use crate::ids::InfoHash;
 
 type Key = (InfoHash, PathBuf);
@@ -13,6 +13,7 @@ type Key = (InfoHash, PathBuf);
 pub struct Store {
     rows: BTreeMap<Key, Progress>,
     held: BTreeSet<Key>,
+    nodes: Vec<Nodes>,
 }
 
 impl Store {
@@ -44,6 +45,11 @@ impl Store {
                     "only a row that is held is let go"
                 );
                 StoreOutcome::Released
+            }
+            StoreTask::RecallNodes => StoreOutcome::Nodes(Ok(self.nodes.clone())),
+            StoreTask::KeepNodes(nodes) => {
+                self.nodes = nodes;
+                StoreOutcome::Kept(Ok(()))
             }
             StoreTask::List
             | StoreTask::Read(_)

@@ -29,6 +29,7 @@ pub fn config(queue: Queue) -> Config {
     config.peer.max_links = STREAMS_MAX;
     config.peer.max_links_per_swarm = STREAMS_MAX;
     config.discovery.trackers = false;
+    config.discovery.dht = false;
     config.actor.queue_capacity = queue.capacity;
     config.actor.backpressure = queue.policy;
     config.workers.threads = 1;

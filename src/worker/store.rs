@@ -37,6 +37,7 @@ use super::lock::{self, Lock, LockError};
 use super::mail::{Inbox, Outbox, mail};
 use super::row;
 
+mod dht;
 mod library;
 mod limits;
 mod settings;
@@ -198,7 +199,8 @@ impl Keeper {
                     | StoreTask::Forget { .. }
                     | StoreTask::KeepGroup(_)
                     | StoreTask::KeepSettings(_)
-                    | StoreTask::KeepTotals(_) => {
+                    | StoreTask::KeepTotals(_)
+                    | StoreTask::KeepNodes(_) => {
                         saves.push(Saving {
                             job: StoreJob { id, session, task },
                             result: Ok(()),
@@ -225,6 +227,10 @@ impl Keeper {
                     StoreTask::Recall => {
                         self.save(&mut saves, outbox);
                         StoreOutcome::Recalled(self.with_database(settings::recall))
+                    }
+                    StoreTask::RecallNodes => {
+                        self.save(&mut saves, outbox);
+                        StoreOutcome::Nodes(self.with_database(|database| dht::recall(database)))
                     }
                     StoreTask::ListGroups => {
                         self.save(&mut saves, outbox);
@@ -263,7 +269,9 @@ impl Keeper {
         }
         for Saving { job, result } in saves.iter_mut() {
             let StoreTask::Save(progress) = &job.task else {
-                if self.owner == Owner::Shared {
+                // Whoever runs can make use of nodes that answer, whichever process has found them.
+                let is_for_all = matches!(job.task, StoreTask::KeepNodes(_));
+                if self.owner == Owner::Shared && !is_for_all {
                     let text = "only a daemon remembers torrents".to_owned();
                     *result = Err(StoreFault::Failed(text));
                 }
@@ -347,7 +355,8 @@ impl Keeper {
         };
         let attempt = |database: &mut Option<Connection>| {
             if database.is_none() {
-                let opened = open(&path)?;
+                let mut opened = open(&path)?;
+                dht::prepare(&mut opened)?;
                 if with_library {
                     opened.execute_batch(library::SCHEMA)?;
                     opened.execute_batch(settings::SCHEMA)?;
@@ -485,11 +494,13 @@ fn write(database: &mut Connection, tasks: &[&StoreTask]) -> rusqlite::Result<()
             StoreTask::KeepGroup(group) => limits::keep_group(&transaction, group)?,
             StoreTask::KeepSettings(rows) => settings::keep(&transaction, rows)?,
             StoreTask::KeepTotals(totals) => settings::keep_totals(&transaction, totals)?,
+            StoreTask::KeepNodes(nodes) => dht::keep(&transaction, nodes)?,
             StoreTask::Load { .. }
             | StoreTask::Release { .. }
             | StoreTask::Read(_)
             | StoreTask::List
             | StoreTask::ListGroups
+            | StoreTask::RecallNodes
             | StoreTask::Recall => {}
         }
     }

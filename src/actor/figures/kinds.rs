@@ -218,6 +218,7 @@ impl JobKind {
             StoreOutcome::Listed(result) => result.is_ok(),
             StoreOutcome::Recalled(result) => result.is_ok(),
             StoreOutcome::Groups(result) => result.is_ok(),
+            StoreOutcome::Nodes(result) => result.is_ok(),
             StoreOutcome::Saved(result) | StoreOutcome::Kept(result) => result.is_ok(),
             StoreOutcome::Read(read) => read.iter().all(Result::is_ok),
             StoreOutcome::Released => true,

@@ -347,6 +347,11 @@ impl Stats {
                 ("received, ever",      units::size(number(&ever["downloaded_bytes"]))),
                 ("sent, ever",          units::size(number(&ever["uploaded_bytes"]))),
                 ("running for",         units::time(std::time::Duration::from_secs(number(&run["seconds_active"])))),
+                ("seen from outside",   outside(&stats["external_addresses"])),
+                ("DHT nodes",           dht_nodes(&metrics["engine"])),
+                ("DHT questions",       dht_questions(&metrics["engine"])),
+                ("DHT questions of others", text(&metrics["engine"]["dht_queries_received"])),
+                ("DHT peers found",     text(&metrics["engine"]["dht_peers_found"])),
                 ("memory",              units::size(number(&metrics["memory_usage_bytes"]))),
                 ("messages",            text(&metrics["messages_processed_total"])),
             ];
@@ -357,4 +362,34 @@ impl Stats {
             Ok(())
         })
     }
+}
+
+/// Nodes by family.
+fn dht_nodes(engine: &Value) -> String {
+    let [v4, v6] = ["dht_nodes_v4", "dht_nodes_v6"].map(|name| number(&engine[name]));
+    format!("{v4} IPv4, {v6} IPv6")
+}
+
+/// Questions, and how many of those that are over were answered.
+fn dht_questions(engine: &Value) -> String {
+    let names = [
+        "dht_queries_sent",
+        "dht_queries_answered",
+        "dht_queries_lost",
+    ];
+    let [sent, answered, lost] = names.map(|name| number(&engine[name]));
+    match (100 * answered).checked_div(answered + lost) {
+        Some(percent) => format!("{sent}, {percent} % answered"),
+        None => sent.to_string(),
+    }
+}
+
+/// Our addresses, as others see them.
+fn outside(addresses: &Value) -> String {
+    let all = addresses.as_array().into_iter().flatten();
+    let all: Vec<_> = all.filter_map(Value::as_str).collect();
+    if all.is_empty() {
+        return "not known yet".to_owned();
+    }
+    all.join(" and ")
 }

@@ -369,7 +369,11 @@ impl Engine {
         }
     }
 
-    fn library_store(&mut self, task: StoreTask, pending: Option<u64>) -> JobId {
+    pub(in crate::engine) fn library_store(
+        &mut self,
+        task: StoreTask,
+        pending: Option<u64>,
+    ) -> JobId {
         let job = self.shared.store(NOBODY, task);
         self.library.jobs.insert(job, pending);
         if let Some(pending) = pending.and_then(|at| self.library.pending.get_mut(&at)) {
@@ -401,6 +405,10 @@ impl Engine {
             }
             StoreOutcome::Groups(Ok(groups)) => {
                 self.groups_listed(groups);
+                None
+            }
+            StoreOutcome::Nodes(nodes) => {
+                self.dht_recalled(nodes.unwrap_or_default());
                 None
             }
             StoreOutcome::Groups(Err(fault))
@@ -522,6 +530,7 @@ impl Engine {
             if let Some(trackers) = &mut parked.trackers {
                 trackers.start(now);
             }
+            self.dht_enter(id);
             self.announce(id);
             self.await_parked_goal(id);
         }

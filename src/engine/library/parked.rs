@@ -280,6 +280,7 @@ impl Engine {
                 hold: false,
             }
         });
+        self.dht_enter(id);
         self.await_parked_goal(id);
     }
 

@@ -205,9 +205,11 @@ impl Bench {
                     StoreOutcome::Kept(written())
                 }
                 StoreTask::ListGroups => StoreOutcome::Groups(Ok(Vec::new())),
-                StoreTask::KeepGroup(_) | StoreTask::Forget { .. } | StoreTask::Times(_) => {
-                    StoreOutcome::Kept(written())
-                }
+                StoreTask::RecallNodes => StoreOutcome::Nodes(Ok(Vec::new())),
+                StoreTask::KeepGroup(_)
+                | StoreTask::Forget { .. }
+                | StoreTask::Times(_)
+                | StoreTask::KeepNodes(_) => StoreOutcome::Kept(written()),
             };
             self.input(Input::Stored(Stored {
                 id,

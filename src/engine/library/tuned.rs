@@ -93,6 +93,8 @@ pub struct SettingsSnapshot {
     pub run: Totals,
     /// Of all runs, this one too.
     pub ever: Totals,
+    /// Where others see us, as far as they agree.
+    pub outside: Vec<std::net::IpAddr>,
     /// How many torrents there are.
     pub torrents: usize,
     /// Of those, stopped ones and those that wait for their turn.
@@ -261,6 +263,7 @@ impl Engine {
         if limits != Limits::default() {
             self.limits_set(limits);
         }
+        self.dht_hold();
         self.shared.queue.set_rules(&config.queue);
         // Those at work look at their goals every second.
         for id in self.sessions.parked_ids() {
@@ -290,6 +293,7 @@ impl Engine {
             off: tuned.off.clone(),
             run,
             ever: tuned.before.plus(run),
+            outside: self.outside(),
             torrents: self.library.numbers.len(),
             resting,
             download_rate: rates.0,

@@ -61,6 +61,10 @@ pub enum StoreTask {
     KeepSettings(Vec<SettingRow>),
     /// Remember the totals.
     KeepTotals(Totals),
+    /// Read what is remembered of the DHT.
+    RecallNodes,
+    /// Remember nodes of the DHT, instead of those before.
+    KeepNodes(Vec<Nodes>),
 }
 
 /// Torrent files that are read for one task.
@@ -107,6 +111,15 @@ pub struct Progress {
     pub completed: bool,
 }
 
+/// The nodes of the DHT that are remembered of one address family.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nodes {
+    /// Which family.
+    pub v6: bool,
+    /// Our name, and who has answered.
+    pub remembered: crate::engine::dht::Remembered,
+}
+
 /// The store's answer.
 #[derive(Debug)]
 pub struct Stored {
@@ -135,7 +148,9 @@ pub enum StoreOutcome {
     Recalled(Result<Box<Remembered>, StoreFault>),
     /// Of [`StoreTask::ListGroups`].
     Groups(Result<Vec<crate::engine::limits::Group>, StoreFault>),
-    /// Of [`StoreTask::Keep`], [`StoreTask::Forget`], [`StoreTask::Times`], [`StoreTask::KeepGroup`],
+    /// Of [`StoreTask::RecallNodes`].
+    Nodes(Result<Vec<Nodes>, StoreFault>),
+    /// Of [`StoreTask::KeepNodes`], [`StoreTask::Keep`], [`StoreTask::Forget`], [`StoreTask::Times`], [`StoreTask::KeepGroup`],
     /// [`StoreTask::KeepSettings`] and [`StoreTask::KeepTotals`]: on disk, synced.
     Kept(Result<(), StoreFault>),
 }

@@ -81,6 +81,7 @@ impl Engine {
         for peer in Magnet::parse(&link).map_or(Vec::new(), |magnet| magnet.peers) {
             self.metadata_peer(id, swarm, &peer);
         }
+        self.dht_enter(id);
         self.announce(id);
         self.connect_more(swarm);
     }

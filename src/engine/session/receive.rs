@@ -3,6 +3,8 @@
 //! Payload goes straight into its pooled buffer as it comes, however it is cut; only the unfinished head of a message is kept
 //! in the stream's tail. A timeout never cuts a message: what came stays until the rest is there or the stream is gone.
 
+use std::net::IpAddr;
+
 use crate::codec::bitfield::Bitfield;
 use crate::codec::extension;
 use crate::codec::wire::{self, Message, Request};
@@ -28,6 +30,10 @@ pub struct Heard {
     pub serve: bool,
     /// The peer says where it listens.
     pub listens: Option<u16>,
+    /// The peer says where we are.
+    pub seen_at: Option<IpAddr>,
+    /// The peer says where its DHT node is.
+    pub dht_port: Option<u16>,
     /// Its interest changed: there may be a free slot for it.
     pub interest: bool,
     /// It has everything now.
@@ -255,7 +261,8 @@ fn on_message(
     counts::received(&mut shared.counters, &message);
     let fast = peer.features.fast;
     match message {
-        Message::KeepAlive | Message::Port(_) | Message::Suggest(_) | Message::Unknown(_) => {}
+        Message::KeepAlive | Message::Suggest(_) | Message::Unknown(_) => {}
+        Message::Port(port) => heard.dht_port = Some(port).filter(|port| *port != 0),
         // Asking while choked is a courtesy of theirs that we can do without; it must only exist.
         Message::AllowedFast(_) => {}
         Message::Choke => {
@@ -341,6 +348,7 @@ fn on_message(
             if let Ok(told) = extension::ExtendedHandshake::decode(payload) {
                 peer.hear(&told);
                 heard.listens = told.port;
+                heard.seen_at = told.your_ip;
             }
         }
         Message::Extended { id: ours, payload } => match Extension::by_id(ours) {

@@ -93,6 +93,8 @@ pub enum Source {
     Caller,
     /// A tracker.
     Tracker,
+    /// A node of the DHT.
+    Dht,
     /// The peer itself, by its extended handshake (BEP 10 `p`).
     Peer,
 }

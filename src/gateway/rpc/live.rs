@@ -22,7 +22,7 @@ struct Setting {
     scale: u64,
 }
 
-fn settings() -> [Setting; 13] {
+fn settings() -> [Setting; 14] {
     let plain = |name, key| Setting {
         name,
         switch: None,
@@ -37,6 +37,7 @@ fn settings() -> [Setting; 13] {
     };
     #[rustfmt::skip]
     let settings = [
+        plain("dht_enabled",            "discovery.dht"),
         plain("download_dir",           "paths.downloads"),
         plain("peer_limit_global",      "peer.max_links"),
         plain("peer_limit_per_torrent", "peer.max_links_per_swarm"),
@@ -195,7 +196,7 @@ pub(super) fn changes(
         };
         let value = match value {
             // Old clients write flags as numbers.
-            Value::Number(number) if *name == "start_added_torrents" => {
+            Value::Number(number) if matches!(*name, "start_added_torrents" | "dht_enabled") => {
                 json!(number.as_u64() != Some(0))
             }
             // Clients write whole numbers as 5.0.

@@ -59,7 +59,6 @@ impl Rpc {
             ("cache_size_mib", json!(options.cache_mib)),
             ("config_dir", json!(options.state.to_string_lossy())),
             ("default_trackers", json!("")),
-            ("dht_enabled", json!(false)),
             ("encryption", json!("allowed")),
             ("lpd_enabled", json!(false)),
             ("peer_port", json!(options.peer_port)),
@@ -204,6 +203,7 @@ impl Rpc {
             "upload_speed": tuned.upload_rate,
             "current_stats": totals(&tuned.run),
             "cumulative_stats": totals(&tuned.ever),
+            "external_addresses": tuned.outside,
         });
         Ok(Output::Value(Family::Camel, stats))
     }

@@ -566,6 +566,7 @@ impl Trackers {
             leechers: answer.leechers,
             next_announce: self.due.since(now),
             warning: answer.warning,
+            external_ip: answer.external_ip,
             tracker_is_local: local,
         });
         if first {

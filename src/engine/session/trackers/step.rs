@@ -1,6 +1,6 @@
 //! What goes in and out of the trackers of one torrent, as plain data.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::codec::announce::{Announce, AnnounceAnswer, AnnounceEvent, Retry};
 use crate::engine::pace::{Class, Kind};
@@ -123,6 +123,8 @@ pub enum Report {
         next_announce: Duration,
         /// For a person; a stranger's text, made printable.
         warning: Option<String>,
+        /// Our address as the tracker sees it (BEP 24).
+        external_ip: Option<IpAddr>,
         /// Whether the tracker itself is on this host or in a private network: only then may it name peers there.
         tracker_is_local: bool,
     },
