@@ -18,6 +18,7 @@ use super::message::{
 };
 use super::session::trackers::AskId;
 use super::settings::Settings;
+use super::table::stream::Stream;
 use super::timers::Timers;
 use super::utp::{self, Utp};
 
@@ -53,6 +54,8 @@ pub enum TimerKey {
     Metadata(SessionId),
     /// Streams that wait for a rate limit may go on.
     Limits,
+    /// Encryption handshakes wait for their turn.
+    Exchange,
     /// The trackers' part of the shutdown's budget is spent.
     Farewell,
     /// The budget of the shutdown is spent.
@@ -162,8 +165,11 @@ impl Shared {
         }
     }
 
-    /// Queues `frame` on `stream`.
-    pub fn send(&mut self, stream: StreamId, frame: Frame) {
+    /// Queues `frame` on `stream`, encrypted if that is agreed.
+    pub fn send(&mut self, stream: &mut Stream, mut frame: Frame) {
+        stream.queued(&frame, self.now);
+        stream.cover.hide(&mut frame);
+        let stream = stream.id;
         self.push(Output::Send { stream, frame });
     }
 
