@@ -83,6 +83,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "actor/", "worker/", "gateway/", "hooks/", "host/", "runtime", "stress/", "cli/",
         ],
     ),
+    ("crypto_bigint", &["codec/mse/"]),
     ("env_logger", &["cli/", "main.rs"]),
     ("flate2", &["gateway/"]),
     ("globset", &["cli/globs"]),
