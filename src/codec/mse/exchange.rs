@@ -281,7 +281,7 @@ impl Exchange {
                 Ok(None)
             }
             Step::Mark { from, secret, pad } => {
-                let Some(end) = self.seek(from, &mark(b"req1", &*secret))? else {
+                let Some(end) = self.seek(from, &mark(b"req1", &secret))? else {
                     let from = (self.input.len() + 1).saturating_sub(size_of::<Digest>());
                     self.step = Step::Mark { from, secret, pad };
                     return Ok(Some(Next::Bytes));
@@ -295,7 +295,7 @@ impl Exchange {
                     self.step = Step::Torrent { secret, pad };
                     return Ok(Some(Next::Bytes));
                 };
-                let torrent = xor(said, mark(b"req3", &*secret));
+                let torrent = xor(said, mark(b"req3", &secret));
                 let info_hash = find(&torrent).ok_or(Failure::UnknownTorrent)?;
                 let pair = Pair::new(&secret, info_hash, false);
                 self.step = Step::Offer { pair, pad };
