@@ -96,7 +96,7 @@ impl Engine {
         let second = self.table.links.get(stream.link);
         stream.second_choice = second.is_some_and(Link::is_second_choice);
         // Where another kind of handshake may do better it is not waited for so long.
-        let may_redial = mse::other_choice(&self.shared.settings, stream).is_some();
+        let may_redial = mse::has_other_choice(&self.shared.settings, stream);
         let patience = if may_redial {
             FIRST_HANDSHAKE_TIMEOUT
         } else {

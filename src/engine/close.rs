@@ -170,7 +170,7 @@ impl Engine {
                 self.table.link_lost(link, now, lived_short, &settings);
             }
             // It may take another kind of handshake better; that is tried at once.
-            _ if connected && mse::other_choice(&settings, stream).is_some() => {
+            _ if connected && mse::has_other_choice(&settings, stream) => {
                 if let Some(record) = self.table.links.get_mut(link) {
                     record.set_second_choice(true);
                 }

@@ -1,7 +1,7 @@
 //! Encryption handshakes: whom to meet with one, and when their expensive steps are done.
 //!
 //! A dial begins with the kind of handshake that the policy has first. When the other side breaks off without having
-//! understood it, the address is dialled once more with the second kind, and the link remembers what worked.
+//! shaken hands, the address is dialled once more with the second kind, and the link remembers what worked.
 //!
 //! | policy | dials | accepts |
 //! | --- | --- | --- |
@@ -57,16 +57,12 @@ pub(super) fn is_encrypted_choice(settings: &Settings, stream: &Stream) -> bool 
 }
 
 /// Whether a dial that came to nothing may be made again with the other kind of handshake: it was the first choice, the
-/// policy has a second, and the other side has said nothing that shows it understood.
-pub(super) fn other_choice(settings: &Settings, stream: &Stream) -> Option<()> {
+/// policy has a second, and the other side has said nothing of its own handshake. Not that it speaks encryption is enough: some
+/// (Transmission 3 that prefers plain streams, for one) agree on a plain stream and then take the first words for garbage.
+pub(super) fn has_other_choice(settings: &Settings, stream: &Stream) -> bool {
     let has_both = matches!(settings.encryption, Encryption::Allow | Encryption::Prefer);
-    let unheard = match &stream.cover {
-        Cover::None => stream.tail.is_empty(),
-        Cover::Agreeing(exchange) => exchange.is_unanswered(),
-        Cover::Ciphers(_) => false,
-    };
     let first = stream.outgoing && stream.peer().is_none() && !stream.second_choice;
-    (has_both && first && unheard).then_some(())
+    has_both && first && stream.tail.is_empty()
 }
 
 /// Whether it is not yet seen what kind of handshake a stream begins with.

@@ -133,15 +133,6 @@ impl Exchange {
         }
     }
 
-    /// Whether the other side has not shown that it speaks this: too few bytes came, or wrong ones.
-    #[must_use]
-    pub const fn is_unanswered(&self) -> bool {
-        matches!(
-            self.step,
-            Step::Fresh | Step::Key(_) | Step::Agree(..) | Step::Over
-        )
-    }
-
     /// Does the work of the step and gives what is to be said, perhaps nothing. Takes some 150 microseconds.
     ///
     /// Not to be called unless [`Next::Turn`] said so, or it was just made to dial: nothing happens then.

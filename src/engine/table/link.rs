@@ -517,9 +517,12 @@ mod tests {
         let mut link = Link::new("1.2.3.4:5".parse().unwrap());
         for told in [Told::Up, Told::Ignored, Told::Down] {
             link.set_told(told);
-            link.set_short_lives(2);
-            assert_eq!((link.told(), link.short_lives()), (told, 2));
+            link.set_short_lives(1);
+            link.set_second_choice(true);
+            assert_eq!((link.told(), link.short_lives()), (told, 1));
             link.set_short_lives(0);
+            assert!(link.is_second_choice());
+            link.set_second_choice(false);
         }
     }
 
