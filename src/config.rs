@@ -81,6 +81,22 @@ pub struct Peer {
     pub max_links: u32,
     /// Streams of one swarm.
     pub max_links_per_swarm: u32,
+    /// Whether streams are encrypted.
+    pub encryption: Encryption,
+}
+
+/// Whether streams to peers are encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encryption {
+    /// Never.
+    Off,
+    /// Where the other side wants it.
+    Allow,
+    /// Wherever the other side takes it; payload stays as it is where both allow that.
+    Prefer,
+    /// Always, payload too; who does not is not talked to.
+    Require,
 }
 
 /// `[discovery]`
@@ -284,6 +300,7 @@ impl Default for Peer {
             utp: true,
             max_links: 4000,
             max_links_per_swarm: 200,
+            encryption: Encryption::Prefer,
         }
     }
 }

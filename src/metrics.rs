@@ -197,6 +197,7 @@ figures! {
         pieces_failed: Counter, "count", "Pieces whose hash was wrong.";
         handshakes: Counter, "count", "Handshakes completed.";
         handshakes_failed: Counter, "count", "Streams closed before their handshake was complete.";
+        exchanges: Counter, "count", "Expensive steps of encryption handshakes that were done.";
         violations: Counter, "count", "Streams closed for breaking the protocol.";
         duplicates: Counter, "count", "Streams closed as second ones to the same peer.";
         dials: Counter, "count", "Addresses dialled.";

@@ -32,6 +32,8 @@ mod krpc;
 mod metadata;
 #[path = "../fuzz/targets/metainfo.rs"]
 mod metainfo;
+#[path = "../fuzz/targets/mse.rs"]
+mod mse;
 #[path = "../fuzz/targets/utp.rs"]
 mod utp;
 #[path = "../fuzz/targets/wire.rs"]
@@ -96,6 +98,11 @@ fn wire_replays() {
 #[test]
 fn handshake_replays() {
     replay("handshake", handshake::run);
+}
+
+#[test]
+fn mse_replays() {
+    replay("mse", mse::run);
 }
 
 #[test]

@@ -213,7 +213,7 @@ fn every_kind_of_client_finds_what_it_needs() {
         "session_get",
         &json!({ "fields": ["version", "encryption"] }),
     );
-    assert_eq!(session["encryption"], "allowed");
+    assert_eq!(session["encryption"], "preferred");
     let modern = client.modern(
         "torrent_get",
         &json!({ "fields": ["id", "hash_string", "wanted", "file_count", "webseeds_ex", "labels"], "ids": [id] }),

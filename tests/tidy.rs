@@ -84,6 +84,7 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("crc32c", &["engine/dht/id"]),
+    ("crypto_bigint", &["codec/mse/"]),
     ("env_logger", &["cli/", "main.rs"]),
     ("flate2", &["gateway/"]),
     ("globset", &["cli/globs"]),

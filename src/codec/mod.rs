@@ -11,6 +11,7 @@ pub mod layout;
 pub mod magnet;
 pub mod metadata;
 pub mod metainfo;
+pub mod mse;
 pub mod path;
 pub mod shown;
 pub mod utp;

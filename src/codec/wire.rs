@@ -21,7 +21,8 @@ pub const PIECE_HEAD_BYTES: usize = 13;
 /// Bytes of the longest message whose length is fixed: `request`, `cancel`, `reject`.
 pub const FIXED_BYTES_MAX: usize = 17;
 
-const PROTOCOL: &[u8; 20] = b"\x13BitTorrent protocol";
+/// How a handshake begins.
+pub const PROTOCOL: &[u8; 20] = b"\x13BitTorrent protocol";
 const INFO_HASH_AT: usize = 28;
 const PEER_ID_AT: usize = 48;
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use toml::de::{DeInteger, DeValue};
 
 use super::schedule::Window;
-use super::{Backpressure, Config, hooks, log_filter};
+use super::{Backpressure, Config, Encryption, hooks, log_filter};
 
 /// Most addresses to listen on.
 const LISTEN_MAX: usize = 16;
@@ -148,6 +148,20 @@ pub(super) const KEYS: &[Key] = &[
     flag!(peer.utp),
     number!(peer.max_links, 1 to 1_000_000),
     number!(peer.max_links_per_swarm, 1 to 100_000),
+    Key {
+        name: "peer.encryption",
+        allowed: "\"off\", \"allow\", \"prefer\" or \"require\"",
+        set: |config, value| {
+            config.peer.encryption = match value.as_str()? {
+                "off" => Encryption::Off,
+                "allow" => Encryption::Allow,
+                "prefer" => Encryption::Prefer,
+                "require" => Encryption::Require,
+                _ => return None,
+            };
+            Some(())
+        },
+    },
     flag!(discovery.trackers),
     flag!(discovery.dht),
     Key {

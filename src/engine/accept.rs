@@ -10,9 +10,15 @@ use crate::ids::{InfoHash, PeerId, SessionId, SocketId, StreamId, SwarmId};
 use super::Engine;
 use super::extended::Extension;
 use super::message::{Frame, Output};
+use super::mse;
 use super::session::receive::send;
-use super::settings::{CLIENT_NAME, HANDSHAKE_TIMEOUT, REQUESTS_IN_MAX, SNUB, WAITING_BYTES_MAX};
+use super::settings::{
+    CLIENT_NAME, FIRST_HANDSHAKE_TIMEOUT, HANDSHAKE_TIMEOUT, REQUESTS_IN_MAX, SNUB,
+    WAITING_BYTES_MAX,
+};
 use super::shared::TimerKey;
+use super::table::cover::Cover;
+use super::table::link::Link;
 use super::table::peer::{Legacy, Peer};
 use super::table::stream::{CloseReason, Stage, Stream};
 
@@ -87,21 +93,36 @@ impl Engine {
         if !matches!(stream.stage, Stage::Dialing { .. }) {
             return;
         }
-        stream.stage = Stage::Handshaking {
-            deadline: now + HANDSHAKE_TIMEOUT,
+        let second = self.table.links.get(stream.link);
+        stream.second_choice = second.is_some_and(Link::is_second_choice);
+        // Where another kind of handshake may do better it is not waited for so long.
+        let may_redial = mse::has_other_choice(&self.shared.settings, stream);
+        let patience = if may_redial {
+            FIRST_HANDSHAKE_TIMEOUT
+        } else {
+            HANDSHAKE_TIMEOUT
         };
+        let deadline = now + patience;
+        stream.stage = Stage::Handshaking { deadline };
         stream.heard = now;
-        self.shared
-            .timers
-            .set(TimerKey::Stream(id), now + HANDSHAKE_TIMEOUT);
+        self.shared.timers.set(TimerKey::Stream(id), deadline);
         self.speak_first(id);
     }
 
-    /// Says our handshake on a stream that we dialled, or that a caller says we did.
+    /// Says the first words on a stream that we dialled, or that a caller says we did.
     pub(super) fn speak_first(&mut self, id: StreamId) {
         let swarm = self.table.swarm_named(id);
-        if let Some(swarm) = swarm.and_then(|swarm| self.table.swarms.get(swarm)) {
-            let info_hash = swarm.info_hash;
+        let swarm = swarm.and_then(|swarm| self.table.swarms.get(swarm));
+        let Some(info_hash) = swarm.map(|swarm| swarm.info_hash) else {
+            return;
+        };
+        let Some(stream) = self.table.streams.get(id) else {
+            return;
+        };
+        if mse::is_encrypted_choice(&self.shared.settings, stream) {
+            let first = self.handshake(info_hash).to_vec();
+            self.begin_exchange(id, info_hash, first);
+        } else {
             self.send_handshake(id, info_hash);
         }
     }
@@ -114,31 +135,49 @@ impl Engine {
         }
     }
 
+    /// Our own.
+    fn handshake(&self, info_hash: InfoHash) -> [u8; HANDSHAKE_BYTES] {
+        let handshake = Handshake {
+            features: self.features(info_hash),
+            info_hash,
+            peer_id: self.shared.settings.peer_id,
+        };
+        handshake.encode()
+    }
+
     fn send_handshake(&mut self, id: StreamId, info_hash: InfoHash) {
-        let features = self.features(info_hash);
+        let bytes = self.handshake(info_hash);
         let Some(stream) = self.table.streams.get_mut(id) else {
             return;
         };
-        let bytes = Handshake {
-            features,
-            info_hash,
-            peer_id: self.shared.settings.peer_id,
-        }
-        .encode();
         let frame = Frame::Small {
             length: HANDSHAKE_LENGTH,
             bytes,
         };
-        stream.queued(&frame, self.shared.now);
-        self.shared.send(id, frame);
+        self.shared.send(stream, frame);
     }
 
     pub(super) fn on_received(&mut self, id: StreamId, bytes: &mut [u8]) {
-        let now = self.shared.now;
         let Some(stream) = self.table.streams.get_mut(id) else {
             return;
         };
-        stream.heard = now;
+        stream.heard = self.shared.now;
+        match &stream.cover {
+            Cover::None if mse::is_undecided(stream) => self.hear_stranger(id, bytes),
+            Cover::None => self.hear(id, bytes),
+            Cover::Agreeing(_) => self.hear_exchange(id, bytes),
+            Cover::Ciphers(_) => {
+                stream.cover.lift(bytes);
+                self.hear(id, bytes);
+            }
+        }
+    }
+
+    /// Takes what was said on a stream, in the clear.
+    pub(super) fn hear(&mut self, id: StreamId, bytes: &mut [u8]) {
+        let Some(stream) = self.table.streams.get_mut(id) else {
+            return;
+        };
         match stream.stage {
             Stage::Open { session, .. } => self.read_messages(id, session, bytes),
             Stage::Handshaking { .. } => {
@@ -262,6 +301,9 @@ impl Engine {
         }
         stream.stage = Stage::Open { session, peer };
         let (link, outgoing) = (stream.link, stream.outgoing);
+        if outgoing && let Some(record) = self.table.links.get_mut(link) {
+            record.set_second_choice(stream.second_choice);
+        }
         self.limit_stream(id, session);
         if !outgoing {
             self.send_handshake(id, handshake.info_hash);

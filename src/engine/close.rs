@@ -1,5 +1,6 @@
 //! The end of a stream: what it owed is taken back, and what it says of its address is remembered.
 
+use crate::codec::mse::Failure;
 use crate::events::{self, Event};
 use crate::ids::{PeerId, SessionId, StreamId, SwarmId};
 use crate::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use crate::time::{Duration, Instant};
 use super::Engine;
 use super::limits;
 use super::message::{Direction, LostReason, Output, Transport};
+use super::mse;
 use super::session::receive;
 use super::shared::TimerKey;
 use super::table::link::{IgnoreReason, LinkState, PINNED_RETRY_FIRST, SHORT_LIFE};
@@ -36,6 +38,9 @@ impl Engine {
         self.shared.timers.cancel(TimerKey::Stream(id));
         match reason {
             CloseReason::Broke(_) | CloseReason::Unasked => self.shared.counters.violations += 1,
+            CloseReason::NotAgreed(Failure::UnknownTorrent) => {
+                self.shared.counters.unknown_torrents += 1
+            }
             CloseReason::Duplicate => self.shared.counters.duplicates += 1,
             _ => {}
         }
@@ -164,6 +169,14 @@ impl Engine {
                 let lived_short = opened.is_some_and(|(since, _)| now.since(since) < SHORT_LIFE);
                 self.table.link_lost(link, now, lived_short, &settings);
             }
+            // It may take another kind of handshake better; that is tried at once.
+            _ if connected && mse::has_other_choice(&settings, stream) => {
+                if let Some(record) = self.table.links.get_mut(link) {
+                    record.set_second_choice(true);
+                }
+                self.shared.counters.handshakes_failed += 1;
+                self.table.link_idle(link);
+            }
             // It answered, but not with a handshake: most often it does not have the torrent, or not yet. That is no fault of the
             // address; other swarms may find it fine.
             _ if outgoing && connected => {
@@ -171,6 +184,7 @@ impl Engine {
                 // Some take a connection only to end it, since they do not want that transport: the other one begins next time.
                 if let Some(record) = self.table.links.get_mut(link) {
                     record.set_speaks_utp(stream.transport == Transport::Tcp);
+                    record.set_second_choice(false);
                 }
                 let pinned = swarm.is_some_and(|swarm| self.table.is_pinned(link, swarm));
                 let pause = if pinned {
@@ -235,7 +249,7 @@ impl Engine {
             client: peer.client.clone(),
             direction: Direction::of(stream.outgoing).name(),
             transport: stream.transport.name(),
-            encrypted: false,
+            encrypted: stream.cover.is_encrypted(),
             reason,
             bytes: peer.down.total() + peer.up.total(),
             seconds: self.shared.now.since(peer.since).as_secs(),

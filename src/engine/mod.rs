@@ -3,9 +3,11 @@
 //! in the simulator.
 //!
 //! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `links` the
-//! link manager's messages, `connect` the dials, `accept` the handshakes, `trade` the open streams, `transport` what they travel on, `close` their ends,
-//! `announce` the trackers, `datagram` what the UDP sockets carry, `extended` the extensions' ids, `metadata` what magnets become, `dht` the DHT, `outside` where others see us,
-//! `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown, `pace` the turns of the announces, `farewell` who is told of an end; `session/` and `table/` hold what they act on.
+//! link manager's messages, `connect` the dials, `accept` the handshakes, `mse` the encryption handshakes around them, `trade`
+//! the open streams, `transport` what they travel on, `close` their ends, `announce` the trackers, `datagram` what the UDP
+//! sockets carry, `extended` the extensions' ids, `metadata` what magnets become, `dht` the DHT, `outside` where others see us,
+//! `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown, `pace` the turns of the announces,
+//! `farewell` who is told of an end; `session/` and `table/` hold what they act on.
 
 mod accept;
 mod announce;
@@ -24,6 +26,7 @@ mod links;
 mod manager;
 pub mod message;
 pub mod metadata;
+mod mse;
 pub mod outside;
 pub mod pace;
 pub mod rate;
@@ -91,6 +94,8 @@ pub struct Engine {
     metadata_held: usize,
     /// What is read of uTP streams that were held; kept so that nothing is allocated.
     scratch: Vec<u8>,
+    /// Encryption handshakes whose expensive steps wait.
+    exchanges: mse::Exchanges,
 }
 
 impl Engine {
@@ -116,6 +121,7 @@ impl Engine {
             surveys: Surveys::default(),
             metadata_held: 0,
             scratch: Vec::new(),
+            exchanges: mse::Exchanges::default(),
         };
         engine.limits_refresh();
         engine
@@ -324,6 +330,7 @@ impl Engine {
             TimerKey::Metadata(session) => self.metadata_ask(session),
             TimerKey::Limits => self.on_limits_timer(),
             TimerKey::Dht => self.dht_turn(),
+            TimerKey::Exchange => self.on_exchange_timer(),
             TimerKey::Farewell => self.on_farewell_over(),
             TimerKey::Shutdown => self.on_budget_spent(),
         }

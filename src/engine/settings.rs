@@ -1,6 +1,6 @@
 //! What the engine needs of the configuration, and the numbers that are its own.
 
-use crate::config::Config;
+use crate::config::{Config, Encryption};
 use crate::engine::limits::Limits;
 use crate::ids::PeerId;
 use crate::rng::Rng;
@@ -42,6 +42,8 @@ pub struct Settings {
     /// Whether there is a network outside in which the DHT is of use: not where a world is made up. Said by the host, beside
     /// the configuration.
     pub outside: bool,
+    /// Whether streams are encrypted.
+    pub encryption: Encryption,
     /// First pause after a failed dial.
     pub retry_first: Duration,
     /// Longest pause between attempts within a cycle.
@@ -75,6 +77,7 @@ impl Settings {
             utp: config.peer.utp,
             trackers: config.discovery.trackers,
             outside: false,
+            encryption: config.peer.encryption,
             retry_first: Duration::from_secs(config.links.retry_first_s),
             retry_max: Duration::from_secs(config.links.retry_max_s),
             failures_to_ignore: config.links.failures_to_ignore.max(1),
@@ -90,6 +93,7 @@ impl Settings {
         self.seed_idle_minutes = config.seeding.idle_minutes;
         (self.tcp, self.utp) = (config.peer.tcp, config.peer.utp);
         self.config.discovery.dht = config.discovery.dht;
+        self.encryption = config.peer.encryption;
     }
 
     /// Whether the DHT is used.
@@ -116,6 +120,12 @@ pub const CLIENT_NAME: &str = concat!("Linnet ", env!("CARGO_PKG_VERSION"));
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A handshake that took longer has failed.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The first handshake with an address that took longer has failed, when it may take another kind of handshake better.
+pub const FIRST_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Steps of encryption handshakes that cost some 150 microseconds each, in one turn; further ones wait...
+pub const EXCHANGES_PER_TURN: usize = 8;
+/// ...so long, and everything else is done first: half of the time is the most that strangers' handshakes can take.
+pub const EXCHANGE_PAUSE: Duration = Duration::from_millis(1);
 /// After so long without a word of ours we send a keep-alive (BEP 3).
 pub const KEEPALIVE: Duration = Duration::from_secs(100);
 /// After so long without a word of theirs a stream is closed: two keep-alives may be late.

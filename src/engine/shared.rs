@@ -18,6 +18,7 @@ use super::message::{
 };
 use super::session::trackers::AskId;
 use super::settings::Settings;
+use super::table::stream::Stream;
 use super::timers::Timers;
 use super::utp::{self, Utp};
 
@@ -55,6 +56,8 @@ pub enum TimerKey {
     Limits,
     /// Something is due in the DHT.
     Dht,
+    /// Encryption handshakes wait for their turn.
+    Exchange,
     /// The trackers' part of the shutdown's budget is spent.
     Farewell,
     /// The budget of the shutdown is spent.
@@ -166,8 +169,11 @@ impl Shared {
         }
     }
 
-    /// Queues `frame` on `stream`.
-    pub fn send(&mut self, stream: StreamId, frame: Frame) {
+    /// Queues `frame` on `stream`, encrypted if that is agreed.
+    pub fn send(&mut self, stream: &mut Stream, mut frame: Frame) {
+        stream.queued(&frame, self.now);
+        stream.cover.hide(&mut frame);
+        let stream = stream.id;
         self.push(Output::Send { stream, frame });
     }
 

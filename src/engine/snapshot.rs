@@ -155,6 +155,8 @@ pub struct PeerSnapshot {
     pub interesting: bool,
     /// Whether it owes us blocks for too long.
     pub snubbed: bool,
+    /// Whether what passes is encrypted, payload too.
+    pub encrypted: bool,
 }
 
 /// How everything stands.

@@ -8,7 +8,7 @@ use crate::actor::host::Finished;
 use crate::engine::message::{
     Answer, Fetch, FetchOutcome, FetchTask, Fetched, Message, StoreJob, StoreOutcome, Stored, Work,
 };
-use crate::ids::{JobId, SessionId};
+use crate::ids::{JobId, SessionId, StreamId};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::worker::disk::{self, Scratch};
@@ -46,6 +46,10 @@ pub struct Node {
     pub outstanding: BTreeSet<JobId>,
     /// Those among them that look up a name somebody typed: the end does not wait for them.
     pub names: BTreeSet<JobId>,
+    /// Streams that are there and on which nothing was said yet.
+    pub silent: BTreeSet<StreamId>,
+    /// Streams that began with an encryption handshake: what is said there may mean nothing to who looks on.
+    pub covered: BTreeSet<StreamId>,
     next_ask: u64,
     workers: [Instant; WORKERS],
     scratch: Scratch,
@@ -64,6 +68,8 @@ impl Node {
             answers: BTreeMap::new(),
             outstanding: BTreeSet::new(),
             names: BTreeSet::new(),
+            silent: BTreeSet::new(),
+            covered: BTreeSet::new(),
             next_ask: 0,
             workers: [Instant::ZERO; WORKERS],
             scratch: Scratch::default(),
@@ -85,6 +91,8 @@ impl Node {
         self.answers.clear();
         self.outstanding.clear();
         self.names.clear();
+        self.silent.clear();
+        self.covered.clear();
         self.store.let_go_of_all();
         self.workers = [Instant::ZERO; WORKERS];
     }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use crate::actor::Core;
 use crate::codec::bitfield::Bitfield;
 use crate::codec::geometry::PieceIndex;
+use crate::codec::mse;
 use crate::codec::wire::{self, Message as WireMessage};
 use crate::engine::message::{
     Answer, Done, FetchTask, Frame, Input, Outcome, Output, Progress, StoreTask, Verdict, Work,
@@ -145,6 +146,8 @@ fn note_input(common: &mut Common, node: NodeIndex, input: &Input<'_>) {
             trace.note("sent", &[at, who, stream.to_word(), *bytes as u64]);
         }
         Input::Lost { stream, why } => {
+            common.nodes[node].silent.remove(stream);
+            common.nodes[node].covered.remove(stream);
             trace.note("lost", &[at, who, stream.to_word(), *why as u64]);
         }
         Input::Datagram { bytes, .. } | Input::Datagrams { bytes, .. } => {
@@ -174,17 +177,32 @@ fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
     match output {
         Output::Dial { stream, to } => {
             trace.note("dial", &[at, who, stream.to_word(), u64::from(to.port())]);
+            common.nodes[node].silent.insert(*stream);
             if *to == common.net.address(node) {
                 common.fail(node, "it dials itself");
             }
         }
         Output::Accept { socket, stream } => {
             trace.note("accept", &[at, who, socket.0, stream.to_word()]);
+            common.nodes[node].silent.insert(*stream);
         }
         Output::Refuse { socket } => trace.note("refuse", &[at, who, socket.0]),
         Output::Send { stream, frame } => {
             trace.note("send", &[at, who, stream.to_word(), frame.len() as u64]);
-            check_frame(common, node, frame);
+            let machine = &mut common.nodes[node];
+            // A key, before a word of anything else.
+            if machine.silent.remove(stream) && frame.len() >= mse::KEY_BYTES {
+                machine.covered.insert(*stream);
+            }
+            if machine.covered.contains(stream) && !is_legible(frame) {
+                if let Frame::Small { bytes, .. } = frame {
+                    common.trace.bytes(bytes);
+                } else if let Frame::Bytes(bytes) = frame {
+                    common.trace.bytes(bytes);
+                }
+            } else {
+                check_frame(common, node, frame);
+            }
         }
         Output::Hold { stream, hold } => {
             trace.note("hold", &[at, who, stream.to_word(), u64::from(*hold)]);
@@ -192,7 +210,11 @@ fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
         Output::Meter { stream, bytes } => {
             trace.note("meter", &[at, who, stream.to_word(), *bytes]);
         }
-        Output::Close { stream } => trace.note("close", &[at, who, stream.to_word()]),
+        Output::Close { stream } => {
+            trace.note("close", &[at, who, stream.to_word()]);
+            common.nodes[node].silent.remove(stream);
+            common.nodes[node].covered.remove(stream);
+        }
         Output::Datagram { bytes, .. } | Output::Datagrams { bytes, .. } => {
             trace.note("to", &[at, who]);
             trace.bytes(bytes);
@@ -283,6 +305,25 @@ fn check_done(common: &mut Common, node: NodeIndex, done: &Done) {
             }
         }
     }
+}
+
+/// Whether a frame reads as messages.
+fn is_legible(frame: &Frame) -> bool {
+    let mut bytes = match frame {
+        Frame::Small { length, bytes } => &bytes[..usize::from(*length)],
+        Frame::Bytes(bytes) => bytes,
+        Frame::Block { head, length, .. } => {
+            let want = wire::encode_piece_head(0, 0, *length);
+            return head[..5] == want[..5];
+        }
+    };
+    if bytes.starts_with(wire::PROTOCOL) {
+        return true;
+    }
+    while let Ok(Some((_, length))) = wire::decode(bytes, u32::MAX) {
+        bytes = &bytes[length..];
+    }
+    bytes.is_empty()
 }
 
 /// What a peer is told must be so.

@@ -16,13 +16,14 @@ use crate::actor::bus::{Filter, Subscription};
 use crate::actor::handle::Handle;
 use crate::actor::mailbox::{Doorbell, Options as MailboxOptions};
 use crate::actor::{Loop, Wanted};
-use crate::config::{Backpressure, Config};
+use crate::config::{Backpressure, Config, Encryption};
 use crate::engine::Engine;
 use crate::engine::message::{Answer, LinksCount, Message, SessionAdd, SessionSnapshot};
 use crate::engine::settings::Settings;
 use crate::engine::table::link::LinkState;
 use crate::events::Event;
 use crate::ids::{InfoHash, SessionId, SwarmId};
+use crate::metrics::EngineCounters;
 use crate::rng::Rng;
 use crate::time::{Clock, Duration, Instant};
 
@@ -58,6 +59,8 @@ pub struct Role {
     pub uplink: u64,
     /// Its piece buffers in MiB; 0 is 1.
     pub cache_mib: u32,
+    /// Whether it encrypts, where that is not as configured by default.
+    pub encryption: Option<Encryption>,
 }
 
 /// One machine of the scene.
@@ -121,6 +124,7 @@ impl Stage {
         let mut config = Config::default();
         config.workers.cache_mib = role.cache_mib.max(1);
         config.discovery.trackers = role.announces;
+        config.peer.encryption = role.encryption.unwrap_or(config.peer.encryption);
         if role.links_min > 0 {
             config.links.min_per_swarm = role.links_min;
         }
@@ -346,6 +350,26 @@ impl Stage {
     pub fn told(&self, node: NodeIndex, name: &str) -> usize {
         let told = self.players[node].told.iter();
         told.filter(|event| event.name() == name).count()
+    }
+
+    /// Whether the last peer that a machine has met is on an encrypted stream.
+    #[must_use]
+    pub fn last_met_encrypted(&self, node: NodeIndex) -> Option<bool> {
+        let told = self.players[node].told.iter().rev();
+        let met = |event: &Event| match event {
+            Event::PeerConnected(peer) => Some(peer.encrypted),
+            _ => None,
+        };
+        told.filter_map(met).next()
+    }
+
+    /// What a machine's engine has counted.
+    #[must_use]
+    pub fn counters(&self, node: NodeIndex) -> EngineCounters {
+        let turns = self.players[node].turns.as_ref();
+        turns.map_or_else(EngineCounters::default, |turns| {
+            turns.core().engine().counters()
+        })
     }
 
     /// Lets time pass.

@@ -1,5 +1,6 @@
 //! Scenes: what two or a few machines must do whatever the latency between them.
 
+mod encryption;
 mod limits;
 
 use super::stage::{Role, Stage};

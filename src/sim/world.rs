@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::actor::mailbox::{Doorbell, Options as MailboxOptions};
 use crate::actor::{Loop, Wanted};
-use crate::config::{Backpressure, Config};
+use crate::config::{Backpressure, Config, Encryption};
 use crate::engine::Engine;
 use crate::engine::message::{Limits, Message};
 use crate::engine::settings::Settings;
@@ -274,6 +274,9 @@ impl World {
         config.links.retry_max_s = 30;
         config.links.ignore_s = 60;
         let mut rng = self.rng.fork();
+        // None that refuses anybody: those that lie by a script are plain, and are to be heard.
+        let policies = [Encryption::Off, Encryption::Allow, Encryption::Prefer];
+        config.peer.encryption = policies[rng.index(policies.len())];
         let settings = Settings::new(&config, 4, 2, &mut rng);
         let engine = Engine::new(settings, rng.fork());
         let core = Probe::new(engine, node, Rc::clone(&self.common));

@@ -31,6 +31,8 @@ pub(crate) struct Options<'a> {
     pub(crate) up: u64,
     /// Whether it speaks uTP, and no TCP.
     pub(crate) utp: bool,
+    /// Settings of libtorrent's own, `name=number` each.
+    pub(crate) settings: &'a [&'a str],
 }
 
 impl Libtorrent {
@@ -70,6 +72,9 @@ impl Libtorrent {
         }
         if options.utp {
             command.arg("--utp");
+        }
+        for setting in options.settings {
+            command.arg("--set").arg(setting);
         }
         command.arg("--up").arg(options.up.to_string());
         let running = Running::start(&command);
@@ -112,6 +117,17 @@ pub(crate) struct Transmission {
 impl Transmission {
     /// Starts it with one torrent whose data is, or shall be, in `dir`.
     pub(crate) fn start(scratch: &Scratch, home: &str, torrent: &Path, dir: &Path) -> Self {
+        Self::start_encrypted(scratch, home, torrent, dir, 0)
+    }
+
+    /// The same; `encryption` is 0 for where the other side wants it, 1 for where it can, 2 for always.
+    pub(crate) fn start_encrypted(
+        scratch: &Scratch,
+        home: &str,
+        torrent: &Path,
+        dir: &Path,
+        encryption: u8,
+    ) -> Self {
         let home = scratch.dir(home);
         let address = free(place());
         let rpc = free(Ipv4Addr::LOCALHOST.into());
@@ -119,7 +135,7 @@ impl Transmission {
             "bind-address-ipv4": address.ip(),
             "dht-enabled": false,
             "download-dir": dir,
-            "encryption": 0,
+            "encryption": encryption,
             "lpd-enabled": false,
             "peer-port": address.port(),
             "pex-enabled": false,
@@ -203,17 +219,23 @@ pub(crate) struct Aria2 {
 impl Aria2 {
     /// Downloads into `dir` and ends.
     pub(crate) fn get(scratch: &Scratch, torrent: &Path, dir: &Path) -> Self {
-        Self::start(scratch, torrent, dir, &["--seed-time=0"])
+        Self::get_with(scratch, torrent, dir, &[])
+    }
+
+    /// The same, with more options.
+    pub(crate) fn get_with(scratch: &Scratch, torrent: &Path, dir: &Path, more: &[&str]) -> Self {
+        Self::start(scratch, torrent, dir, &[&["--seed-time=0"], more].concat())
     }
 
     /// Checks what is in `dir` and seeds it.
     pub(crate) fn seed(scratch: &Scratch, torrent: &Path, dir: &Path) -> Self {
-        Self::start(
-            scratch,
-            torrent,
-            dir,
-            &["--check-integrity=true", "--seed-ratio=0.0"],
-        )
+        Self::seed_with(scratch, torrent, dir, &[])
+    }
+
+    /// The same, with more options.
+    pub(crate) fn seed_with(scratch: &Scratch, torrent: &Path, dir: &Path, more: &[&str]) -> Self {
+        let seed: &[&str] = &["--check-integrity=true", "--seed-ratio=0.0"];
+        Self::start(scratch, torrent, dir, &[seed, more].concat())
     }
 
     fn start(scratch: &Scratch, torrent: &Path, dir: &Path, more: &[&str]) -> Self {

@@ -2,6 +2,7 @@
 """libtorrent as a peer for tests and benches.
 
     lt.py seed|get TORRENT|MAGNET DIR [--listen ADDRESS]... [--peer HOST:PORT]... [--up RATE] [--trackers] [--utp] [--check] [--exit]
+                                         [--set NAME=NUMBER]...
 
 Says on stdout, a line each: `port N` (one per --listen, in that order), `ready` once the data is checked and peers are
 let in, `done` once everything is there and flushed. Reads commands from stdin: `stats` (answers `stats {json}`),
@@ -88,6 +89,7 @@ def main():
     parser.add_argument("--utp", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--exit", action="store_true")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER")
     args = parser.parse_args()
     listen = args.listen or ["127.0.0.1"]
 
@@ -95,7 +97,9 @@ def main():
                           else address_with_any_port(address) for address in listen)
     # It dials from where it listens: some clients take one stream per address only.
     outgoing = listen[0] if len(listen) == 1 else ""
-    session = lt.session({**LIMITS, "listen_interfaces": interfaces, "outgoing_interfaces": outgoing})
+    changed = {name: type(LIMITS[name])(int(value)) if name in LIMITS else int(value)
+               for name, _, value in (word.partition("=") for word in args.set)}
+    session = lt.session({**LIMITS, "listen_interfaces": interfaces, "outgoing_interfaces": outgoing, **changed})
     if args.utp:
         session.apply_settings({
             "enable_incoming_tcp": False,

@@ -386,7 +386,8 @@ impl Linnet {
         self.with_peers(&["seed", &text(torrent), "-o", &text(dir)], peers)
     }
 
-    fn with_peers(&self, args: &[&str], peers: &[SocketAddr]) -> Running {
+    /// Any words of the command line, and peers to dial.
+    pub(crate) fn with_peers(&self, args: &[&str], peers: &[SocketAddr]) -> Running {
         let mut command = self.command(args);
         for peer in peers {
             command.arg("--peer").arg(peer.to_string());

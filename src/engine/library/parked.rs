@@ -770,7 +770,7 @@ impl Engine {
                 continue;
             };
             let mut said = std::mem::take(&mut record.tail);
-            self.on_received(stream, &mut said);
+            self.hear(stream, &mut said);
         }
     }
 }

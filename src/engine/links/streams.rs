@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::codec::address;
+use crate::config::Encryption;
 use crate::engine::Engine;
 use crate::engine::close::DUPLICATE_PAUSE;
 use crate::engine::message::{Carrier, Direction, Output, Refusal, StreamName};
@@ -117,6 +118,10 @@ impl Engine {
         self.shared.timers.set(TimerKey::Stream(stream), deadline);
         self.shared.push(Output::Accept { socket, stream });
         if outgoing {
+            if let Some(stream) = self.table.streams.get_mut(stream) {
+                // Nobody could dial it once more, so it begins as everybody understands.
+                stream.second_choice = self.shared.settings.encryption == Encryption::Prefer;
+            }
             self.speak_first(stream);
         }
         Ok(stream)

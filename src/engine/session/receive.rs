@@ -439,8 +439,7 @@ pub fn send(shared: &mut Shared, stream: &mut Stream, message: &Message<'_>) {
         }
     };
     counts::sent(&mut shared.counters, message);
-    stream.queued(&frame, shared.now);
-    shared.send(stream.id, frame);
+    shared.send(stream, frame);
 }
 
 /// The peer owes us nothing any more: others may be asked.

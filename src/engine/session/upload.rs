@@ -192,9 +192,8 @@ pub fn read_done(
             block: part.block,
             length: part.length,
         };
-        stream.queued(&frame, shared.now);
         shared.counters.sent_piece += 1;
-        shared.send(run.stream, frame);
+        shared.send(stream, frame);
     }
     if let Some(peer) = stream.peer_mut() {
         peer.up.add(shared.now, bytes as u64);

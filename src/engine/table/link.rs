@@ -224,8 +224,10 @@ const SPEAKS_UTP: u8 = 1 << 5;
 /// Two bits: what was told.
 const TOLD_UP: u8 = 1 << 3;
 const TOLD_IGNORED: u8 = 1 << 4;
-/// Two bits: lives shorter than [`SHORT_LIFE`] in a row.
-const SHORT_LIVES_SHIFT: u32 = 6;
+/// Whether the kind of handshake that the policy has second is the one to begin with here: the first one has failed.
+const SECOND_CHOICE: u8 = 1 << 6;
+/// One bit: lives shorter than [`SHORT_LIFE`] in a row, of which more than one need not be told apart.
+const SHORT_LIVES_SHIFT: u32 = 7;
 
 impl Link {
     /// A record of the canonical `address`, never tried.
@@ -326,6 +328,17 @@ impl Link {
         self.set(SPEAKS_UTP, utp);
     }
 
+    /// Whether a dial begins with the kind of handshake that the policy has second.
+    #[must_use]
+    pub const fn is_second_choice(&self) -> bool {
+        self.flags & SECOND_CHOICE != 0
+    }
+
+    /// Remembers which kind of handshake to begin with.
+    pub const fn set_second_choice(&mut self, second: bool) {
+        self.set(SECOND_CHOICE, second);
+    }
+
     pub(super) const fn told(&self) -> Told {
         match self.flags & (TOLD_UP | TOLD_IGNORED) {
             TOLD_UP => Told::Up,
@@ -352,8 +365,8 @@ impl Link {
     }
 
     fn set_short_lives(&mut self, lives: u8) {
-        let rest = self.flags & !(3 << SHORT_LIVES_SHIFT);
-        self.flags = rest | lives.min(3) << SHORT_LIVES_SHIFT;
+        let rest = self.flags & !(1 << SHORT_LIVES_SHIFT);
+        self.flags = rest | lives.min(1) << SHORT_LIVES_SHIFT;
     }
 
     /// Whether it carries no stream.
@@ -504,9 +517,12 @@ mod tests {
         let mut link = Link::new("1.2.3.4:5".parse().unwrap());
         for told in [Told::Up, Told::Ignored, Told::Down] {
             link.set_told(told);
-            link.set_short_lives(2);
-            assert_eq!((link.told(), link.short_lives()), (told, 2));
+            link.set_short_lives(1);
+            link.set_second_choice(true);
+            assert_eq!((link.told(), link.short_lives()), (told, 1));
             link.set_short_lives(0);
+            assert!(link.is_second_choice());
+            link.set_second_choice(false);
         }
     }
 

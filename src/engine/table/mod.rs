@@ -18,6 +18,7 @@
 //! recount gives; an index finds exactly what is there.
 
 mod check;
+pub mod cover;
 mod ignored;
 mod index;
 pub mod link;
@@ -34,6 +35,8 @@ mod ties;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::codec::mse;
+use crate::hash::Digest;
 use crate::ids::{ConnectionId, InfoHash, LinkId, PeerId, SessionId, StreamId, SwarmId};
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -62,6 +65,8 @@ pub struct Table {
     pub news: Vec<News>,
     by_address: Index,
     by_hash: Index,
+    /// Swarms by what stands for their info-hash in an encryption handshake.
+    by_mark: Index,
     keys: Keys,
     by_state: [u32; 4],
     opening: usize,
@@ -111,6 +116,7 @@ impl Table {
             news: Vec::new(),
             by_address: Index::default(),
             by_hash: Index::default(),
+            by_mark: Index::default(),
             keys,
             by_state: [0; 4],
             opening: 0,
@@ -143,6 +149,11 @@ impl Table {
             swarms
                 .at(slot)
                 .map_or(0, |swarm| hash_of(keys, swarm.info_hash))
+        });
+        let mark = self.swarm_at(id.slot32()).mark;
+        let swarms = &self.swarms;
+        self.by_mark.insert(mark, id.slot32(), |slot| {
+            swarms.at(slot).map_or(0, |swarm| swarm.mark)
         });
         Ok(self.swarms.get_mut(id).expect("just made"))
     }
@@ -199,6 +210,7 @@ impl Table {
         };
         let hash = self.hash_of(swarm.info_hash);
         self.by_hash.remove(hash, id.slot32());
+        self.by_mark.remove(swarm.mark, id.slot32());
     }
 
     /// Its links go: none is a member or a candidate any more, but for pinned ones if those are kept.
@@ -226,6 +238,17 @@ impl Table {
                 .is_some_and(|swarm| swarm.info_hash == info_hash)
         };
         let slot = self.by_hash.find(self.hash_of(info_hash), is)?;
+        self.swarms.at(slot)
+    }
+
+    /// The swarm that `mark` stands for in an encryption handshake ([`mse::torrent_mark`]).
+    #[must_use]
+    pub fn swarm_marked(&self, mark: &Digest) -> Option<&Swarm> {
+        let is = |slot| {
+            let swarm = self.swarms.at(slot);
+            swarm.is_some_and(|swarm| mse::torrent_mark(swarm.info_hash) == *mark)
+        };
+        let slot = self.by_mark.find(swarm::first_word(mark), is)?;
         self.swarms.at(slot)
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use crate::codec::mse;
 use crate::codec::wire::Violation;
 use crate::engine::limits::Purse;
 use crate::engine::message::{Frame, LostReason, PeerSnapshot, Transport};
@@ -10,6 +11,7 @@ use crate::events;
 use crate::ids::{LinkId, SessionId, StreamId, SwarmId};
 use crate::time::Instant;
 
+use super::cover::Cover;
 use super::peer::{Legacy, Peer};
 
 /// One established, or hoped-for, byte stream. Carries one swarm.
@@ -47,6 +49,10 @@ pub struct Stream {
     pub held: bool,
     /// What it has paid for, where it is limited.
     pub purse: Purse,
+    /// What is between the bytes that pass and what they mean.
+    pub cover: Cover,
+    /// Whether its dial was made as the policy has it second.
+    pub second_choice: bool,
     /// Of a stream being opened: what is not yet told of an earlier one to the same peer.
     pub farewell: Option<Box<Farewell>>,
 }
@@ -137,6 +143,8 @@ impl Stream {
             wrote: now,
             held: false,
             purse: Purse::default(),
+            cover: Cover::None,
+            second_choice: false,
             farewell: None,
         }
     }
@@ -177,6 +185,7 @@ impl Stream {
             choked: peer.choked,
             interesting: peer.interesting,
             snubbed: peer.snubbed,
+            encrypted: self.cover.is_encrypted(),
         })
     }
 
@@ -243,6 +252,10 @@ pub enum CloseReason {
     Stale,
     /// It broke the protocol.
     Broke(Breach),
+    /// Nothing came of its encryption handshake.
+    NotAgreed(mse::Failure),
+    /// It is not encrypted, and has to be.
+    NotEncrypted,
     /// Its info-hash is not ours, or not any more.
     UnknownTorrent,
     /// It is ourselves.
@@ -277,6 +290,8 @@ impl CloseReason {
             Self::Lost(LostReason::Other) => "failed",
             Self::Stale => "stale",
             Self::Broke(_) => "broke the protocol",
+            Self::NotAgreed(_) => "no encryption agreed",
+            Self::NotEncrypted => "not encrypted",
             Self::UnknownTorrent => "unknown torrent",
             Self::Ourselves => "ourselves",
             Self::Duplicate => "duplicate",

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::codec::mse;
 use crate::engine::message::{IgnoredAddress, LinkSummary, LinksCount};
+use crate::hash::Digest;
 use crate::ids::{InfoHash, SessionId, StreamId, SwarmId};
 use crate::time::Instant;
 
@@ -16,6 +18,9 @@ pub struct Swarm {
     pub id: SwarmId,
     /// Which torrent.
     pub info_hash: InfoHash,
+    /// The first word of what stands for it in an encryption handshake: nobody can choose those that collide but by choosing
+    /// info-hashes, which only those can who add torrents.
+    pub(super) mark: u64,
     /// Who trades in it; without one it is *bare*: it dials nobody, and its streams come from outside.
     pub session: Option<SessionId>,
     /// Whether a caller made it: then it outlives its sessions.
@@ -55,6 +60,7 @@ impl Swarm {
         Self {
             id,
             info_hash,
+            mark: first_word(&mse::torrent_mark(info_hash)),
             session: None,
             kept: false,
             on: true,
@@ -113,4 +119,10 @@ impl Swarm {
         self.ignored.clear();
         self.version += 1;
     }
+}
+
+/// The first 64 bits of `digest`.
+pub(super) fn first_word(digest: &Digest) -> u64 {
+    let bytes = digest.first_chunk().copied();
+    bytes.map_or(0, u64::from_be_bytes)
 }

@@ -2,6 +2,7 @@
 
 use super::desk::{at, refusal};
 use super::*;
+use crate::config::Encryption;
 use crate::engine::message::{Accounting, Carrier, Direction, Limits, LinkSummary};
 use crate::ids::{ConnectionId, SwarmId};
 use Direction::{Incoming, Outgoing};
@@ -486,6 +487,7 @@ fn of_two_streams_on_one_link_one_stays_and_nothing_is_seen_of_it() {
     for (name, peer_id, ours_stays) in [("they are higher", 200, false), ("we are", 1, true)] {
         for outgoing_first in [true, false] {
             let mut world = leecher();
+            world.nodes[0].engine.shared.settings.encryption = Encryption::Off;
             let address = SocketAddr::from(([90, 0, 0, peer_id], 50_000));
             let swarm = world.swarm(0);
             world.ask(0, Message::Pin { address, swarm });

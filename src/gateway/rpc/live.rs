@@ -20,20 +20,33 @@ struct Setting {
     key: &'static str,
     /// How many of the configuration's units are one of the clients'.
     scale: u64,
+    /// What clients say for the configuration's words; the first of several is what they are told.
+    words: &'static [(&'static str, &'static str)],
 }
 
-fn settings() -> [Setting; 14] {
+/// Clients have no word for "off"; to them it is the least there is.
+const ENCRYPTION: &[(&str, &str)] = &[
+    ("required", "require"),
+    ("preferred", "prefer"),
+    ("allowed", "allow"),
+    ("tolerated", "allow"),
+    ("allowed", "off"),
+];
+
+fn settings() -> [Setting; 15] {
     let plain = |name, key| Setting {
         name,
         switch: None,
         key,
         scale: 1,
+        words: &[],
     };
     let switched = |name, switch, first: Value, key| Setting {
         name,
         switch: Some((switch, first)),
         key,
         scale: 1,
+        words: &[],
     };
     #[rustfmt::skip]
     let settings = [
@@ -44,6 +57,7 @@ fn settings() -> [Setting; 14] {
         plain("tcp_enabled",            "peer.tcp"),
         plain("utp_enabled",            "peer.utp"),
         plain("start_added_torrents",   "queue.start_added"),
+        Setting { words: ENCRYPTION, ..plain("encryption", "peer.encryption") },
         plain("upload_slots_per_torrent", "seeding.upload_slots"),
         switched("incomplete_dir",      "incomplete_dir_enabled",      json!(""),  "paths.incomplete"),
         switched("download_queue_size", "download_queue_enabled",      json!(5),   "queue.max_active_downloads"),
@@ -63,6 +77,10 @@ impl Setting {
             Value::Number(number) if self.scale > 1 => {
                 json!(number.as_u64().unwrap_or(0).div_ceil(self.scale))
             }
+            Value::String(word) => {
+                let told = self.words.iter().find(|(_, ours)| *ours == word);
+                told.map_or(Value::String(word), |(theirs, _)| json!(theirs))
+            }
             value => value,
         }
     }
@@ -74,6 +92,10 @@ impl Setting {
                 || value.clone(),
                 |number| json!(number.saturating_mul(self.scale)),
             ),
+            Value::String(word) => {
+                let meant = self.words.iter().find(|(theirs, _)| theirs == word);
+                meant.map_or_else(|| value.clone(), |(_, ours)| json!(ours))
+            }
             value => value.clone(),
         }
     }

@@ -132,8 +132,9 @@ fn flags(peer: &PeerSnapshot) -> String {
         (false, false) => "?",
         (false, true) => "",
     };
+    let encrypted = if peer.encrypted { "E" } else { "" };
     let incoming = if peer.outgoing { "" } else { "I" };
-    format!("{down}{up}{incoming}")
+    format!("{down}{up}{encrypted}{incoming}")
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a share for people")]
@@ -150,7 +151,7 @@ pub(super) fn peers(torrent: &TorrentSnapshot) -> Value {
             "rate_to_peer": peer.upload_rate,
             "bytes_to_client": peer.downloaded,
             "bytes_to_peer": peer.uploaded,
-            "is_encrypted": false,
+            "is_encrypted": peer.encrypted,
             "is_incoming": !peer.outgoing,
             "is_utp": peer.transport == Transport::Utp,
             "is_downloading_from": peer.download_rate > 0,

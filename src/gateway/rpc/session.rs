@@ -59,7 +59,6 @@ impl Rpc {
             ("cache_size_mib", json!(options.cache_mib)),
             ("config_dir", json!(options.state.to_string_lossy())),
             ("default_trackers", json!("")),
-            ("encryption", json!("allowed")),
             ("lpd_enabled", json!(false)),
             ("peer_port", json!(options.peer_port)),
             ("peer_port_random_on_start", json!(false)),
@@ -112,7 +111,9 @@ impl Rpc {
         settings.insert(FREE_SPACE.to_owned(), Value::Null);
         if dialect == Dialect::Classic {
             // The same word for the same thing would have been too simple.
-            settings.insert("encryption".to_owned(), json!("tolerated"));
+            if settings["encryption"] == "allowed" {
+                settings.insert("encryption".to_owned(), json!("tolerated"));
+            }
         }
         if let Ok(Some(fields)) = params::texts(params, "fields") {
             let fields: Vec<String> = fields.iter().map(|name| super::names::ours(name)).collect();
@@ -246,6 +247,7 @@ pub(super) fn incomplete(config: &Config) -> Option<PathBuf> {
 fn is_same(have: &Value, value: &Value) -> bool {
     let numbers = have.as_f64().zip(value.as_f64());
     have == value
+        || (have == "allowed" && value == "tolerated")
         || numbers.is_some_and(|(a, b)| (a - b).abs() <= 1e-9)
         || have
             .as_bool()

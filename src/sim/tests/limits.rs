@@ -4,6 +4,7 @@ use super::super::faults::NetFaults;
 use super::super::net::NodeIndex;
 use super::super::stage::{Role, Stage};
 use super::SECOND;
+use crate::config::Encryption;
 use crate::engine::limits::{Cap, Group, Limits, TorrentLimitsChange, Weight};
 use crate::engine::message::{Answer, Message};
 use crate::ids::{SessionId, SwarmId};
@@ -33,6 +34,8 @@ impl Crowd {
                 seeder,
                 uplink: 20 * MIB,
                 cache_mib: 16,
+                // How bytes are shared is all that is looked at, and chance is left to the network.
+                encryption: Some(Encryption::Off),
                 ..Role::default()
             });
             let first = stage.first(node);
