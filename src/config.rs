@@ -88,6 +88,8 @@ pub struct Peer {
 pub struct Discovery {
     /// Whether trackers are asked.
     pub trackers: bool,
+    /// Whether peers tell each other of others.
+    pub pex: bool,
 }
 
 /// `[queue]`
@@ -283,7 +285,10 @@ impl Default for Peer {
 
 impl Default for Discovery {
     fn default() -> Self {
-        Self { trackers: true }
+        Self {
+            trackers: true,
+            pex: true,
+        }
     }
 }
 

@@ -32,6 +32,8 @@ mod metadata;
 mod metainfo;
 #[path = "../fuzz/targets/utp.rs"]
 mod utp;
+#[path = "../fuzz/targets/pex.rs"]
+mod pex;
 #[path = "../fuzz/targets/wire.rs"]
 mod wire;
 
@@ -99,6 +101,11 @@ fn handshake_replays() {
 #[test]
 fn extension_replays() {
     replay("extension", extension::run);
+}
+
+#[test]
+fn pex_replays() {
+    replay("pex", pex::run);
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod magnet;
 pub mod metadata;
 pub mod metainfo;
 pub mod path;
+pub mod pex;
 pub mod shown;
 pub mod utp;
 pub mod wire;

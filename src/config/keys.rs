@@ -133,6 +133,7 @@ pub(super) const KEYS: &[Key] = &[
     number!(peer.max_links, 1 to 1_000_000),
     number!(peer.max_links_per_swarm, 1 to 100_000),
     flag!(discovery.trackers),
+    flag!(discovery.pex),
     number!(queue.max_active_downloads, 0 to 1_000_000),
     number!(queue.max_active_seeds, 0 to 1_000_000),
     number!(queue.max_active, 0 to 1_000_000),

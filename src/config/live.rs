@@ -17,6 +17,7 @@ const LIVE: &[&str] = &[
     "peer.utp",
     "peer.max_links",
     "peer.max_links_per_swarm",
+    "discovery.pex",
     "queue.max_active_downloads",
     "queue.max_active_seeds",
     "queue.max_active",

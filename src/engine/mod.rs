@@ -4,7 +4,7 @@
 //!
 //! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `links` the
 //! link manager's messages, `connect` the dials, `accept` the handshakes, `trade` the open streams, `transport` what they travel on, `close` their ends,
-//! `announce` the trackers, `datagram` what the UDP sockets carry, `extended` the extensions' ids, `metadata` what magnets become,
+//! `announce` the trackers, `datagram` what the UDP sockets carry, `extended` the extensions' ids, `metadata` what magnets become, `pex` whom peers know,
 //! `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown, `pace` the turns of the announces, `farewell` who is told of an end; `session/` and `table/` hold what they act on.
 
 mod accept;
@@ -24,6 +24,7 @@ mod manager;
 pub mod message;
 pub mod metadata;
 pub mod pace;
+pub mod pex;
 pub mod rate;
 pub mod session;
 pub mod sessions;

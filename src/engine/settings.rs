@@ -85,6 +85,7 @@ impl Settings {
         self.seed_ratio_mille = config.seeding.ratio_mille();
         self.seed_idle_minutes = config.seeding.idle_minutes;
         (self.tcp, self.utp) = (config.peer.tcp, config.peer.utp);
+        self.config.discovery.pex = config.discovery.pex;
     }
 }
 

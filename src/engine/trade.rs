@@ -47,6 +47,9 @@ impl Engine {
         if let Some(port) = heard.listens {
             self.note_listens(id, swarm, port);
         }
+        if !heard.named.is_empty() {
+            self.pex_heard(id, swarm, heard.named);
+        }
         let Some(session) = self.sessions.get_mut(session_id) else {
             return;
         };

@@ -31,6 +31,8 @@ pub(crate) struct Options<'a> {
     pub(crate) up: u64,
     /// Whether it speaks uTP, and no TCP.
     pub(crate) utp: bool,
+    /// Whether peers tell it of others, and it them.
+    pub(crate) pex: bool,
 }
 
 impl Libtorrent {
@@ -70,6 +72,9 @@ impl Libtorrent {
         }
         if options.utp {
             command.arg("--utp");
+        }
+        if options.pex {
+            command.arg("--pex");
         }
         command.arg("--up").arg(options.up.to_string());
         let running = Running::start(&command);

@@ -93,6 +93,8 @@ pub enum Source {
     Caller,
     /// A tracker.
     Tracker,
+    /// Another peer (BEP 11).
+    Pex,
     /// The peer itself, by its extended handshake (BEP 10 `p`).
     Peer,
 }

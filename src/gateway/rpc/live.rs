@@ -22,7 +22,7 @@ struct Setting {
     scale: u64,
 }
 
-fn settings() -> [Setting; 13] {
+fn settings() -> [Setting; 14] {
     let plain = |name, key| Setting {
         name,
         switch: None,
@@ -38,6 +38,7 @@ fn settings() -> [Setting; 13] {
     #[rustfmt::skip]
     let settings = [
         plain("download_dir",           "paths.downloads"),
+        plain("pex_enabled",            "discovery.pex"),
         plain("peer_limit_global",      "peer.max_links"),
         plain("peer_limit_per_torrent", "peer.max_links_per_swarm"),
         plain("tcp_enabled",            "peer.tcp"),
@@ -195,7 +196,7 @@ pub(super) fn changes(
         };
         let value = match value {
             // Old clients write flags as numbers.
-            Value::Number(number) if *name == "start_added_torrents" => {
+            Value::Number(number) if matches!(*name, "start_added_torrents" | "pex_enabled") => {
                 json!(number.as_u64() != Some(0))
             }
             // Clients write whole numbers as 5.0.
