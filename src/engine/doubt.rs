@@ -102,7 +102,7 @@ impl Engine {
             log::warn!("torrent {}: {}", session.info_hash(), session.notice);
         }
         doubted.retain(|piece| session.picker.have().get(piece.index()));
-        let lost = lose(session, doubted.iter().copied());
+        lose(session, doubted.iter().copied());
         if session.download
             && let Some(record) = self.table.swarms.get_mut(session.swarm)
         {
@@ -115,7 +115,6 @@ impl Engine {
                 let check = Phase::Checking(Check::of(again));
                 session.enter(&mut self.shared, check, "error");
                 self.retract(id);
-                self.tell_lost(id, &lost);
                 self.check_over(id);
             }
             Phase::Checking(check)

@@ -312,6 +312,7 @@ impl Engine {
             TimerKey::Stats(session) => self.on_stats_timer(session),
             TimerKey::DiskRetry(session) => self.on_disk_retry(session),
             TimerKey::Park(session) => self.on_park_timer(session),
+            TimerKey::Pex(session) => self.pex_round(session),
             TimerKey::Metadata(session) => self.metadata_ask(session),
             TimerKey::Limits => self.on_limits_timer(),
             TimerKey::Farewell => self.on_farewell_over(),

@@ -1,7 +1,7 @@
 //! Peer exchange (BEP 11): a swarm keeps itself together without asking anybody outside.
 //!
 //! Each session keeps a log of who came and who went, moved on when the choker makes its round; a peer is told what happened
-//! since it was last told, once a minute, and at first a part of who is there. So a peer costs us a place in the log, however
+//! since it was last told, once a minute, and soon after it comes a part of who is there. So a peer costs us a place in the log, however
 //! many others there are. It goes on while seeding.
 //!
 //! What we hear are candidates like those of a tracker, within more bounds, since any stranger may say anything: a message a
@@ -29,6 +29,8 @@ use super::table::stream::Stream;
 
 /// A peer is told so often at most.
 const TELL_EVERY: Duration = Duration::from_secs(60);
+/// Who has just come is told of others after so long: by then those who came with it are known too.
+pub const FIRST_TOLD_AFTER: Duration = Duration::from_secs(1);
 /// Changes that a session remembers: whoever was told less than that ago hears all of them, others miss the oldest.
 const LOG_MAX: usize = 1024;
 /// A peer is heard so often at most, ...

@@ -13,8 +13,9 @@ use crate::codec::wire::{self, Message, Request};
 use crate::engine::extended::Extension;
 use crate::engine::message::Frame;
 use crate::engine::metadata::serve;
+use crate::engine::pex::FIRST_TOLD_AFTER;
 use crate::engine::settings::{MESSAGE_BYTES_MAX, UNASKED_BYTES_MAX};
-use crate::engine::shared::Shared;
+use crate::engine::shared::{Shared, TimerKey};
 use crate::engine::table::peer::{Arriving, Peer, PeerHas};
 use crate::engine::table::stream::{Breach, Stage, Stream};
 use crate::ids::StreamId;
@@ -346,6 +347,10 @@ fn on_message(
             // A stranger's mistake here costs it its name, no more: some send what no dictionary is.
             if let Ok(told) = extension::ExtendedHandshake::decode(payload) {
                 peer.hear(&told);
+                if peer.theirs.id_of(Extension::Pex).is_some() {
+                    let soon = shared.now + FIRST_TOLD_AFTER;
+                    shared.timers.set_no_later(TimerKey::Pex(session.id), soon);
+                }
                 heard.listens = told.port;
             }
         }

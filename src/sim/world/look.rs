@@ -10,6 +10,8 @@ use super::{LIVENESS, LOOK_EVERY, Peer, REST, STOP_BUDGET, STOP_GRACE, World};
 
 /// The machine that everybody knows where there is no tracker; it does not have the torrent from the start.
 const ACQUAINTANCE: NodeIndex = 1;
+/// Bytes of a torrent that takes long enough for its peers to be introduced.
+const INTRODUCED_BYTES: u64 = 500_000;
 
 impl World {
     /// Takes the answers, and asks everybody anew every [`LOOK_EVERY`].
@@ -76,9 +78,13 @@ impl World {
                     peer.complete = snapshot.state == SessionState::Seeding
                         && snapshot.pieces_have == snapshot.pieces_total;
                     peer.known = peer.known.max(snapshot.candidates);
-                    // Whom it was told of is one; the others it has from that one.
-                    let meets = node == ACQUAINTANCE || peer.known > 1;
-                    peer.complete &= meets || !self.options.faults.node.acquainted;
+                    // Whom it was told of is one; the others it has from that one. Who has everything need not look for others,
+                    // and a small torrent is there before there is time to.
+                    let meets = self.options.faults.node.acquainted
+                        && !peer.seeder
+                        && node != ACQUAINTANCE
+                        && self.torrent.size() >= INTRODUCED_BYTES;
+                    peer.complete &= peer.known > 1 || !meets;
                     if snapshot.state == SessionState::Metadata {
                         let session = snapshot.session;
                         common.nodes[node].ask(Message::MetadataShow { session });
