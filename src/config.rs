@@ -111,6 +111,8 @@ pub struct Discovery {
     pub dht_bootstrap: Vec<String>,
     /// Whether others are only asked, never answered.
     pub dht_read_only: bool,
+    /// Whether peers tell each other of others.
+    pub pex: bool,
 }
 
 /// `[queue]`
@@ -318,6 +320,7 @@ impl Default for Discovery {
             .map(str::to_owned)
             .to_vec(),
             dht_read_only: false,
+            pex: true,
         }
     }
 }

@@ -219,6 +219,9 @@ figures! {
         announces_failed: Counter, "count", "Announces that failed.";
         metadata_pieces_sent: Counter, "count", "Pieces of info dictionaries sent to peers (ut_metadata).";
         metadata_pieces_received: Counter, "count", "Pieces of info dictionaries received, asked for or not.";
+        pex_sent: Counter, "count", "Messages of the peer exchange sent.";
+        pex_received: Counter, "count", "Messages of the peer exchange that named somebody and were heard.";
+        pex_peers: Counter, "count", "Addresses that were new when peers named them.";
         metadata_fetched: Counter, "count", "Magnets that became torrents.";
         dht_nodes_v4: Gauge, "count", "Nodes of the DHT that we know, IPv4.";
         dht_nodes_v6: Gauge, "count", "Nodes of the DHT that we know, IPv6.";

@@ -34,6 +34,8 @@ mod metadata;
 mod metainfo;
 #[path = "../fuzz/targets/mse.rs"]
 mod mse;
+#[path = "../fuzz/targets/pex.rs"]
+mod pex;
 #[path = "../fuzz/targets/utp.rs"]
 mod utp;
 #[path = "../fuzz/targets/wire.rs"]
@@ -108,6 +110,11 @@ fn mse_replays() {
 #[test]
 fn extension_replays() {
     replay("extension", extension::run);
+}
+
+#[test]
+fn pex_replays() {
+    replay("pex", pex::run);
 }
 
 #[test]

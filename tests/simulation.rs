@@ -86,6 +86,8 @@ sweeps! {
     a_peer_that_lies: sweep "poison";
     peers_that_never_answer: sweep "stall";
     everything_at_once: sweep "all";
+    links_that_peers_lie_about: sweep "links";
+    swarms_that_keep_themselves_together: sweep "pex";
     callers_who_say_anything: sweep_callers "callers";
     callers_who_take_away_what_is_being_opened: sweep_callers "remove-during-handshake";
     callers_who_overfill_the_queue: sweep_callers "overload";

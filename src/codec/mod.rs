@@ -13,6 +13,7 @@ pub mod metadata;
 pub mod metainfo;
 pub mod mse;
 pub mod path;
+pub mod pex;
 pub mod shown;
 pub mod utp;
 pub mod wire;

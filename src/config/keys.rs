@@ -180,6 +180,7 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     flag!(discovery.dht_read_only),
+    flag!(discovery.pex),
     number!(queue.max_active_downloads, 0 to 1_000_000),
     number!(queue.max_active_seeds, 0 to 1_000_000),
     number!(queue.max_active, 0 to 1_000_000),

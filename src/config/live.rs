@@ -19,6 +19,7 @@ const LIVE: &[&str] = &[
     "peer.max_links_per_swarm",
     "discovery.dht",
     "peer.encryption",
+    "discovery.pex",
     "queue.max_active_downloads",
     "queue.max_active_seeds",
     "queue.max_active",

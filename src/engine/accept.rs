@@ -369,15 +369,19 @@ impl Engine {
     /// Says what we can do beyond the basic protocol (BEP 10): once, and again when there is more to say.
     pub(super) fn tell_extended(&mut self, id: StreamId, session: SessionId) {
         let session = self.sessions.get(session);
+        // Of a torrent of which nobody knows what it is nobody knows that it is private.
+        let exchanged = self.is_exchanged(session.is_some_and(|session| session.brief.private));
         let Some(stream) = self.table.streams.get_mut(id) else {
             return;
         };
         if !stream.peer().is_some_and(|peer| peer.features.extended) {
             return;
         }
+        let spoken = Extension::ALL.into_iter();
+        let spoken = spoken.filter(|one| *one != Extension::Pex || exchanged);
         let info = session.map_or(0, |session| session.metainfo.info.len());
         let told = ExtendedHandshake {
-            extensions: Extension::named(Extension::ALL),
+            extensions: Extension::named(spoken),
             client: Some(CLIENT_NAME.to_owned()),
             requests_max: u32::try_from(REQUESTS_IN_MAX / 2).ok(),
             port: Some(self.shared.listen_port()).filter(|&port| port != 0),

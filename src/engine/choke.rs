@@ -51,6 +51,7 @@ impl Engine {
             self.set_choked(peer.id, id, !may);
         }
         self.ask_all(id);
+        self.pex_round(id);
         self.shared.arm(TimerKey::Choke(id), RECHOKE_EVERY);
     }
 

@@ -8,12 +8,18 @@ use std::collections::BTreeSet;
 use crate::codec::geometry::PieceIndex;
 use crate::codec::layout::FileIndex;
 use crate::codec::shown::shown;
+use crate::codec::wire::Message;
 use crate::ids::SessionId;
 
 use super::Engine;
+use super::extended::Extension;
 use super::message::{Fault, FaultKind, FileStamp, ReadRun};
+use super::session::receive::send;
 use super::session::start::Check;
 use super::session::{Phase, Session, Then, progress, upload};
+
+/// Lost pieces that peers are told of at a time: of the others they hear when they ask.
+const LOST_TOLD_MAX: usize = 1024;
 
 impl Engine {
     /// A read has failed.
@@ -58,8 +64,9 @@ impl Engine {
             fault.message
         );
         session.notice = fault.message;
-        lose(session, pieces);
+        let lost = lose(session, pieces);
         self.retract(id);
+        self.tell_lost(id, &lost);
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
@@ -127,6 +134,31 @@ impl Engine {
         }
     }
 
+    /// Tells peers that we have these pieces no more, if they want to know (BEP 54); of very many, only the first.
+    fn tell_lost(&mut self, id: SessionId, lost: &[PieceIndex]) {
+        let Some(session) = self.sessions.get(id) else {
+            return;
+        };
+        let Some(swarm) = self.table.swarms.get(session.swarm) else {
+            return;
+        };
+        for &id in &swarm.streams {
+            let Some(stream) = self.table.streams.get_mut(id) else {
+                continue;
+            };
+            let theirs = stream
+                .peer()
+                .and_then(|peer| peer.theirs.id_of(Extension::DontHave));
+            let Some(id) = theirs else {
+                continue;
+            };
+            for piece in lost.iter().take(LOST_TOLD_MAX) {
+                let payload = &piece.get().to_be_bytes();
+                send(&mut self.shared, stream, &Message::Extended { id, payload });
+            }
+        }
+    }
+
     /// Takes back what peers have asked for and we do not have any more.
     fn retract(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get(id) else {
@@ -157,13 +189,16 @@ fn changed_files(session: &Session, run: &ReadRun) -> Vec<(FileIndex, FileStamp)
 }
 
 /// These pieces are not ours any more.
-fn lose(session: &mut Session, pieces: impl IntoIterator<Item = PieceIndex>) {
+fn lose(session: &mut Session, pieces: impl IntoIterator<Item = PieceIndex>) -> Vec<PieceIndex> {
     session.progress.changed = true;
+    let mut lost = Vec::new();
     for piece in pieces {
         if session.picker.have().get(piece.index()) {
             session.picker.lost(piece);
             session.progress.lost(piece);
             session.completed = false;
+            lost.push(piece);
         }
     }
+    lost
 }

@@ -4,24 +4,30 @@
 //! Ours are fixed; theirs are kept on the peer, for the extensions that we speak and no others.
 
 use crate::codec::extension::ExtendedHandshake;
-use crate::codec::metadata;
+use crate::codec::{metadata, pex};
 
 /// An extension that we speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Extension {
+    /// Peers that others have met (BEP 11).
+    Pex,
     /// The info dictionary (BEP 9).
     Metadata,
+    /// A piece that its sender has no more (BEP 54).
+    DontHave,
 }
 
 impl Extension {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Metadata];
+    pub const ALL: [Self; 3] = [Self::Pex, Self::Metadata, Self::DontHave];
 
     /// Its name in `m`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Pex => pex::NAME,
             Self::Metadata => metadata::NAME,
+            Self::DontHave => "lt_donthave",
         }
     }
 
@@ -29,7 +35,9 @@ impl Extension {
     #[must_use]
     pub const fn id(self) -> u8 {
         match self {
+            Self::Pex => 1,
             Self::Metadata => 2,
+            Self::DontHave => 3,
         }
     }
 
@@ -50,7 +58,9 @@ impl Extension {
 
     const fn place(self) -> usize {
         match self {
-            Self::Metadata => 0,
+            Self::Pex => 0,
+            Self::Metadata => 1,
+            Self::DontHave => 2,
         }
     }
 }

@@ -15,6 +15,7 @@ use super::message::{
     Answer, Carrier, FaultKind, Message, Output, PeerSnapshot, Refusal, SessionAdd,
     SessionSnapshot, Storage,
 };
+use super::pex::PexLog;
 use super::rate::Rate;
 use super::session::assembly::Assembly;
 use super::session::blame::Blame;
@@ -594,6 +595,7 @@ impl Beginning<'_> {
                 ..Entry::default()
             },
             brief,
+            pex: PexLog::default(),
             waking: false,
             parking: false,
         };

@@ -5,9 +5,9 @@
 //! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `links` the
 //! link manager's messages, `connect` the dials, `accept` the handshakes, `mse` the encryption handshakes around them, `trade`
 //! the open streams, `transport` what they travel on, `close` their ends, `announce` the trackers, `datagram` what the UDP
-//! sockets carry, `extended` the extensions' ids, `metadata` what magnets become, `dht` the DHT, `outside` where others see us,
-//! `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown, `pace` the turns of the announces,
-//! `farewell` who is told of an end; `session/` and `table/` hold what they act on.
+//! sockets carry, `extended` the extensions' ids, `metadata` what magnets become, `pex` whom peers know, `dht` the DHT,
+//! `outside` where others see us, `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown,
+//! `pace` the turns of the announces, `farewell` who is told of an end; `session/` and `table/` hold what they act on.
 
 mod accept;
 mod announce;
@@ -29,6 +29,7 @@ pub mod metadata;
 mod mse;
 pub mod outside;
 pub mod pace;
+pub mod pex;
 pub mod rate;
 pub mod session;
 pub mod sessions;
@@ -327,6 +328,7 @@ impl Engine {
             TimerKey::Stats(session) => self.on_stats_timer(session),
             TimerKey::DiskRetry(session) => self.on_disk_retry(session),
             TimerKey::Park(session) => self.on_park_timer(session),
+            TimerKey::Pex(session) => self.pex_round(session),
             TimerKey::Metadata(session) => self.metadata_ask(session),
             TimerKey::Limits => self.on_limits_timer(),
             TimerKey::Dht => self.dht_turn(),

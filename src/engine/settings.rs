@@ -93,6 +93,7 @@ impl Settings {
         self.seed_idle_minutes = config.seeding.idle_minutes;
         (self.tcp, self.utp) = (config.peer.tcp, config.peer.utp);
         self.config.discovery.dht = config.discovery.dht;
+        self.config.discovery.pex = config.discovery.pex;
         self.encryption = config.peer.encryption;
     }
 

@@ -50,6 +50,8 @@ pub enum TimerKey {
     DiskRetry(SessionId),
     /// It has rested for a while, or a goal may be reached while it rests.
     Park(SessionId),
+    /// Peers that have just come are told of others.
+    Pex(SessionId),
     /// Metadata may be asked for again.
     Metadata(SessionId),
     /// Streams that wait for a rate limit may go on.

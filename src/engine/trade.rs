@@ -50,6 +50,9 @@ impl Engine {
         if heard.seen_at.is_some() || heard.dht_port.is_some() {
             self.on_peer_hint(id, session_id, &heard);
         }
+        if !heard.named.is_empty() {
+            self.pex_heard(id, swarm, heard.named);
+        }
         let Some(session) = self.sessions.get_mut(session_id) else {
             return;
         };

@@ -5,9 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::codec::magnet::Magnet;
 use crate::codec::metainfo::Metainfo;
+use crate::engine::library::Brief;
 use crate::engine::message::{
-    Accounting, Answer, Carrier, Direction, Limits, Message, Refusal, SessionAdd, StreamName,
+    Accounting, Answer, Carrier, Direction, Limits, MagnetAdd, Message, Refusal, SessionAdd,
+    StreamName,
 };
 use crate::ids::{ConnectionId, InfoHash, SessionId, SocketId, StreamId, SwarmId};
 use crate::rng::Rng;
@@ -197,6 +200,21 @@ impl Cast {
             seed: true,
             recheck: false,
             wanted: Vec::new(),
+        }
+    }
+
+    /// The torrent by a link, as it is taken on here; the link names no peers.
+    #[must_use]
+    pub fn magnet_add(&self) -> MagnetAdd {
+        let mut magnet = Magnet::of(self.metainfo.info_hash);
+        magnet.trackers.clone_from(&self.metainfo.trackers);
+        let link = format!("magnet:?xt=urn:btih:{}", self.metainfo.info_hash);
+        MagnetAdd {
+            brief: Brief::of_magnet(&magnet, &link, self.root.clone()),
+            paused: false,
+            labels: Vec::new(),
+            then: None,
+            hold: true,
         }
     }
 

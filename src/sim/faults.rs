@@ -59,6 +59,10 @@ pub struct NodeFaults {
     pub slow_peer: bool,
     /// Tracker answers that fail, in a thousand.
     pub tracker_error_per_mille: u64,
+    /// Whether those who download have no more than a magnet link, and peers lie about what it names.
+    pub links: bool,
+    /// Whether there is no tracker, and everybody knows the address of one machine, which does not have the torrent from the start.
+    pub acquainted: bool,
 }
 
 /// What the program around an engine does to it.
@@ -118,6 +122,14 @@ pub const NAMES: &[(&str, &str)] = &[
     ("poison", "one peer sends wrong blocks"),
     ("stall", "one peer never answers, one is slow"),
     ("all", "all of the above"),
+    (
+        "links",
+        "downloaders have a magnet link, and peers lie about what it names",
+    ),
+    (
+        "pex",
+        "no tracker: everybody knows one machine and no other",
+    ),
     ("callers", "callers say anything at any time, in every way"),
     (
         "remove-during-handshake",
@@ -315,9 +327,22 @@ impl Faults {
                     staller: true,
                     slow_peer: true,
                     tracker_error_per_mille: 300,
+                    ..quiet
                 },
                 ..base
             },
+            "links" => Self {
+                net,
+                node: NodeFaults {
+                    links: true,
+                    ..quiet
+                },
+                ..base
+            },
+            "pex" => node(NodeFaults {
+                acquainted: true,
+                ..quiet
+            }),
             _ => return None,
         })
     }
@@ -360,7 +385,7 @@ mod tests {
             let faults = Faults::named(name).unwrap();
             assert_eq!(
                 faults == faults.calmed(),
-                ["none", "poison", "stall"].contains(name),
+                ["none", "poison", "stall", "pex"].contains(name),
                 "{name}"
             );
             assert!(

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use crate::actor::Wanted;
 use crate::actor::host::{Host, Ready};
 use crate::codec::bitfield::Bitfield;
+use crate::codec::extension::ExtendedHandshake;
+use crate::codec::metadata::{self, MetadataMessage};
 use crate::codec::wire::{Features, Handshake, Message, Request};
 use crate::ids::{PeerId, StreamId};
 use crate::rng::Rng;
@@ -22,6 +24,21 @@ pub enum Script {
     Poison,
     /// Takes it and does nothing.
     Stall,
+    /// Has no piece, and lies about the info dictionary.
+    Metadata(Lie),
+}
+
+/// What a scripted peer says of the info dictionary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// The true size, and wrong bytes, now and then right ones.
+    Data,
+    /// A wrong size.
+    Size,
+    /// That it has it, and then nothing.
+    Silence,
+    /// That it is as large as any may be.
+    Endless,
 }
 
 /// A scripted peer: it waits to be dialled.
@@ -40,6 +57,8 @@ struct Stream {
     inbox: Vec<u8>,
     outbox: Vec<u8>,
     shaken: bool,
+    /// The id that the other side wants messages about the info dictionary to have.
+    metadata_id: u8,
 }
 
 impl ScriptedPeer {
@@ -118,16 +137,35 @@ fn answer(stream: &mut Stream, script: Script, torrent: &Torrent, rng: &mut Rng)
         stream.shaken = true;
         let mut peer_id = [b'x'; 20];
         rng.fill(&mut peer_id[8..]);
+        let lie = match script {
+            Script::Metadata(lie) => Some(lie),
+            Script::Poison | Script::Stall => None,
+        };
         let ours = Handshake {
-            features: Features::default(),
+            features: Features {
+                fast: lie.is_some(),
+                extended: lie.is_some(),
+                ..Features::default()
+            },
             info_hash: torrent.metainfo.info_hash,
             peer_id: PeerId(peer_id),
         };
         stream.outbox.extend(ours.encode());
-        let count = torrent.layout.geometry.piece_count() as usize;
-        let bits = Bitfield::full(count).to_wire();
-        Message::Bitfield(&bits).encode(&mut stream.outbox);
-        Message::Unchoke.encode(&mut stream.outbox);
+        if let Some(lie) = lie {
+            let told = ExtendedHandshake {
+                extensions: vec![(metadata::NAME.to_owned(), METADATA_ID)],
+                metadata_size: Some(size_of(lie, torrent)),
+                ..ExtendedHandshake::default()
+            };
+            let payload = &told.encode();
+            Message::HaveNone.encode(&mut stream.outbox);
+            Message::Extended { id: 0, payload }.encode(&mut stream.outbox);
+        } else {
+            let count = torrent.layout.geometry.piece_count() as usize;
+            let bits = Bitfield::full(count).to_wire();
+            Message::Bitfield(&bits).encode(&mut stream.outbox);
+            Message::Unchoke.encode(&mut stream.outbox);
+        }
     }
     let mut taken = 0;
     while let Ok(Some((message, length))) =
@@ -155,8 +193,71 @@ fn answer(stream: &mut Stream, script: Script, torrent: &Torrent, rng: &mut Rng)
             };
             piece.encode(&mut stream.outbox);
         }
+        if let (Script::Metadata(lie), Message::Extended { id, payload }) = (script, message) {
+            let said = tell(lie, id, payload, stream.metadata_id, torrent, rng);
+            match said {
+                Said::Id(id) => stream.metadata_id = id,
+                Said::Message(bytes) => stream.outbox.extend(bytes),
+                Said::Nothing => {}
+            }
+        }
         taken += length;
     }
     stream.inbox.drain(..taken);
     true
+}
+
+/// The id that scripted peers want messages about the info dictionary to have.
+const METADATA_ID: u8 = 7;
+
+/// What comes of an extended message.
+enum Said {
+    Nothing,
+    /// The other side wants answers to have this id.
+    Id(u8),
+    Message(Vec<u8>),
+}
+
+/// How large the info dictionary is, as a liar has it.
+fn size_of(lie: Lie, torrent: &Torrent) -> u32 {
+    let size = u32::try_from(torrent.metainfo.info.len()).unwrap_or(1);
+    match lie {
+        Lie::Data | Lie::Silence => size,
+        Lie::Size => size + 20_000,
+        Lie::Endless => metadata::METADATA_BYTES_MAX,
+    }
+}
+
+fn tell(lie: Lie, id: u8, payload: &[u8], theirs: u8, torrent: &Torrent, rng: &mut Rng) -> Said {
+    if id == 0 {
+        let told = ExtendedHandshake::decode(payload).unwrap_or_default();
+        return told.id_of(metadata::NAME).map_or(Said::Nothing, Said::Id);
+    }
+    let Some(MetadataMessage::Request { piece }) = MetadataMessage::decode(payload) else {
+        return Said::Nothing;
+    };
+    let total = size_of(lie, torrent);
+    let range = metadata::piece_range(total as usize, piece);
+    let Some(range) = range.filter(|_| lie != Lie::Silence && theirs != 0) else {
+        return Said::Nothing;
+    };
+    let mut bytes = vec![0; range.len()];
+    rng.fill(&mut bytes);
+    if let Some(truth) = torrent
+        .metainfo
+        .info
+        .get(range)
+        .filter(|_| rng.chance(1, 3))
+    {
+        bytes.copy_from_slice(truth);
+    }
+    let data = MetadataMessage::Data {
+        piece,
+        total,
+        bytes: &bytes,
+    };
+    let (id, payload) = (theirs, &data.encode());
+    let mut out = Vec::new();
+    Message::Extended { id, payload }.encode(&mut out);
+    Said::Message(out)
 }

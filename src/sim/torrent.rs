@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::codec::bencode::Item;
 use crate::codec::geometry::{BLOCK_LENGTH, Geometry, PieceIndex};
 use crate::codec::layout::{FileEntry, FileKind, Layout};
 use crate::codec::metainfo::Metainfo;
@@ -106,6 +107,46 @@ impl Torrent {
             content,
             layout,
         }
+    }
+
+    /// The same with an info dictionary, so that peers can be told of it.
+    #[must_use]
+    pub fn with_info(mut self) -> Self {
+        let file = |file: &FileEntry| {
+            let path = file.path.iter().skip(1);
+            let path = path.map(|part| Item::from(part.as_encoded_bytes().to_vec()));
+            let length = i64::try_from(file.length).expect("a simulated torrent is small");
+            let mut dict = Item::dict([
+                ("length", Item::Integer(length)),
+                ("path", Item::List(path.collect())),
+            ]);
+            if file.kind == FileKind::Pad {
+                dict.insert("attr", Item::from("p"));
+            }
+            dict
+        };
+        let metainfo = &self.metainfo;
+        let info = Item::dict([
+            (
+                "files",
+                Item::List(metainfo.files.iter().map(file).collect()),
+            ),
+            ("name", Item::from("torrent")),
+            (
+                "piece length",
+                Item::Integer(metainfo.geometry.piece_length().into()),
+            ),
+            ("pieces", Item::from(metainfo.piece_hashes.concat())),
+            // Some torrents have much to say of themselves.
+            ("source", Item::from("x".repeat(40_000).into_bytes())),
+        ]);
+        let info = info.encode();
+        self.metainfo = Arc::new(Metainfo {
+            info_hash: InfoHash(hash::sha1(&info)),
+            info: info.into(),
+            ..Metainfo::clone(metainfo)
+        });
+        self
     }
 
     /// Puts all files on a disk.

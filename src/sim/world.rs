@@ -25,12 +25,12 @@ use super::caller::Caller;
 use super::cast::Cast;
 use super::common::{Common, Node, TRACKER};
 use super::disk::Disk;
-use super::faults::NodeFaults;
+use super::faults::{Faults, NodeFaults};
 use super::host::SimHost;
 use super::net::{Net, NodeIndex};
 use super::probe::Probe;
 use super::process::{EngineProcess, Process};
-use super::script::{Script, ScriptedPeer};
+use super::script::{Lie, Script, ScriptedPeer};
 use super::torrent::Torrent;
 use super::{Options, Report};
 
@@ -79,6 +79,8 @@ struct Peer {
     /// Trouble of its own, soon after its start: when, and of which kind.
     early: Option<(Instant, usize)>,
     complete: bool,
+    /// The most addresses that it was seen to know.
+    known: u32,
     /// Buffers and jobs it held when it was last asked, at rest.
     held: Option<(u32, u32)>,
     /// How it stood when it was last asked, for a person.
@@ -111,12 +113,19 @@ impl World {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let mut rng = Rng::new(options.seed);
-        let trackers = vec![
+        let faults = options.faults;
+        let mut trackers = vec![
             vec![format!("udp://{TRACKER}/announce")],
             vec!["http://tracker.sim/announce".to_owned()],
         ];
-        let torrent = Arc::new(Torrent::draw(options.bytes, trackers, &mut rng));
-        let faults = options.faults;
+        if faults.node.acquainted {
+            trackers.clear();
+        }
+        let mut torrent = Torrent::draw(options.bytes, trackers, &mut rng);
+        if faults.node.links {
+            torrent = torrent.with_info();
+        }
+        let torrent = Arc::new(torrent);
         let net = Net::new(faults.net, rng.fork());
         let common = Common::new(net, Arc::clone(&torrent), faults, rng.fork());
         let mut world = Self {
@@ -212,6 +221,11 @@ impl World {
         let NodeFaults {
             poisoner, staller, ..
         } = faults.node;
+        if faults.node.links {
+            for lie in [Lie::Data, Lie::Data, Lie::Size, Lie::Silence, Lie::Endless] {
+                self.add_scripted(Script::Metadata(lie), uplink);
+            }
+        }
         for (there, script) in [(poisoner, Script::Poison), (staller, Script::Stall)] {
             if there {
                 self.add_scripted(script, uplink);
@@ -302,7 +316,7 @@ impl World {
         let (turns, handle) = Loop::new(host, core, vec![address], mailbox, doorbell);
         let peer = &mut self.peers[node];
         peer.start_at = None;
-        let add = Message::SessionAdd(Box::new(cast.session_add()));
+        let add = added(&cast, self.options.faults);
         peer.adding = Some(common.nodes[node].ask(add));
         let now = common.now;
         let callers = common.faults.caller;
@@ -478,6 +492,15 @@ impl World {
         if !self.ending {
             self.start_later(node, 5000);
         }
+    }
+}
+
+/// How a machine takes on the torrent.
+fn added(cast: &Cast, faults: Faults) -> Message {
+    if faults.node.links && !cast.seeder {
+        Message::MagnetAdd(Box::new(cast.magnet_add()))
+    } else {
+        Message::SessionAdd(Box::new(cast.session_add()))
     }
 }
 

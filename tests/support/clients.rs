@@ -33,6 +33,8 @@ pub(crate) struct Options<'a> {
     pub(crate) utp: bool,
     /// Settings of libtorrent's own, `name=number` each.
     pub(crate) settings: &'a [&'a str],
+    /// Whether peers tell it of others, and it them.
+    pub(crate) pex: bool,
 }
 
 impl Libtorrent {
@@ -75,6 +77,9 @@ impl Libtorrent {
         }
         for setting in options.settings {
             command.arg("--set").arg(setting);
+        }
+        if options.pex {
+            command.arg("--pex");
         }
         command.arg("--up").arg(options.up.to_string());
         let running = Running::start(&command);

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """libtorrent as a peer for tests and benches.
 
-    lt.py seed|get TORRENT|MAGNET DIR [--listen ADDRESS]... [--peer HOST:PORT]... [--up RATE] [--trackers] [--utp] [--check] [--exit]
+    lt.py seed|get TORRENT|MAGNET DIR [--listen ADDRESS]... [--peer HOST:PORT]... [--up RATE] [--trackers] [--utp] [--pex] [--check] [--exit]
                                          [--set NAME=NUMBER]...
 
 Says on stdout, a line each: `port N` (one per --listen, in that order), `ready` once the data is checked and peers are
@@ -10,7 +10,7 @@ let in, `done` once everything is there and flushed. Reads commands from stdin: 
 outlives its test.
 
 A seed trusts its data unless --check is given. Plain TCP only, or uTP only with --utp; no discovery but the torrent's own
-trackers, and those only with --trackers.
+trackers, those only with --trackers, and with --pex what peers tell.
 """
 
 import argparse
@@ -87,6 +87,7 @@ def main():
     parser.add_argument("--up", type=int, default=0)
     parser.add_argument("--trackers", action="store_true")
     parser.add_argument("--utp", action="store_true")
+    parser.add_argument("--pex", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--exit", action="store_true")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER")
@@ -134,6 +135,8 @@ def main():
         params.ti = lt.torrent_info(args.torrent)
     params.save_path = args.dir
     params.flags = lt.torrent_flags.disable_dht | lt.torrent_flags.disable_lsd | lt.torrent_flags.disable_pex
+    if args.pex:
+        params.flags &= ~lt.torrent_flags.disable_pex
     if args.mode == "seed" and not args.check:
         params.flags |= lt.torrent_flags.seed_mode
     if not args.trackers:

@@ -608,6 +608,10 @@ impl Engine {
 
     /// What a torrent that is held was found to be, as a torrent file too; nothing as long as nobody knows.
     pub(in crate::engine) fn metadata_show(&self, id: SessionId) -> Answer {
+        if self.sessions.get(id).is_some() {
+            // It is at work: whoever held it has said what is wanted.
+            return Answer::Metadata(None);
+        }
         let Some(parked) = self.sessions.parked(id) else {
             return Answer::Refused(Refusal::UnknownSession);
         };

@@ -286,7 +286,16 @@ impl Engine {
                     };
                     self.on_metadata(id, session, message)
                 }
-                None => Heard::Nothing,
+                Some(Extension::Pex) => {
+                    let now = self.shared.now;
+                    let named = peer.pex.hear(payload, now);
+                    if let Some(swarm) = self.swarm_of_session(session) {
+                        self.pex_heard(id, swarm, named);
+                    }
+                    Heard::Nothing
+                }
+                // Nobody asked whether it had it.
+                Some(Extension::DontHave) | None => Heard::Nothing,
             },
         }
     }

@@ -36,6 +36,7 @@ use crate::time::Instant;
 use super::library::relocate::Moving;
 use super::library::{Brief, Entry};
 use super::message::{Fault, Job, SessionState, Storage};
+use super::pex::PexLog;
 use super::rate::Rate;
 use super::shared::Shared;
 use assembly::{Assembly, Sender};
@@ -113,6 +114,8 @@ pub struct Session {
     pub entry: Entry,
     /// What a list shows of it.
     pub brief: Arc<Brief>,
+    /// Who came to its swarm and who went, for its peers.
+    pub pex: PexLog,
     /// Whether it was parked and has not found anything amiss: it is shown as it was.
     pub waking: bool,
     /// Whether its files are being closed, to park it.

@@ -6,13 +6,18 @@
 use std::net::IpAddr;
 
 use crate::codec::bitfield::Bitfield;
+use std::net::SocketAddr;
+
 use crate::codec::extension;
+use crate::codec::geometry::PieceIndex;
+use crate::codec::pex::PexFlags;
 use crate::codec::wire::{self, Message, Request};
 use crate::engine::extended::Extension;
 use crate::engine::message::Frame;
 use crate::engine::metadata::serve;
+use crate::engine::pex::FIRST_TOLD_AFTER;
 use crate::engine::settings::{MESSAGE_BYTES_MAX, UNASKED_BYTES_MAX};
-use crate::engine::shared::Shared;
+use crate::engine::shared::{Shared, TimerKey};
 use crate::engine::table::peer::{Arriving, Peer, PeerHas};
 use crate::engine::table::stream::{Breach, Stage, Stream};
 use crate::ids::StreamId;
@@ -22,7 +27,7 @@ use super::picker;
 use super::{Session, counts, download, upload};
 
 /// What the engine has to do once the bytes are read.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Heard {
     /// The peer may be asked for more.
     pub ask: bool,
@@ -44,6 +49,8 @@ pub struct Heard {
     pub refused: bool,
     /// It sent too much that nobody asked for.
     pub unasked: bool,
+    /// Whom else it has met.
+    pub named: Vec<(SocketAddr, PexFlags)>,
 }
 
 /// Reads `bytes` of `stream`, which is open for `session`.
@@ -347,12 +354,26 @@ fn on_message(
             // A stranger's mistake here costs it its name, no more: some send what no dictionary is.
             if let Ok(told) = extension::ExtendedHandshake::decode(payload) {
                 peer.hear(&told);
+                if peer.theirs.id_of(Extension::Pex).is_some() {
+                    let soon = shared.now + FIRST_TOLD_AFTER;
+                    shared.timers.set_no_later(TimerKey::Pex(session.id), soon);
+                }
                 heard.listens = told.port;
                 heard.seen_at = told.your_ip;
             }
         }
         Message::Extended { id: ours, payload } => match Extension::by_id(ours) {
             Some(Extension::Metadata) => serve::answer(shared, session, stream, payload),
+            Some(Extension::Pex) => heard.named = peer.pex.hear(payload, shared.now),
+            Some(Extension::DontHave) => {
+                let index = payload
+                    .first_chunk()
+                    .map(|bytes| u32::from_be_bytes(*bytes));
+                let piece = index.and_then(|index| session.geometry().piece(index));
+                if let Some(piece) = piece {
+                    lose_one(session, peer, piece);
+                }
+            }
             None => {}
         },
         Message::Piece { .. } => unreachable!("payload is streamed"),
@@ -380,6 +401,29 @@ fn add_has(session: &mut Session, peer: &mut Peer, mut bits: Bitfield, heard: &m
         peer.has = PeerHas::Some(bits);
     }
     heard.ask = true;
+}
+
+/// The peer has a piece no more (BEP 54). What it owes us of it, it will reject.
+fn lose_one(session: &mut Session, peer: &mut Peer, piece: PieceIndex) {
+    if !peer.has.has(piece) {
+        return;
+    }
+    let mut bits = match std::mem::replace(&mut peer.has, PeerHas::Nothing) {
+        PeerHas::All => {
+            session.picker.seed_gone();
+            Bitfield::full(session.geometry().piece_count() as usize)
+        }
+        PeerHas::Some(bits) => {
+            session.picker.peer_gone(&bits);
+            bits
+        }
+        PeerHas::Nothing => return,
+    };
+    bits.clear(piece.index());
+    if bits.count() > 0 {
+        session.picker.peer_joined(&bits);
+        peer.has = PeerHas::Some(bits);
+    }
 }
 
 /// The peer has everything; it needs no bitfield any more.

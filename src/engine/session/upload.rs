@@ -121,6 +121,10 @@ pub fn retract(shared: &mut Shared, session: &Session, stream: &mut Stream) {
 ///
 /// What we answer without a read (rejects, above all) counts too: else a peer that never reads could have us queue for ever.
 pub fn hold(shared: &mut Shared, stream: &mut Stream) {
+    if stream.peer().is_some_and(|peer| peer.said.is_some()) {
+        // It waits until its session trades.
+        return;
+    }
     let waiting = stream.peer().map_or(0, |peer| peer.requests.len());
     let hold = if stream.held {
         waiting > REQUESTS_IN_MAX / 2 || stream.unsent > UNSENT_HOLD / 2

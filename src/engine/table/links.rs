@@ -44,7 +44,10 @@ impl Table {
         let associated = known
             .and_then(|at| self.link(at).tie(swarm.slot32()))
             .is_some_and(|tie| tie.is(Mark::Candidate));
-        let bounded = matches!(source, Source::Tracker | Source::Dht | Source::Peer);
+        let bounded = matches!(
+            source,
+            Source::Tracker | Source::Dht | Source::Pex | Source::Peer
+        );
         if bounded
             && !associated
             && record.belonging as usize >= CANDIDATES_MAX

@@ -100,6 +100,8 @@ pub enum Source {
     Tracker,
     /// A node of the DHT.
     Dht,
+    /// Another peer (BEP 11).
+    Pex,
     /// The peer itself, by its extended handshake (BEP 10 `p`).
     Peer,
 }

@@ -8,6 +8,7 @@ use crate::codec::extension::ExtendedHandshake;
 use crate::codec::geometry::{BlockRef, PieceIndex};
 use crate::codec::wire::{Features, Request};
 use crate::engine::extended::Theirs;
+use crate::engine::pex::PexPeer;
 use crate::engine::rate::Rate;
 use crate::engine::session::assembly::{Arrival, Claim};
 use crate::engine::session::picker;
@@ -141,6 +142,8 @@ pub struct Peer {
 
     /// Which extensions it takes.
     pub theirs: Theirs,
+    /// How it stands with the exchange of peers.
+    pub pex: PexPeer,
     /// What it has said of pieces, as it came, while nobody knew how many there are; `None` once the session has heard it.
     pub said: Option<Vec<u8>>,
     /// Pieces of the info dictionary that it was sent.
@@ -210,6 +213,7 @@ impl Peer {
             waits_for_room: false,
             up: Rate::default(),
             theirs: Theirs::default(),
+            pex: PexPeer::default(),
             said: None,
             metadata_served: 0,
             metadata_refused: 0,

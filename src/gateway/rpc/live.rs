@@ -33,7 +33,7 @@ const ENCRYPTION: &[(&str, &str)] = &[
     ("allowed", "off"),
 ];
 
-fn settings() -> [Setting; 15] {
+fn settings() -> [Setting; 16] {
     let plain = |name, key| Setting {
         name,
         switch: None,
@@ -52,6 +52,7 @@ fn settings() -> [Setting; 15] {
     let settings = [
         plain("dht_enabled",            "discovery.dht"),
         plain("download_dir",           "paths.downloads"),
+        plain("pex_enabled",            "discovery.pex"),
         plain("peer_limit_global",      "peer.max_links"),
         plain("peer_limit_per_torrent", "peer.max_links_per_swarm"),
         plain("tcp_enabled",            "peer.tcp"),
@@ -218,7 +219,12 @@ pub(super) fn changes(
         };
         let value = match value {
             // Old clients write flags as numbers.
-            Value::Number(number) if matches!(*name, "start_added_torrents" | "dht_enabled") => {
+            Value::Number(number)
+                if matches!(
+                    *name,
+                    "start_added_torrents" | "dht_enabled" | "pex_enabled"
+                ) =>
+            {
                 json!(number.as_u64() != Some(0))
             }
             // Clients write whole numbers as 5.0.

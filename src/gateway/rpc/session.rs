@@ -62,7 +62,6 @@ impl Rpc {
             ("lpd_enabled", json!(false)),
             ("peer_port", json!(options.peer_port)),
             ("peer_port_random_on_start", json!(false)),
-            ("pex_enabled", json!(false)),
             ("port_forwarding_enabled", json!(false)),
             ("preferred_transports", json!(transports)),
             ("rename_partial_files", json!(false)),

@@ -2,11 +2,16 @@
 
 use crate::codec::geometry::PieceIndex;
 use crate::config::Config;
-use crate::engine::message::{Answer, Message, Progress, Refusal, SessionState};
+use crate::engine::message::{Answer, Message, Progress, Refusal, SessionAdd, SessionState};
 use crate::sim::disk::Disk;
 use crate::sim::net::NodeIndex;
 
 use super::{LIVENESS, LOOK_EVERY, Peer, REST, STOP_BUDGET, STOP_GRACE, World};
+
+/// The machine that everybody knows where there is no tracker; it does not have the torrent from the start.
+const ACQUAINTANCE: NodeIndex = 1;
+/// Bytes of a torrent that takes long enough for its peers to be introduced.
+const INTRODUCED_BYTES: u64 = 500_000;
 
 impl World {
     /// Takes the answers, and asks everybody anew every [`LOOK_EVERY`].
@@ -43,7 +48,25 @@ impl World {
             match answer {
                 Answer::Session(session) if peer.adding == Some(number) => {
                     (peer.adding, peer.session) = (None, Some(session));
+                    if self.options.faults.node.acquainted && node != ACQUAINTANCE {
+                        let address = common.net.address(ACQUAINTANCE);
+                        common.nodes[node].ask(Message::PeerAdd { session, address });
+                    }
                 }
+                // What the link named is known: all of it is wanted.
+                Answer::Metadata(Some((metainfo, _))) if peer.adding.is_none() => {
+                    let add = SessionAdd {
+                        metainfo,
+                        root: self.torrent.layout.root.clone(),
+                        download: true,
+                        seed: true,
+                        recheck: false,
+                        wanted: Vec::new(),
+                    };
+                    let number = common.nodes[node].ask(Message::SessionAdd(Box::new(add)));
+                    peer.adding = Some(number);
+                }
+                Answer::Metadata(_) => {}
                 Answer::Snapshot(snapshot) if peer.showing == Some(number) => {
                     peer.showing = None;
                     peer.stood = format!(
@@ -54,6 +77,18 @@ impl World {
                     );
                     peer.complete = snapshot.state == SessionState::Seeding
                         && snapshot.pieces_have == snapshot.pieces_total;
+                    peer.known = peer.known.max(snapshot.candidates);
+                    // Whom it was told of is one; the others it has from that one. Who has everything need not look for others,
+                    // and a small torrent is there before there is time to.
+                    let meets = self.options.faults.node.acquainted
+                        && !peer.seeder
+                        && node != ACQUAINTANCE
+                        && self.torrent.size() >= INTRODUCED_BYTES;
+                    peer.complete &= peer.known > 1 || !meets;
+                    if snapshot.state == SessionState::Metadata {
+                        let session = snapshot.session;
+                        common.nodes[node].ask(Message::MetadataShow { session });
+                    }
                     let calm = self.calmed;
                     let state = snapshot.state;
                     let rests = [SessionState::Error, SessionState::Paused].contains(&state);
@@ -100,7 +135,7 @@ impl World {
         }
         if peer.session.is_none() && peer.adding.is_none() {
             let config = Config::default();
-            let add = Message::SessionAdd(Box::new(self.cast(node, &config).session_add()));
+            let add = super::added(&self.cast(node, &config), self.options.faults);
             let number = self.common.borrow_mut().nodes[node].ask(add);
             self.peers[node].adding = Some(number);
             return Ok(());
