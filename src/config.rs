@@ -27,6 +27,8 @@ pub struct Config {
     pub paths: Paths,
     /// How peers are met.
     pub peer: Peer,
+    /// Whom nobody talks to.
+    pub blocklist: Blocklist,
     /// Where peers come from.
     pub discovery: Discovery,
     /// How many torrents trade at a time.
@@ -82,12 +84,28 @@ pub struct Peer {
     pub max_links_per_swarm: u32,
 }
 
+/// `[blocklist]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Blocklist {
+    /// Whether the list holds.
+    pub enabled: bool,
+    /// Files that are read.
+    pub files: Vec<String>,
+    /// Where another is fetched from when somebody asks for it; empty: nowhere.
+    pub url: String,
+    /// Addresses and ranges that are never blocked.
+    pub allow: Vec<String>,
+}
+
 /// `[discovery]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Discovery {
     /// Whether trackers are asked.
     pub trackers: bool,
+    /// Whether our network is told, and heard.
+    pub lsd: bool,
 }
 
 /// `[queue]`
@@ -281,9 +299,23 @@ impl Default for Peer {
     }
 }
 
+impl Default for Blocklist {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            files: Vec::new(),
+            url: String::new(),
+            allow: Vec::new(),
+        }
+    }
+}
+
 impl Default for Discovery {
     fn default() -> Self {
-        Self { trackers: true }
+        Self {
+            trackers: true,
+            lsd: true,
+        }
     }
 }
 

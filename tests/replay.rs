@@ -20,12 +20,16 @@ mod announce_http;
 mod announce_udp;
 #[path = "../fuzz/targets/bencode.rs"]
 mod bencode;
+#[path = "../fuzz/targets/blocklist.rs"]
+mod blocklist;
 #[path = "../fuzz/targets/engine.rs"]
 mod engine;
 #[path = "../fuzz/targets/extension.rs"]
 mod extension;
 #[path = "../fuzz/targets/handshake.rs"]
 mod handshake;
+#[path = "../fuzz/targets/lsd.rs"]
+mod lsd;
 #[path = "../fuzz/targets/metadata.rs"]
 mod metadata;
 #[path = "../fuzz/targets/metainfo.rs"]
@@ -82,6 +86,11 @@ fn bencode_replays() {
 }
 
 #[test]
+fn lsd_replays() {
+    replay("lsd", lsd::run);
+}
+
+#[test]
 fn metainfo_replays() {
     replay("metainfo", metainfo::run);
 }
@@ -119,6 +128,11 @@ fn announce_udp_replays() {
 #[test]
 fn utp_replays() {
     replay("utp", utp::run);
+}
+
+#[test]
+fn blocklist_replays() {
+    replay("blocklist", blocklist::run);
 }
 
 #[test]

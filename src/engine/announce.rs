@@ -427,7 +427,11 @@ impl Engine {
                 next_announce,
                 warning,
                 tracker_is_local,
+                external_ip,
             } => {
+                if let Some(ip) = external_ip.filter(|_| !tracker_is_local) {
+                    self.shared.ourselves.seen_as(ip);
+                }
                 self.notice(id, warning.unwrap_or_default());
                 // Seeds have nothing to ask of one that rests, so it sleeps on where there are no others.
                 if !peers.is_empty() && leechers != Some(0) {

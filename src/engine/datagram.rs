@@ -3,6 +3,7 @@
 //! | first byte | protocol | where |
 //! | --- | --- | --- |
 //! | `X1`, X from 0 to 4 | uTP (BEP 29): a version of 1 below the type | `transport` |
+//! | `B` | local service discovery (BEP 14) | `lsd` |
 //! | anything else | answers of UDP trackers (BEP 15), whose action begins with a zero | `announce` |
 
 use std::net::SocketAddr;
@@ -17,6 +18,8 @@ enum Kind {
     Empty,
     /// Of a uTP connection.
     Utp,
+    /// A search of our network.
+    Search,
     /// Of a tracker, unless it is of nobody.
     Tracker,
 }
@@ -27,6 +30,7 @@ impl Kind {
         match bytes.first() {
             None => Self::Empty,
             Some(_) if utp::is_packet(bytes) => Self::Utp,
+            Some(b'B') => Self::Search,
             Some(_) => Self::Tracker,
         }
     }
@@ -39,6 +43,7 @@ impl Engine {
         match Kind::of(bytes) {
             Kind::Empty => {}
             Kind::Utp => self.on_utp_datagram(from, bytes),
+            Kind::Search => self.on_search(from, bytes),
             Kind::Tracker => self.on_tracker_datagram(from, bytes),
         }
     }

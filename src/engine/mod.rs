@@ -4,11 +4,13 @@
 //!
 //! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `links` the
 //! link manager's messages, `connect` the dials, `accept` the handshakes, `trade` the open streams, `transport` what they travel on, `close` their ends,
-//! `announce` the trackers, `datagram` what the UDP sockets carry, `extended` the extensions' ids, `metadata` what magnets become,
+//! `announce` the trackers, `blocks` who is blocked, `lsd` what our network is told,
+//! `datagram` what the UDP sockets carry, `extended` the extensions' ids, `metadata` what magnets become,
 //! `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown, `pace` the turns of the announces, `farewell` who is told of an end; `session/` and `table/` hold what they act on.
 
 mod accept;
 mod announce;
+pub mod blocks;
 mod choke;
 mod close;
 mod connect;
@@ -20,10 +22,12 @@ mod farewell;
 pub mod library;
 pub mod limits;
 mod links;
+mod lsd;
 mod manager;
 pub mod message;
 pub mod metadata;
 pub mod pace;
+pub mod priority;
 pub mod rate;
 pub mod session;
 pub mod sessions;
@@ -86,6 +90,9 @@ pub struct Engine {
     metadata_held: usize,
     /// What is read of uTP streams that were held; kept so that nothing is allocated.
     scratch: Vec<u8>,
+    lsd: lsd::Lsd,
+    /// Block lists that are being read.
+    reads: blocks::Reads,
 }
 
 impl Engine {
@@ -109,8 +116,12 @@ impl Engine {
             surveys: Surveys::default(),
             metadata_held: 0,
             scratch: Vec::new(),
+            lsd: lsd::Lsd::default(),
+            reads: blocks::Reads::default(),
         };
         engine.limits_refresh();
+        engine.lsd_enable(engine.shared.settings.config.discovery.lsd);
+        engine.blocks_enable(engine.shared.settings.config.blocklist.enabled);
         engine
     }
 
@@ -313,6 +324,8 @@ impl Engine {
             TimerKey::Park(session) => self.on_park_timer(session),
             TimerKey::Metadata(session) => self.metadata_ask(session),
             TimerKey::Limits => self.on_limits_timer(),
+            TimerKey::Lsd => self.on_lsd_timer(),
+            TimerKey::Bans => self.on_bans_timer(),
             TimerKey::Farewell => self.on_farewell_over(),
             TimerKey::Shutdown => self.on_budget_spent(),
         }

@@ -16,6 +16,7 @@ use super::limits::Limiter;
 use super::message::{
     Answer, Fetch, FetchTask, Frame, Job, Output, Storage, StoreJob, StoreTask, Work,
 };
+use super::priority::Ourselves;
 use super::session::trackers::AskId;
 use super::settings::Settings;
 use super::timers::Timers;
@@ -53,6 +54,10 @@ pub enum TimerKey {
     Metadata(SessionId),
     /// Streams that wait for a rate limit may go on.
     Limits,
+    /// Our network is told of torrents.
+    Lsd,
+    /// A ban is over.
+    Bans,
     /// The trackers' part of the shutdown's budget is spent.
     Farewell,
     /// The budget of the shutdown is spent.
@@ -91,6 +96,8 @@ pub struct Shared {
     pub limits: Limiter,
     /// Streams over datagrams.
     pub utp: Utp,
+    /// How others see us, as far as somebody has told.
+    pub ourselves: Ourselves,
     /// Where we listen.
     pub listening: Vec<SocketAddr>,
     /// Streams that have requests and found no block to send them with, in the order they came.
@@ -120,6 +127,7 @@ impl Shared {
             counters: EngineCounters::default(),
             limits: Limiter::default(),
             utp: Utp::new(settings_cache / UTP_SHARE),
+            ourselves: Ourselves::default(),
             listening: Vec::new(),
             send_waiting: VecDeque::new(),
             starved: BTreeSet::new(),

@@ -50,6 +50,8 @@ pub struct Role {
     pub deaf: bool,
     /// Whether it asks the tracker.
     pub announces: bool,
+    /// Whether it tells its network, which all of the scene are on, what it has.
+    pub lsd: bool,
     /// Uplinks it should have; 0 is as configured.
     pub links_min: u32,
     /// Bytes a second that it can send; 0 is 50 000.
@@ -113,6 +115,7 @@ impl Stage {
         let mut config = Config::default();
         config.workers.cache_mib = role.cache_mib.max(1);
         config.discovery.trackers = role.announces;
+        config.discovery.lsd = role.lsd;
         if role.links_min > 0 {
             config.links.min_per_swarm = role.links_min;
         }

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """libtorrent as a peer for tests and benches.
 
-    lt.py seed|get TORRENT|MAGNET DIR [--listen ADDRESS]... [--peer HOST:PORT]... [--up RATE] [--trackers] [--utp] [--check] [--exit]
+    lt.py seed|get TORRENT|MAGNET DIR [--listen ADDRESS]... [--peer HOST:PORT]... [--up RATE] [--trackers] [--utp] [--lsd]
+          [--check] [--exit]
 
 Says on stdout, a line each: `port N` (one per --listen, in that order), `ready` once the data is checked and peers are
 let in, `done` once everything is there and flushed. Reads commands from stdin: `stats` (answers `stats {json}`),
@@ -9,7 +10,7 @@ let in, `done` once everything is there and flushed. Reads commands from stdin: 
 outlives its test.
 
 A seed trusts its data unless --check is given. Plain TCP only, or uTP only with --utp; no discovery but the torrent's own
-trackers, and those only with --trackers.
+trackers, and those only with --trackers, and local service discovery with --lsd.
 """
 
 import argparse
@@ -86,6 +87,7 @@ def main():
     parser.add_argument("--up", type=int, default=0)
     parser.add_argument("--trackers", action="store_true")
     parser.add_argument("--utp", action="store_true")
+    parser.add_argument("--lsd", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--exit", action="store_true")
     args = parser.parse_args()
@@ -95,7 +97,7 @@ def main():
                           else address_with_any_port(address) for address in listen)
     # It dials from where it listens: some clients take one stream per address only.
     outgoing = listen[0] if len(listen) == 1 else ""
-    session = lt.session({**LIMITS, "listen_interfaces": interfaces, "outgoing_interfaces": outgoing})
+    session = lt.session({**LIMITS, "enable_lsd": args.lsd, "listen_interfaces": interfaces, "outgoing_interfaces": outgoing})
     if args.utp:
         session.apply_settings({
             "enable_incoming_tcp": False,
@@ -129,7 +131,9 @@ def main():
         params = lt.add_torrent_params()
         params.ti = lt.torrent_info(args.torrent)
     params.save_path = args.dir
-    params.flags = lt.torrent_flags.disable_dht | lt.torrent_flags.disable_lsd | lt.torrent_flags.disable_pex
+    params.flags = lt.torrent_flags.disable_dht | lt.torrent_flags.disable_pex
+    if not args.lsd:
+        params.flags |= lt.torrent_flags.disable_lsd
     if args.mode == "seed" and not args.check:
         params.flags |= lt.torrent_flags.seed_mode
     if not args.trackers:

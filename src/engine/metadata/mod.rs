@@ -82,6 +82,7 @@ impl Engine {
             self.metadata_peer(id, swarm, &peer);
         }
         self.announce(id);
+        self.lsd_soon(id);
         self.connect_more(swarm);
     }
 

@@ -38,6 +38,7 @@ use crate::ids::{ConnectionId, InfoHash, LinkId, PeerId, SessionId, StreamId, Sw
 use crate::rng::Rng;
 use crate::time::Instant;
 
+use super::blocks::Blocks;
 use super::message::Direction;
 use super::settings::LINK_STREAMS_MAX;
 use super::slots::Slots;
@@ -69,6 +70,8 @@ pub struct Table {
     old_from: Instant,
     banned_ids: BTreeSet<(IpAddr, PeerId)>,
     banned_ips: BTreeSet<IpAddr>,
+    /// Whom a list or a person blocks.
+    pub blocks: Blocks,
 }
 
 /// What became of a link, for subscribers: each fact once.
@@ -93,6 +96,8 @@ pub enum Source {
     Caller,
     /// A tracker.
     Tracker,
+    /// A peer of our network, by multicast (BEP 14).
+    Local,
     /// The peer itself, by its extended handshake (BEP 10 `p`).
     Peer,
 }
@@ -115,6 +120,7 @@ impl Table {
             old_from: Instant::FAR,
             banned_ids: BTreeSet::new(),
             banned_ips: BTreeSet::new(),
+            blocks: Blocks::default(),
         }
     }
 

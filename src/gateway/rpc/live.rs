@@ -22,7 +22,7 @@ struct Setting {
     scale: u64,
 }
 
-fn settings() -> [Setting; 13] {
+fn settings() -> [Setting; 16] {
     let plain = |name, key| Setting {
         name,
         switch: None,
@@ -43,6 +43,9 @@ fn settings() -> [Setting; 13] {
         plain("tcp_enabled",            "peer.tcp"),
         plain("utp_enabled",            "peer.utp"),
         plain("start_added_torrents",   "queue.start_added"),
+        plain("lpd_enabled",            "discovery.lsd"),
+        plain("blocklist_enabled",      "blocklist.enabled"),
+        plain("blocklist_url",          "blocklist.url"),
         plain("upload_slots_per_torrent", "seeding.upload_slots"),
         switched("incomplete_dir",      "incomplete_dir_enabled",      json!(""),  "paths.incomplete"),
         switched("download_queue_size", "download_queue_enabled",      json!(5),   "queue.max_active_downloads"),
@@ -195,7 +198,7 @@ pub(super) fn changes(
         };
         let value = match value {
             // Old clients write flags as numbers.
-            Value::Number(number) if *name == "start_added_torrents" => {
+            Value::Number(number) if held.now(&setting).is_boolean() => {
                 json!(number.as_u64() != Some(0))
             }
             // Clients write whole numbers as 5.0.

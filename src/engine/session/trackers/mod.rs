@@ -567,6 +567,7 @@ impl Trackers {
             next_announce: self.due.since(now),
             warning: answer.warning,
             tracker_is_local: local,
+            external_ip: answer.external_ip,
         });
         if first {
             let tier = tracker.tier;

@@ -125,6 +125,8 @@ pub enum Report {
         warning: Option<String>,
         /// Whether the tracker itself is on this host or in a private network: only then may it name peers there.
         tracker_is_local: bool,
+        /// How the tracker sees us (BEP 24).
+        external_ip: Option<std::net::IpAddr>,
     },
     /// The tracker refused, answered nonsense, or did not answer.
     Failed {
