@@ -28,6 +28,8 @@ pub struct Config {
     pub paths: Paths,
     /// How peers are met.
     pub peer: Peer,
+    /// Whom nobody talks to.
+    pub blocklist: Blocklist,
     /// Where peers come from.
     pub discovery: Discovery,
     /// How many torrents trade at a time.
@@ -99,6 +101,20 @@ pub enum Encryption {
     Require,
 }
 
+/// `[blocklist]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Blocklist {
+    /// Whether the list holds.
+    pub enabled: bool,
+    /// Files that are read.
+    pub files: Vec<String>,
+    /// Where another is fetched from when somebody asks for it; empty: nowhere.
+    pub url: String,
+    /// Addresses and ranges that are never blocked.
+    pub allow: Vec<String>,
+}
+
 /// `[discovery]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -113,6 +129,8 @@ pub struct Discovery {
     pub dht_read_only: bool,
     /// Whether peers tell each other of others.
     pub pex: bool,
+    /// Whether our network is told, and heard.
+    pub lsd: bool,
 }
 
 /// `[queue]`
@@ -307,6 +325,17 @@ impl Default for Peer {
     }
 }
 
+impl Default for Blocklist {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            files: Vec::new(),
+            url: String::new(),
+            allow: Vec::new(),
+        }
+    }
+}
+
 impl Default for Discovery {
     fn default() -> Self {
         Self {
@@ -321,6 +350,7 @@ impl Default for Discovery {
             .to_vec(),
             dht_read_only: false,
             pex: true,
+            lsd: true,
         }
     }
 }

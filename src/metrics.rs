@@ -202,6 +202,8 @@ figures! {
         duplicates: Counter, "count", "Streams closed as second ones to the same peer.";
         dials: Counter, "count", "Addresses dialled.";
         dials_failed: Counter, "count", "Dials that failed (failed_connections).";
+        lsd_sent: Counter, "count", "Searches sent to our network (BEP 14).";
+        lsd_received: Counter, "count", "Searches heard from our network.";
         dials_saved: Counter, "count", "Addresses offered while they were ignored, so not dialled again (hot list hits).";
         bans: Counter, "count", "Links banned for proven bad data.";
         incoming: Counter, "count", "Streams others opened.";

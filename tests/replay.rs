@@ -20,6 +20,8 @@ mod announce_http;
 mod announce_udp;
 #[path = "../fuzz/targets/bencode.rs"]
 mod bencode;
+#[path = "../fuzz/targets/blocklist.rs"]
+mod blocklist;
 #[path = "../fuzz/targets/engine.rs"]
 mod engine;
 #[path = "../fuzz/targets/extension.rs"]
@@ -28,6 +30,8 @@ mod extension;
 mod handshake;
 #[path = "../fuzz/targets/krpc.rs"]
 mod krpc;
+#[path = "../fuzz/targets/lsd.rs"]
+mod lsd;
 #[path = "../fuzz/targets/metadata.rs"]
 mod metadata;
 #[path = "../fuzz/targets/metainfo.rs"]
@@ -88,6 +92,11 @@ fn bencode_replays() {
 }
 
 #[test]
+fn lsd_replays() {
+    replay("lsd", lsd::run);
+}
+
+#[test]
 fn metainfo_replays() {
     replay("metainfo", metainfo::run);
 }
@@ -140,6 +149,11 @@ fn announce_udp_replays() {
 #[test]
 fn utp_replays() {
     replay("utp", utp::run);
+}
+
+#[test]
+fn blocklist_replays() {
+    replay("blocklist", blocklist::run);
 }
 
 #[test]

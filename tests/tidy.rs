@@ -77,6 +77,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("close_fds", &["cli/daemon"]),
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),
+    ("crc", &["engine/priority"]),
     (
         "crossbeam_channel",
         &[
@@ -86,7 +87,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("crc32c", &["engine/dht/id"]),
     ("crypto_bigint", &["codec/mse/"]),
     ("env_logger", &["cli/", "main.rs"]),
-    ("flate2", &["gateway/"]),
+    ("flate2", &["gateway/", "worker/blocks"]),
     ("globset", &["cli/globs"]),
     ("mime_guess", &["gateway/"]),
     ("hashbrown", &["engine/table/index"]),
@@ -95,6 +96,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("http_body_util", &["gateway/"]),
     ("hyper", &["gateway/"]),
     ("hyper_util", &["gateway/"]),
+    ("if_addrs", &["host/", "gateway/", "cli/"]),
     ("indicatif", &["cli/"]),
     ("mio", &["host/", "actor/"]),
     ("priority_queue", &["engine/timers"]),

@@ -26,7 +26,7 @@ pub fn run(bytes: &[u8]) {
         let again = match &request.announce {
             None => udp::encode_connect(request.transaction),
             Some((connection, announce)) => {
-                udp::encode_announce(*connection, request.transaction, announce)
+                udp::encode_announce(*connection, request.transaction, announce, "/announce?key")
             }
         };
         assert_eq!(udp::decode_request(&again), Ok(request));

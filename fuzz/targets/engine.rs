@@ -345,7 +345,7 @@ impl World {
             Job::Close => Outcome::Closed,
             Job::Delete => Outcome::Deleted(Ok(())),
             Job::Relocate(relocation) => Outcome::Relocated(relocation, Ok(true)),
-            Job::Survey(_) => unreachable!("no message asks for it"),
+            Job::Survey(_) | Job::Blocks(_) => unreachable!("no message asks for it"),
         }
     }
 }

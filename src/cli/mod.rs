@@ -9,11 +9,13 @@
 )]
 
 mod bars;
+mod blocklist;
 mod completions;
 mod config;
 mod console;
 mod create;
 mod daemon;
+mod doctor;
 mod get;
 mod globs;
 mod logging;
@@ -150,6 +152,10 @@ enum Command {
     Peers(remote::Peers),
     /// Name a peer for a torrent: dialled first, never given up
     Pin(remote::Pin),
+    /// List, make or take back bans of peers
+    Ban(remote::Ban),
+    /// Show a daemon's block list, or read it again
+    Blocklist(remote::Blocklist),
     /// Change settings of a torrent
     Set(remote::SetCommand),
     /// Show or change how fast a daemon may be
@@ -166,6 +172,8 @@ enum Command {
     Stress(stress::Stress),
     /// Print the configuration in effect, with the origin of each value
     Config(config::ConfigCommand),
+    /// Test this host and this configuration, and say what to fix
+    Doctor(doctor::Doctor),
     /// Print shell completions
     Completions(completions::Completions),
     /// Print the manual page
@@ -226,6 +234,8 @@ pub fn run(
         Command::Files(command) => command.run(context),
         Command::Peers(command) => command.run(context),
         Command::Pin(command) => command.run(context),
+        Command::Ban(command) => command.run(context),
+        Command::Blocklist(command) => command.run(context),
         Command::Set(command) => command.run(context),
         Command::Limits(command) => command.run(context),
         Command::Stats(command) => command.run(context),
@@ -234,6 +244,7 @@ pub fn run(
         Command::Sim(command) => command.run(context),
         Command::Stress(command) => command.run(context),
         Command::Config(command) => command.run(context),
+        Command::Doctor(command) => command.run(context),
         Command::Completions(command) => command.run(context),
         Command::Man => man::run(context),
     };

@@ -14,6 +14,7 @@ use crate::engine::message::{Answer, Message, ShutdownReport};
 use crate::runtime::{self, Runtime};
 use crate::time::{Duration, Instant};
 
+use super::blocklist;
 use super::source::reason;
 use super::transfer::Engine;
 
@@ -28,6 +29,7 @@ pub(super) fn start(loaded: &Loaded, events: bool) -> Result<Box<dyn Engine>, St
     let state = loaded.state()?.to_owned();
     let seed = draw_seed().map_err(|fault| format!("/dev/urandom: {}", reason(&fault)))?;
     let runtime = Runtime::start(&loaded.config, seed).map_err(|fault| fault.to_string())?;
+    blocklist::load(&loaded.config, &state, runtime.handle())?;
     let filter = if events {
         Filter::ALL
     } else {

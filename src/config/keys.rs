@@ -162,6 +162,20 @@ pub(super) const KEYS: &[Key] = &[
             Some(())
         },
     },
+    flag!(blocklist.enabled),
+    texts!(blocklist.files),
+    Key {
+        name: "blocklist.url",
+        allowed: "\"http://...\", \"https://...\" or \"\"",
+        set: |config, value| {
+            let url = value.as_str()?;
+            let fine = ["http://", "https://"]
+                .iter()
+                .any(|one| url.starts_with(one));
+            (fine || url.is_empty()).then(|| url.clone_into(&mut config.blocklist.url))
+        },
+    },
+    texts!(blocklist.allow),
     flag!(discovery.trackers),
     flag!(discovery.dht),
     Key {
@@ -181,6 +195,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     flag!(discovery.dht_read_only),
     flag!(discovery.pex),
+    flag!(discovery.lsd),
     number!(queue.max_active_downloads, 0 to 1_000_000),
     number!(queue.max_active_seeds, 0 to 1_000_000),
     number!(queue.max_active, 0 to 1_000_000),

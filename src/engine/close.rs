@@ -156,7 +156,9 @@ impl Engine {
                 }
                 self.table.link_idle(link);
             }
-            CloseReason::SessionOver | CloseReason::Full => self.table.link_idle(link),
+            CloseReason::SessionOver | CloseReason::Full | CloseReason::Blocked => {
+                self.table.link_idle(link)
+            }
             CloseReason::Caller => self.table.link_lost(link, now, false, &settings),
             // We have no descriptor left: that says nothing of the address.
             CloseReason::Lost(LostReason::NoResources) if opened.is_none() => {

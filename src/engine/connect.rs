@@ -58,7 +58,8 @@ impl Engine {
         }
     }
 
-    /// The links that may be dialled for `swarm` now, best first (pinned, then those that failed least), and when the next may be.
+    /// The links that may be dialled for `swarm` now, best first (pinned, then those that failed
+    /// least, then by BEP 40, or by chance while nobody has told how we are seen), and when the next may be.
     #[allow(clippy::type_complexity, reason = "the tuple is the order of dialling")]
     fn dialable(
         &mut self,
@@ -101,7 +102,11 @@ impl Engine {
                 continue;
             }
             let pinned = self.table.is_pinned(id, swarm);
-            due.push((!pinned, link.attempts(), self.shared.rng.next_u32(), id));
+            let port = self.shared.listen_port();
+            let chance = self.shared.rng.next_u32();
+            let rank = self.shared.ourselves.priority(port, address);
+            let rank = rank.map_or(chance, |priority| u32::MAX - priority);
+            due.push((!pinned, link.attempts(), rank, id));
         }
         due.sort_unstable();
         (due, next)

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `X1`, X from 0 to 4 | uTP (BEP 29): a version of 1 below the type | `transport` |
 //! | `d` | the DHT (BEP 5), whose messages are dictionaries | `dht` |
+//! | `B` | local service discovery (BEP 14) | `lsd` |
 //! | anything else | answers of UDP trackers (BEP 15), whose action begins with a zero | `announce` |
 
 use std::net::SocketAddr;
@@ -20,6 +21,8 @@ enum Kind {
     Utp,
     /// Of the DHT.
     Dht,
+    /// A search of our network.
+    Search,
     /// Of a tracker, unless it is of nobody.
     Tracker,
 }
@@ -31,6 +34,7 @@ impl Kind {
             None => Self::Empty,
             Some(_) if utp::is_packet(bytes) => Self::Utp,
             Some(b'd') => Self::Dht,
+            Some(b'B') => Self::Search,
             Some(_) => Self::Tracker,
         }
     }
@@ -44,6 +48,7 @@ impl Engine {
             Kind::Empty => {}
             Kind::Utp => self.on_utp_datagram(from, bytes),
             Kind::Dht => self.on_dht_datagram(from, bytes),
+            Kind::Search => self.on_search(from, bytes),
             Kind::Tracker => self.on_tracker_datagram(from, bytes),
         }
     }

@@ -123,6 +123,7 @@ impl Engine {
             | Message::MagnetAdd(_)
             | Message::TorrentsChange(_)
             | Message::Survey(_)
+            | Message::Blocks(_)
             | Message::TorrentsShow(_)
             | Message::SettingsChange(_)
             | Message::MetadataShow { .. }

@@ -84,6 +84,7 @@ impl Engine {
             Message::MagnetAdd(add) => return self.magnet_add(*add, reply),
             Message::TorrentsChange(order) => return self.torrents_change(&order, reply),
             Message::TorrentsShow(order) => return self.torrents_show(&order, reply),
+            Message::Blocks(ask) => return self.on_blocks(*ask, reply),
             Message::Survey(survey) => return self.survey(*survey, reply),
             Message::SettingsChange(change) => return self.settings_change(*change, reply),
             Message::SettingsShow => Answer::Settings(Box::new(self.settings_show())),

@@ -3,6 +3,7 @@
 //! Payloads are plain data, owned or lent for the call: never a socket, a closure, a channel or a lock. Every piece of work
 //! given out ([`Output::Work`], [`Output::Store`], [`Output::Fetch`]) is answered exactly once, in any order.
 
+mod blocks;
 mod callers;
 mod gateway;
 mod store;
@@ -24,6 +25,7 @@ pub use super::snapshot::{
     EngineSnapshot, IgnoredAddress, LinkSummary, LinksCount, PeerSnapshot, SessionSnapshot,
     SessionState, Transport,
 };
+pub use blocks::*;
 pub use callers::*;
 pub use gateway::*;
 pub use store::*;

@@ -5,12 +5,14 @@
 //! `handle` dispatches; the files hold one responsibility each: `manager` the sessions and the callers, `links` the
 //! link manager's messages, `connect` the dials, `accept` the handshakes, `mse` the encryption handshakes around them, `trade`
 //! the open streams, `transport` what they travel on, `close` their ends, `announce` the trackers, `datagram` what the UDP
-//! sockets carry, `extended` the extensions' ids, `metadata` what magnets become, `pex` whom peers know, `dht` the DHT,
-//! `outside` where others see us, `work` the finished jobs, `doubt` what turns out not to be there, `ending` the shutdown,
-//! `pace` the turns of the announces, `farewell` who is told of an end; `session/` and `table/` hold what they act on.
+//! sockets carry, `extended` the extensions' ids, `metadata` what magnets become, `pex` whom peers know, `dht` the DHT, `lsd`
+//! what our network is told, `outside` where others see us, `blocks` who is blocked, `work` the finished jobs, `doubt` what
+//! turns out not to be there, `ending` the shutdown, `pace` the turns of the announces, `farewell` who is told of an end;
+//! `session/` and `table/` hold what they act on.
 
 mod accept;
 mod announce;
+pub mod blocks;
 mod choke;
 mod close;
 mod connect;
@@ -23,6 +25,7 @@ mod farewell;
 pub mod library;
 pub mod limits;
 mod links;
+mod lsd;
 mod manager;
 pub mod message;
 pub mod metadata;
@@ -30,6 +33,7 @@ mod mse;
 pub mod outside;
 pub mod pace;
 pub mod pex;
+pub mod priority;
 pub mod rate;
 pub mod session;
 pub mod sessions;
@@ -97,6 +101,9 @@ pub struct Engine {
     scratch: Vec<u8>,
     /// Encryption handshakes whose expensive steps wait.
     exchanges: mse::Exchanges,
+    lsd: lsd::Lsd,
+    /// Block lists that are being read.
+    reads: blocks::Reads,
 }
 
 impl Engine {
@@ -123,8 +130,12 @@ impl Engine {
             metadata_held: 0,
             scratch: Vec::new(),
             exchanges: mse::Exchanges::default(),
+            lsd: lsd::Lsd::default(),
+            reads: blocks::Reads::default(),
         };
         engine.limits_refresh();
+        engine.lsd_enable(engine.shared.settings.config.discovery.lsd);
+        engine.blocks_enable(engine.shared.settings.config.blocklist.enabled);
         engine
     }
 
@@ -333,6 +344,8 @@ impl Engine {
             TimerKey::Limits => self.on_limits_timer(),
             TimerKey::Dht => self.dht_turn(),
             TimerKey::Exchange => self.on_exchange_timer(),
+            TimerKey::Lsd => self.on_lsd_timer(),
+            TimerKey::Bans => self.on_bans_timer(),
             TimerKey::Farewell => self.on_farewell_over(),
             TimerKey::Shutdown => self.on_budget_spent(),
         }

@@ -16,6 +16,7 @@ use super::limits::Limiter;
 use super::message::{
     Answer, Fetch, FetchTask, Frame, Job, Output, Storage, StoreJob, StoreTask, Work,
 };
+use super::priority::Ourselves;
 use super::session::trackers::AskId;
 use super::settings::Settings;
 use super::table::stream::Stream;
@@ -60,6 +61,10 @@ pub enum TimerKey {
     Dht,
     /// Encryption handshakes wait for their turn.
     Exchange,
+    /// Our network is told of torrents.
+    Lsd,
+    /// A ban is over.
+    Bans,
     /// The trackers' part of the shutdown's budget is spent.
     Farewell,
     /// The budget of the shutdown is spent.
@@ -100,6 +105,8 @@ pub struct Shared {
     pub limits: Limiter,
     /// Streams over datagrams.
     pub utp: Utp,
+    /// How others see us, as far as somebody has told.
+    pub ourselves: Ourselves,
     /// Where we listen.
     pub listening: Vec<SocketAddr>,
     /// Streams that have requests and found no block to send them with, in the order they came.
@@ -129,6 +136,7 @@ impl Shared {
             counters: EngineCounters::default(),
             limits: Limiter::default(),
             utp: Utp::new(settings_cache / UTP_SHARE),
+            ourselves: Ourselves::default(),
             listening: Vec::new(),
             send_waiting: VecDeque::new(),
             starved: BTreeSet::new(),

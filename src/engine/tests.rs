@@ -31,6 +31,7 @@ use crate::ids::{InfoHash, PeerId, ReplyId, SessionId, SocketId, StreamId};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
+mod blocked;
 mod changed;
 mod counts;
 mod cycle;
@@ -38,6 +39,7 @@ mod desk;
 mod ignore_list;
 mod life;
 mod model;
+mod near;
 mod refusals;
 mod shared_links;
 mod strangers;
@@ -45,6 +47,13 @@ mod transport;
 
 /// The other end of a stream that no node of the world holds: a test speaks for it.
 const OUTSIDE: usize = usize::MAX;
+
+/// As usual, but that nobody says anything to the network unasked.
+fn quiet() -> Config {
+    let mut config = Config::default();
+    config.discovery.lsd = false;
+    config
+}
 
 /// One file, `total` bytes from `seed`.
 fn torrent(total: usize, piece_length: u32, seed: u64) -> (Arc<Metainfo>, Vec<u8>) {
@@ -193,7 +202,7 @@ impl World {
 
     fn node(&mut self, whole: bool) -> usize {
         let index = self.nodes.len();
-        self.node_with(whole, index as u64, &Config::default())
+        self.node_with(whole, index as u64, &quiet())
     }
 
     fn node_with(&mut self, whole: bool, seed: u64, config: &Config) -> usize {
@@ -689,6 +698,7 @@ impl World {
             Job::Delete => Outcome::Deleted(Ok(())),
             Job::Relocate(relocation) => Outcome::Relocated(relocation, Ok(true)),
             Job::Survey(survey) => panic!("nobody asked for {survey:?}"),
+            Job::Blocks(load) => panic!("nobody asked for {load:?}"),
         }
     }
 

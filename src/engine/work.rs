@@ -21,7 +21,8 @@ use super::table::stream::{CloseReason, Stream};
 
 impl Engine {
     pub(super) fn on_done(&mut self, done: Done) {
-        let Some(done) = self.on_survey_done(done) else {
+        let done = self.on_survey_done(done);
+        let Some(done) = done.and_then(|done| self.on_blocks_done(done)) else {
             return;
         };
         let id = done.session;
@@ -85,7 +86,7 @@ impl Engine {
             Outcome::Cancelled(job) => session.cancelled(shared, done.id, job),
             Outcome::Relocated(relocation, result) => self.on_relocated(id, relocation, result),
             Outcome::Closed => self.park(id),
-            Outcome::Surveyed(_) | Outcome::Deleted(Ok(())) => {}
+            Outcome::Surveyed(_) | Outcome::Blocks(_) | Outcome::Deleted(Ok(())) => {}
             Outcome::Deleted(Err(fault)) => {
                 log::warn!("torrent {}: {}", session.info_hash(), fault.message);
             }
@@ -237,6 +238,7 @@ impl Engine {
         self.dht_enter(id);
         self.announce(id);
         self.metadata_admit(id);
+        self.lsd_soon(id);
         self.connect_more(swarm);
         self.ask_all(id);
         self.serve_all(id);

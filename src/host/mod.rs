@@ -10,6 +10,7 @@
 )]
 
 mod handles;
+mod multicast;
 mod poller;
 mod sockets;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::handles::Handles;
+use self::multicast::Multicast;
 use self::poller::{Poller, Source};
 use self::sockets::Sockets;
 use self::udp::Udp;
@@ -42,6 +44,7 @@ pub struct OsHost {
     poller: Poller,
     sockets: Sockets,
     udp: Udp,
+    multicast: Multicast,
     doorbell: Arc<Doorbell>,
     pool: Pool,
     store: Store,
@@ -101,6 +104,7 @@ impl OsHost {
             poller,
             sockets,
             udp,
+            multicast: Multicast::default(),
             doorbell,
             handles: Handles::default(),
             work_waiting: VecDeque::new(),
@@ -143,6 +147,7 @@ impl OsHost {
         // Streams close, listeners too, before anything waits.
         drop(self.sockets);
         drop(self.udp);
+        drop(self.multicast);
         drop(self.handles);
         let mut abandoned = self.store.stop(left(clock));
         abandoned.extend(self.pool.stop(left(clock)));
@@ -222,6 +227,7 @@ impl Host for OsHost {
             timeout = Some(timeout.map_or(left, |timeout| timeout.min(left)));
         }
         let (sockets, udp) = (&mut self.sockets, &mut self.udp);
+        let multicast = &mut self.multicast;
         self.poller.wait(timeout, |source, event| match source {
             Source::Waker => {}
             Source::Stream(stream) => sockets.on_event(stream, event, ready),
@@ -231,6 +237,10 @@ impl Host for OsHost {
             }
             Source::Datagrams(index) => {
                 udp.ready(index);
+                ready.push(Ready::Datagrams);
+            }
+            Source::Multicast(index) => {
+                multicast.ready(index);
                 ready.push(Ready::Datagrams);
             }
         });
@@ -291,16 +301,25 @@ impl Host for OsHost {
     }
 
     fn receive(&mut self, bytes: &mut [u8]) -> Option<(SocketAddr, usize)> {
-        let (from, length, segment) = self.udp.receive(bytes)?;
+        let (from, length, segment) = self.receive_many(bytes)?;
         Some((from, length.min(segment)))
     }
 
     fn receive_many(&mut self, bytes: &mut [u8]) -> Option<(SocketAddr, usize, usize)> {
-        self.udp.receive(bytes)
+        if let Some(found) = self.udp.receive(bytes) {
+            return Some(found);
+        }
+        let (from, length) = self.multicast.receive(bytes)?;
+        Some((from, length, length.max(1)))
     }
 
     fn send_to(&mut self, to: SocketAddr, bytes: &[u8]) {
-        self.udp.send_to(to, bytes.len(), bytes);
+        if to.ip().is_multicast() {
+            let now = self.clock.now();
+            self.multicast.send_to(&self.poller, now, to, bytes);
+        } else {
+            self.udp.send_to(to, bytes.len(), bytes);
+        }
     }
 
     fn send_many(&mut self, to: SocketAddr, segment: usize, bytes: &[u8]) {
@@ -328,6 +347,7 @@ impl Host for OsHost {
                 self.handles.forget(work.session);
             }
             Job::Survey(_)
+            | Job::Blocks(_)
             | Job::Check { .. }
             | Job::Commit { .. }
             | Job::Write { .. }

@@ -26,6 +26,7 @@ pub(super) enum Source {
     Waker,
     Listener(usize),
     Datagrams(usize),
+    Multicast(usize),
     Stream(StreamId),
 }
 
@@ -35,6 +36,7 @@ impl Source {
             Self::Waker => Token(usize::MAX),
             Self::Listener(index) => Token(usize::MAX - 1 - index),
             Self::Datagrams(index) => Token(usize::MAX - 1 - SOURCES_MAX - index),
+            Self::Multicast(index) => Token(usize::MAX - 1 - 2 * SOURCES_MAX - index),
             Self::Stream(stream) => Token(word_of(stream)),
         }
     }
@@ -44,6 +46,7 @@ impl Source {
             0 => Self::Waker,
             far if far <= SOURCES_MAX => Self::Listener(far - 1),
             far if far <= 2 * SOURCES_MAX => Self::Datagrams(far - 1 - SOURCES_MAX),
+            far if far <= 3 * SOURCES_MAX => Self::Multicast(far - 1 - 2 * SOURCES_MAX),
             _ => Self::Stream(StreamId::from_word(token.0 as u64)),
         }
     }
@@ -89,7 +92,9 @@ impl Poller {
         source: Source,
     ) -> io::Result<()> {
         let interest = match source {
-            Source::Listener(_) | Source::Datagrams(_) | Source::Waker => Interest::READABLE,
+            Source::Listener(_) | Source::Datagrams(_) | Source::Multicast(_) | Source::Waker => {
+                Interest::READABLE
+            }
             Source::Stream(_) => BOTH,
         };
         let registry: &Registry = self.poll.registry();
@@ -124,6 +129,8 @@ mod tests {
             .chain([
                 Source::Listener(SOURCES_MAX - 1),
                 Source::Datagrams(SOURCES_MAX - 1),
+                Source::Multicast(0),
+                Source::Multicast(SOURCES_MAX - 1),
             ]);
         for source in sources {
             assert_eq!(Source::of(source.token()), source);

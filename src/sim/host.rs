@@ -80,6 +80,9 @@ impl Host for SimHost {
     fn send_to(&mut self, to: SocketAddr, bytes: &[u8]) {
         self.with(|common, node| {
             let from = common.net.address(node);
+            if to.ip().is_multicast() {
+                return common.net.send_to_all(common.now, from, bytes);
+            }
             common.net.send_to(common.now, from, to, bytes);
         });
     }

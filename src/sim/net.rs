@@ -477,6 +477,14 @@ impl Net {
         Some(machine.datagrams_free)
     }
 
+    /// Says a datagram to every machine that is on, its own included: all are of one network.
+    pub fn send_to_all(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+        let everybody: Vec<SocketAddr> = self.by_address.keys().copied().collect();
+        for to in everybody {
+            self.send_to(now, from, to, bytes);
+        }
+    }
+
     /// Datagrams to nobody's machine that have arrived: from, to, bytes.
     pub fn take_strays(&mut self) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
         std::mem::take(&mut self.strays)

@@ -261,6 +261,7 @@ fn note_output(common: &mut Common, node: NodeIndex, output: &Output) {
                 Answer::Settings(_) => 16,
                 Answer::Speed(_) => 17,
                 Answer::Metadata(_) => 18,
+                Answer::Blocks(_) => 19,
             };
             trace.note("reply", &[at, who, reply.0, kind]);
         }

@@ -29,6 +29,7 @@ pub fn check(answer: &Answer) -> Result<(), String> {
         | Answer::Condition(_)
         | Answer::Changed(_)
         | Answer::Surveyed(_)
+        | Answer::Blocks(_)
         | Answer::Torrents(_)
         | Answer::Settings(_)
         | Answer::Speed(_)

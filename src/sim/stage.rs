@@ -53,6 +53,8 @@ pub struct Role {
     pub announces: bool,
     /// Whether it is in the DHT, into which the first machine leads.
     pub dht: bool,
+    /// Whether it tells its network, which all of the scene are on, what it has.
+    pub lsd: bool,
     /// Uplinks it should have; 0 is as configured.
     pub links_min: u32,
     /// Bytes a second that it can send; 0 is 50 000.
@@ -125,6 +127,7 @@ impl Stage {
         config.workers.cache_mib = role.cache_mib.max(1);
         config.discovery.trackers = role.announces;
         config.peer.encryption = role.encryption.unwrap_or(config.peer.encryption);
+        config.discovery.lsd = role.lsd;
         if role.links_min > 0 {
             config.links.min_per_swarm = role.links_min;
         }

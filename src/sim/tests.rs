@@ -113,6 +113,24 @@ fn a_download_goes_on_while_its_stream_is_replaced() {
     }
 }
 
+/// BEP 14: nobody is named, and nobody announces.
+#[test]
+fn a_swarm_of_one_network_finds_itself() {
+    for seed in 0..20 {
+        let mut stage = Stage::new(seed, Duration::from_millis(20), 200_000);
+        for node in 0..5 {
+            stage.add(&Role {
+                seeder: node == 0,
+                lsd: true,
+                ..Role::default()
+            });
+        }
+        let done = |stage: &Stage| (1..5).all(|node| stage.told(node, "session.completed") == 1);
+        assert!(stage.run_until(120 * SECOND, done), "seed {seed}");
+        assert_eq!(stage.announces(), 0);
+    }
+}
+
 /// Requirement D23: what two torrents have with one peer is one link and two streams, and either goes without the other.
 #[test]
 fn two_torrents_share_the_link_to_a_peer_and_not_the_stream() {

@@ -282,6 +282,7 @@ impl World {
 
     fn start(&mut self, node: NodeIndex) {
         let mut config = Config::default();
+        config.discovery.lsd = false;
         config.workers.cache_mib = 1;
         config.peer.tcp = !self.options.faults.net.utp_only;
         config.links.retry_first_s = 2;

@@ -46,6 +46,7 @@ impl Load {
             | Job::Close
             | Job::Relocate(_)
             | Job::Survey(_)
+            | Job::Blocks(_)
             | Job::Delete => (None, None),
         };
         Self { read, written }

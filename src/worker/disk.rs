@@ -65,6 +65,7 @@ pub fn run<F: Files>(files: &mut F, scratch: &mut Scratch, work: Work) -> Done {
             let result = relocate::relocate(files, session, storage, &mut relocation);
             Outcome::Relocated(relocation, result)
         }
+        Job::Blocks(load) => Outcome::Blocks(Box::new(files.blocks(&load))),
         Job::Survey(survey) => Outcome::Surveyed(files.survey(&survey)),
         Job::Delete => Outcome::Deleted(delete::delete(files, session, storage)),
     };
@@ -88,6 +89,7 @@ pub fn has_fault(outcome: &Outcome) -> bool {
         Outcome::Deleted(result) => result.is_err(),
         Outcome::Relocated(_, result) => result.is_err(),
         Outcome::Surveyed(result) => result.is_err(),
+        Outcome::Blocks(result) => result.is_err(),
         Outcome::Closed | Outcome::Cancelled(_) => false,
     }
 }

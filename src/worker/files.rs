@@ -10,7 +10,9 @@ use std::path::Path;
 
 use crate::codec::layout::{FileEntry, FileIndex, FileKind, Layout};
 use crate::codec::shown::shown;
-use crate::engine::message::{Fault, FaultKind, FileStamp, Survey, Surveyed};
+use crate::engine::message::{
+    BlocksFault, BlocksLoad, BlocksRead, Fault, FaultKind, FileStamp, Survey, Surveyed,
+};
 use crate::ids::{InfoHash, SessionId};
 
 /// Which file: of which session's layout, and where in it.
@@ -204,6 +206,14 @@ pub trait Files {
     fn survey(&mut self, survey: &Survey) -> Result<Surveyed, Fault> {
         let error = io::ErrorKind::Unsupported.into();
         Err(fault(&survey.path, "look at", &error))
+    }
+
+    /// Reads block lists.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is no list.
+    fn blocks(&mut self, _load: &BlocksLoad) -> Result<BlocksRead, BlocksFault> {
+        Err(BlocksFault("there are no files here".to_owned()))
     }
 
     /// Closes what is open of a session.

@@ -27,7 +27,9 @@ use rustix::fs::{
 use rustix::io::{Errno, preadv, pwritev, retry_on_intr};
 
 use crate::codec::layout::{FileIndex, Layout};
-use crate::engine::message::{Fault, FileStamp, Survey, Surveyed};
+use crate::engine::message::{
+    BlocksFault, BlocksLoad, BlocksRead, Fault, FileStamp, Survey, Surveyed,
+};
 use crate::ids::SessionId;
 use crate::time::{Duration, Instant};
 
@@ -490,6 +492,10 @@ impl Files for DiskFiles {
 
     fn survey(&mut self, survey: &Survey) -> Result<Surveyed, Fault> {
         super::survey::survey(survey)
+    }
+
+    fn blocks(&mut self, load: &BlocksLoad) -> Result<BlocksRead, BlocksFault> {
+        super::blocks::read(load)
     }
 
     fn close(&mut self, session: SessionId) {

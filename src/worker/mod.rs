@@ -10,6 +10,7 @@
 //! ```
 
 mod beneath;
+mod blocks;
 mod carry;
 mod check;
 mod commit;

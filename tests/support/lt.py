@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """libtorrent as a peer for tests and benches.
 
-    lt.py seed|get TORRENT|MAGNET DIR [--listen ADDRESS]... [--peer HOST:PORT]... [--up RATE] [--trackers] [--utp] [--pex] [--check] [--exit]
-                                         [--set NAME=NUMBER]...
+    lt.py seed|get TORRENT|MAGNET DIR [--listen ADDRESS]... [--peer HOST:PORT]... [--up RATE] [--trackers] [--utp] [--pex] [--lsd]
+           [--check] [--exit] [--set NAME=NUMBER]...
 
 Says on stdout, a line each: `port N` (one per --listen, in that order), `ready` once the data is checked and peers are
 let in, `done` once everything is there and flushed. Reads commands from stdin: `stats` (answers `stats {json}`),
@@ -10,7 +10,7 @@ let in, `done` once everything is there and flushed. Reads commands from stdin: 
 outlives its test.
 
 A seed trusts its data unless --check is given. Plain TCP only, or uTP only with --utp; no discovery but the torrent's own
-trackers, those only with --trackers, and with --pex what peers tell.
+trackers, those only with --trackers, with --pex what peers tell, and with --lsd local service discovery.
 """
 
 import argparse
@@ -88,6 +88,7 @@ def main():
     parser.add_argument("--trackers", action="store_true")
     parser.add_argument("--utp", action="store_true")
     parser.add_argument("--pex", action="store_true")
+    parser.add_argument("--lsd", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--exit", action="store_true")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER")
@@ -100,7 +101,8 @@ def main():
     outgoing = listen[0] if len(listen) == 1 else ""
     changed = {name: type(LIMITS[name])(int(value)) if name in LIMITS else int(value)
                for name, _, value in (word.partition("=") for word in args.set)}
-    session = lt.session({**LIMITS, "listen_interfaces": interfaces, "outgoing_interfaces": outgoing, **changed})
+    session = lt.session({**LIMITS, "enable_lsd": args.lsd, "listen_interfaces": interfaces, "outgoing_interfaces": outgoing,
+                          **changed})
     if args.utp:
         session.apply_settings({
             "enable_incoming_tcp": False,
@@ -137,6 +139,8 @@ def main():
     params.flags = lt.torrent_flags.disable_dht | lt.torrent_flags.disable_lsd | lt.torrent_flags.disable_pex
     if args.pex:
         params.flags &= ~lt.torrent_flags.disable_pex
+    if args.lsd:
+        params.flags &= ~lt.torrent_flags.disable_lsd
     if args.mode == "seed" and not args.check:
         params.flags |= lt.torrent_flags.seed_mode
     if not args.trackers:

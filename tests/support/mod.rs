@@ -11,6 +11,7 @@
 )]
 
 pub(crate) mod clients;
+pub(crate) mod network;
 pub(crate) mod peer;
 pub(crate) mod rpc;
 pub(crate) mod torrent;
@@ -352,6 +353,13 @@ impl Linnet {
             command
                 .arg("--set")
                 .arg(format!("peer.listen=[\"{}\"]", self.listen));
+        }
+        if matches!(args.first(), Some(&("get" | "seed" | "daemon"))) {
+            // Else every test would meet the peers of all others, and of whoever is near.
+            let lsd = "discovery.lsd=false";
+            if !args.iter().any(|arg| arg.starts_with("discovery.lsd")) {
+                command.arg("--set").arg(lsd);
+            }
         }
         for key in [
             "LINNET_CONFIG",

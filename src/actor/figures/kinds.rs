@@ -23,7 +23,7 @@ pub(in super::super) struct Type(u8);
 impl Type {
     pub(in super::super) const SHUTDOWN: Self = Self(8);
     pub(in super::super) const STREAM_ADD: Self = Self(13);
-    pub(in super::super) const METRICS: Self = Self(41);
+    pub(in super::super) const METRICS: Self = Self(42);
 
     /// Calls `note` with the type of each operation in an envelope.
     pub(in super::super) fn each(body: &Body, mut note: impl FnMut(Self)) {
@@ -80,6 +80,7 @@ impl Type {
             Message::GroupSet(_) => 38,
             Message::SessionLimits { .. } => 39,
             Message::MetadataShow { .. } => 40,
+            Message::Blocks(_) => 41,
         })
     }
 
@@ -94,7 +95,7 @@ impl Type {
 
 /// Name, lane and subject of each type, in the order of [`Type::of_message`].
 #[rustfmt::skip]
-pub(super) const TYPES: [(&str, Lane, About); 42] = [
+pub(super) const TYPES: [(&str, Lane, About); 43] = [
     ("session_add",     Lane::High,     About::Net),
     ("session_remove",  Lane::High,     About::Net),
     ("session_pause",   Lane::High,     About::Net),
@@ -136,6 +137,7 @@ pub(super) const TYPES: [(&str, Lane, About); 42] = [
     ("group_set",       Lane::Normal,   About::Whole),
     ("session_limits",  Lane::Normal,   About::Net),
     ("metadata_show",   Lane::Normal,   About::Net),
+    ("blocks",          Lane::Normal,   About::Whole),
     ("metrics",         Lane::Low,      About::Whole),
 ];
 
@@ -207,6 +209,7 @@ impl JobKind {
             Outcome::Deleted(result) => (7, result.is_ok()),
             Outcome::Relocated(_, result) => (8, result.is_ok()),
             Outcome::Surveyed(result) => (9, result.is_ok()),
+            Outcome::Blocks(result) => (10, result.is_ok()),
             Outcome::Cancelled(job) => return (Self::of(job), End::Cancelled),
         };
         (Self(kind), End::of(well))

@@ -232,6 +232,7 @@ fn message(kind: usize) -> Message {
             make: false,
             file: None,
         })),
+        41 => Message::Blocks(Box::new(crate::engine::message::BlocksAsk::Show)),
         36 => Message::SpeedSet {
             limits: Box::default(),
             is_configured: false,

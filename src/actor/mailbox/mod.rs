@@ -128,6 +128,7 @@ pub const fn lane_of(message: &Message) -> Lane {
         | Message::SessionLimits { .. }
         | Message::GroupSet(_)
         | Message::MetadataShow { .. }
+        | Message::Blocks(_)
         | Message::SessionShow { .. } => Lane::Normal,
         Message::LinksShow { .. }
         | Message::IgnoredShow { .. }

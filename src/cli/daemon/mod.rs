@@ -14,7 +14,7 @@ use clap::Args;
 
 use super::running::{draw_seed, phases};
 use super::source::reason;
-use super::{Context, EXIT_FAILED, Failure, logging};
+use super::{Context, EXIT_FAILED, Failure, blocklist, logging};
 use crate::config::{Config, Loaded};
 use crate::engine::message::{Answer, Message, ShutdownReport};
 use crate::gateway::server::{Access, Close, Options, Place, Server};
@@ -107,6 +107,7 @@ fn start(loaded: Loaded, state: &Path, wakes: &Wakes) -> Result<Running, Failure
         .map(ToString::to_string)
         .collect();
     log::info!("peers reach us at {}", listening.join(" and "));
+    blocklist::load(&loaded.config, state, runtime.handle()).map_err(Failure::failed)?;
     let now = runtime.handle().clock().now();
     let epoch_millis = unix_millis().saturating_sub(now.as_micros() / 1000);
     let load = Message::LibraryLoad { epoch_millis };

@@ -3,7 +3,7 @@
 
 use super::watch::Watch;
 use super::{Running, options, setup};
-use crate::cli::{Context, logging};
+use crate::cli::{Context, blocklist, logging};
 use crate::config::{Config, Loaded, is_live};
 use crate::engine::limits;
 use crate::engine::message::{Answer, Message, SettingsChange};
@@ -15,6 +15,8 @@ pub(super) const DISK_TIME_MAX: Duration = Duration::from_secs(10);
 /// Keys that hold from now on beside those that the engine takes over ([`is_live`]); every other one holds from the next start.
 const LIVE: &[&str] = &[
     "paths.watch",
+    "blocklist.files",
+    "blocklist.allow",
     "limits.download",
     "limits.upload",
     "limits.alt_download",
@@ -112,6 +114,10 @@ impl Running {
                 Ok(_) => return Err("the engine gave a strange answer".to_owned()),
                 Err(fault) => return Err(format!("the engine: {fault}")),
             }
+        }
+        // A list that cannot be read is no reason to keep what else has changed.
+        if let Err(fault) = blocklist::load(config, &self.state, self.runtime.handle()) {
+            log::error!("{fault}; the block list stays as it was");
         }
         self.runtime.reload(options.clone())?;
         self.hooks.reload(setup(loaded, options, self.rpc))?;

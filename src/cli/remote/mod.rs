@@ -1,11 +1,13 @@
 //! Remote control: the commands that ask a daemon over its RPC, and print what it says as a table or as JSON.
 
+mod blocks;
 mod change;
 mod connect;
 mod limits;
 mod show;
 mod table;
 
+pub(super) use blocks::{Ban, Blocklist};
 pub(super) use change::{Add, Pin, Recheck, Remove, SetCommand, Shutdown, Start, Stop};
 pub(super) use connect::remote;
 pub(super) use limits::Limits;

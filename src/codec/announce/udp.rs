@@ -9,6 +9,7 @@
 //!                    <want: i32> <port: u16>                                                                98 bytes
 //!           answer   <action 1: u32> <transaction: u32> <interval: u32> <leechers: u32> <seeders: u32>
 //!                    then 6 bytes a peer from an IPv4 tracker, 18 from an IPv6 one
+//!                    then the path and query of the tracker's URL in options, <2: u8> <length: u8> <text> (BEP 41)
 //! error     answer   <action 3: u32> <transaction: u32> <text>
 //! ```
 
@@ -24,6 +25,8 @@ const MAGIC: u64 = 0x0417_2710_1980;
 const CONNECT: u32 = 0;
 const ANNOUNCE: u32 = 1;
 const ERROR: u32 = 3;
+/// An option that holds a part of the URL (BEP 41).
+const URL_DATA: u8 = 2;
 
 /// Bytes of a connect request and of its answer.
 pub const CONNECT_BYTES: usize = 16;
@@ -88,9 +91,15 @@ pub fn encode_connect(transaction: u32) -> Vec<u8> {
     out
 }
 
-/// Announces under a connection number. The address field stays 0: the tracker takes the sender's.
+/// Announces under a connection number. The address field stays 0: the tracker takes the sender's. `path` is what stands behind
+/// the port in its URL, such as a member's key (BEP 41); empty where there is nothing.
 #[must_use]
-pub fn encode_announce(connection: u64, transaction: u32, announce: &Announce) -> Vec<u8> {
+pub fn encode_announce(
+    connection: u64,
+    transaction: u32,
+    announce: &Announce,
+    path: &str,
+) -> Vec<u8> {
     let event: u32 = match announce.event {
         AnnounceEvent::None => 0,
         AnnounceEvent::Completed => 1,
@@ -112,6 +121,11 @@ pub fn encode_announce(connection: u64, transaction: u32, announce: &Announce) -
     out.extend_from_slice(&announce.key.to_be_bytes());
     out.extend_from_slice(&want.to_be_bytes());
     out.extend_from_slice(&announce.port.to_be_bytes());
+    for part in path.as_bytes().chunks(usize::from(u8::MAX)) {
+        out.push(URL_DATA);
+        out.push(u8::try_from(part.len()).unwrap_or(u8::MAX));
+        out.extend_from_slice(part);
+    }
     out
 }
 
@@ -303,7 +317,21 @@ mod tests {
         ));
         assert_eq!(wire.len(), ANNOUNCE_BYTES);
         let started = announce(AnnounceEvent::Started);
-        assert_eq!(encode_announce(0x0102_0304_0506_0708, 9, &started), wire);
+        let connection = 0x0102_0304_0506_0708;
+        assert_eq!(encode_announce(connection, 9, &started, ""), wire);
+        // BEP 41: what is longer than an option holds goes on in the next.
+        let options =
+            |path: &str| encode_announce(connection, 9, &started, path)[ANNOUNCE_BYTES..].to_vec();
+        assert_eq!(options("/dir?a=b&c=d"), b"\x02\x0c/dir?a=b&c=d");
+        let long = "x".repeat(300);
+        let want = [
+            b"\x02\xff",
+            &long.as_bytes()[..255],
+            b"\x02\x2d",
+            &long.as_bytes()[255..],
+        ]
+        .concat();
+        assert_eq!(options(&long), want);
     }
 
     #[test]
@@ -311,7 +339,7 @@ mod tests {
         use AnnounceEvent::{Completed, None as Regular, Started, Stopped};
         for event in [Regular, Started, Completed, Stopped] {
             let sent = announce(event);
-            let wire = encode_announce(5, 9, &sent);
+            let wire = encode_announce(5, 9, &sent, "");
             let want = UdpRequest {
                 transaction: 9,
                 announce: Some((5, sent)),

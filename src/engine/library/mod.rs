@@ -369,6 +369,18 @@ impl Engine {
         }
     }
 
+    /// The second since 1970 at `at`.
+    pub(super) fn library_second(&self, at: Instant) -> u64 {
+        self.library.unix(at)
+    }
+
+    /// Keeps something beyond this run, if anything is kept; nobody waits for it.
+    pub(super) fn library_keep(&mut self, task: StoreTask) {
+        if self.library.on {
+            self.library_store(task, None);
+        }
+    }
+
     pub(in crate::engine) fn library_store(
         &mut self,
         task: StoreTask,
@@ -534,6 +546,7 @@ impl Engine {
             self.announce(id);
             self.await_parked_goal(id);
         }
+        self.lsd_all();
     }
 
     /// Lets go of a session, for callers at once; its row goes with it.

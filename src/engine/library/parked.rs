@@ -654,6 +654,7 @@ impl Engine {
         let event = parked.event(previous, "user");
         self.shared.event(Event::SessionResumed(event));
         self.announce(id);
+        self.lsd_soon(id);
         self.await_parked_goal(id);
         self.metadata_begin(id);
     }

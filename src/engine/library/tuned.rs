@@ -15,6 +15,7 @@ use crate::time::{Duration, Instant};
 
 use super::parked::Parked;
 use crate::engine::Engine;
+use crate::engine::blocks::BAN_ROW;
 use crate::engine::message::{Answer, Limits, Refusal, StoreTask};
 use crate::engine::session::Phase;
 
@@ -213,10 +214,23 @@ impl Engine {
     }
 
     /// Takes over what earlier runs have left.
-    pub(super) fn settings_remembered(&mut self, remembered: Remembered) {
+    pub(super) fn settings_remembered(&mut self, mut remembered: Remembered) {
+        let mut gone = Vec::new();
+        remembered.settings.retain(|row| {
+            let Some(ip) = row.key.strip_prefix(BAN_ROW) else {
+                return true;
+            };
+            let value = row.value.as_deref().unwrap_or_default();
+            if !self.ban_remembered(ip, value) {
+                gone.push(SettingRow {
+                    value: None,
+                    ..row.clone()
+                });
+            }
+            false
+        });
         let tuned = &mut self.library.tuned;
         tuned.before = remembered.totals;
-        let mut gone = Vec::new();
         for row in remembered.settings {
             let Some(value) = &row.value else {
                 continue;
@@ -260,6 +274,8 @@ impl Engine {
             upload_slots: (settings.upload_slots != slots).then_some(config.seeding.upload_slots),
         };
         self.shared.settings.take_live(&config);
+        self.blocks_enable(config.blocklist.enabled);
+        self.lsd_enable(config.discovery.lsd);
         if limits != Limits::default() {
             self.limits_set(limits);
         }

@@ -9,9 +9,9 @@ use crate::ids::{ConnectionId, InfoHash, LinkId, SessionId, SocketId, StreamId, 
 use crate::time::{Duration, Instant};
 
 use super::{
-    EngineSnapshot, Fault, IgnoredAddress, LinkSummary, LinksCount, MagnetAdd, SessionSnapshot,
-    SettingsChange, SettingsSnapshot, Survey, Surveyed, TorrentAdd, TorrentsChange, TorrentsShow,
-    TorrentsSnapshot,
+    BlocksAsk, BlocksFault, BlocksSnapshot, EngineSnapshot, Fault, IgnoredAddress, LinkSummary,
+    LinksCount, MagnetAdd, SessionSnapshot, SettingsChange, SettingsSnapshot, Survey, Surveyed,
+    TorrentAdd, TorrentsChange, TorrentsShow, TorrentsSnapshot,
 };
 
 /// What a caller can ask. At most 64 bytes: larger payloads are boxed.
@@ -250,6 +250,8 @@ pub enum Message {
     Survey(Box<Survey>),
     /// How remembered torrents stand. [`Answer::Torrents`].
     TorrentsShow(Box<TorrentsShow>),
+    /// Look at, change, or read again who is blocked.
+    Blocks(Box<BlocksAsk>),
     /// Change settings while running, all in one turn; no connection is closed by it. [`Answer::Done`] when they are on disk and
     /// hold. Refused, and nothing has changed: [`Refusal::BadSetting`], [`Refusal::NotRemembered`].
     SettingsChange(Box<SettingsChange>),
@@ -402,6 +404,8 @@ pub enum Answer {
     Torrents(Box<TorrentsSnapshot>),
     /// How a directory was found, or what the system said.
     Surveyed(Box<Result<Surveyed, Fault>>),
+    /// Who is blocked, or why the list could not be read.
+    Blocks(Box<Result<BlocksSnapshot, BlocksFault>>),
     /// What holds.
     Settings(Box<SettingsSnapshot>),
     /// What a link has led to, and the same as a torrent file; nothing as long as nobody knows.
@@ -455,6 +459,10 @@ pub enum Refusal {
     UnknownTracker,
     /// It has the tracker already, or the URL cannot be one.
     BadTracker,
+    /// The block list, or a ban, names the address.
+    Blocked,
+    /// Nobody has banned the address.
+    NotBanned,
     /// No setting that can be changed while running, or a value that it cannot have.
     BadSetting,
 }
@@ -486,6 +494,8 @@ impl std::fmt::Display for Refusal {
             Self::NotMoved => "its files are where they were: its error says why",
             Self::UnknownTracker => "the torrent has no such tracker",
             Self::BadTracker => "not a tracker's URL, or the torrent has it already",
+            Self::Blocked => "that address is blocked: by the block list, or banned",
+            Self::NotBanned => "nobody has banned that address",
             Self::BadSetting => {
                 "not a setting that can be changed while running, or not a value it can have"
             }

@@ -86,6 +86,8 @@ pub enum Job {
     Relocate(Box<Relocation>),
     /// Look at a directory, which is no torrent's.
     Survey(Survey),
+    /// Read block lists, which are no torrent's.
+    Blocks(Box<super::BlocksLoad>),
     /// Close the torrent's files and delete them, and directories of it that are empty then. What is not the torrent's stays.
     Delete,
 }
@@ -102,14 +104,15 @@ impl Job {
             | Self::Close
             | Self::Relocate(_)
             | Self::Survey(_)
+            | Self::Blocks(_)
             | Self::Delete => false,
         }
     }
 
     /// The names of all kinds, for metrics and logs, in the order of [`Job::index`].
-    pub const KINDS: [&'static str; 10] = [
+    pub const KINDS: [&'static str; 11] = [
         "prepare", "check", "commit", "write", "read", "sync", "close", "delete", "relocate",
-        "survey",
+        "survey", "blocks",
     ];
 
     /// Its kind's place in [`Job::KINDS`].
@@ -126,6 +129,7 @@ impl Job {
             Self::Delete => 7,
             Self::Relocate(_) => 8,
             Self::Survey(_) => 9,
+            Self::Blocks(_) => 10,
         }
     }
 
@@ -293,6 +297,8 @@ pub enum Outcome {
     Relocated(Box<Relocation>, Result<bool, Fault>),
     /// Of [`Job::Survey`].
     Surveyed(Result<Surveyed, Fault>),
+    /// Of [`Job::Blocks`].
+    Blocks(Box<Result<super::BlocksRead, super::BlocksFault>>),
     /// Of [`Job::Delete`]: what could not be deleted stays, and the first fault is told.
     Deleted(Result<(), Fault>),
 }

@@ -83,6 +83,7 @@ impl Engine {
         }
         self.dht_enter(id);
         self.announce(id);
+        self.lsd_soon(id);
         self.connect_more(swarm);
     }
 

@@ -307,6 +307,7 @@ impl Session {
             | Job::Close
             | Job::Relocate(_)
             | Job::Survey(_)
+            | Job::Blocks(_)
             | Job::Delete => debug_assert!(
                 matches!(job, Job::Prepare { .. }),
                 "a job that writes is always done"

@@ -36,6 +36,9 @@ impl Table {
         now: Instant,
     ) -> Result<(LinkId, bool), Refusal> {
         let address = dial_to(address, listening)?;
+        if self.is_blocked(address.ip()) {
+            return Err(Refusal::Blocked);
+        }
         let Some(record) = self.swarms.get(swarm) else {
             return Err(Refusal::UnknownSwarm);
         };
@@ -46,7 +49,7 @@ impl Table {
             .is_some_and(|tie| tie.is(Mark::Candidate));
         let bounded = matches!(
             source,
-            Source::Tracker | Source::Dht | Source::Pex | Source::Peer
+            Source::Tracker | Source::Dht | Source::Pex | Source::Local | Source::Peer
         );
         if bounded
             && !associated
@@ -255,9 +258,7 @@ impl Table {
             && self.banned_ips.insert(ip)
         {
             // Other ports of it may be anybody's candidates.
-            for id in self.swarms.ids() {
-                self.swarm_at_mut(id.slot32()).version += 1;
-            }
+            self.versions_up();
         }
         if let Some(id) = peer_id
             && self.banned_ids.len() < BANNED_MAX
@@ -281,10 +282,50 @@ impl Table {
             })
     }
 
-    /// Whether every port of a host was banned.
+    /// Whether nobody talks to a host, whatever its port: banned, or blocked.
     #[must_use]
     pub fn is_banned_ip(&self, ip: IpAddr) -> bool {
-        !self.banned_ips.is_empty() && self.banned_ips.contains(&ip)
+        let for_data = !self.banned_ips.is_empty() && self.banned_ips.contains(&ip);
+        for_data || self.is_blocked(ip)
+    }
+
+    /// Whether a list or a person blocks a host.
+    #[must_use]
+    pub fn is_blocked(&self, ip: IpAddr) -> bool {
+        self.blocks.is_banned(ip) || self.blocks.is_listed(ip)
+    }
+
+    /// Hosts that were banned for bad data.
+    pub fn banned(&self) -> impl Iterator<Item = IpAddr> {
+        self.banned_ips.iter().copied()
+    }
+
+    /// Nothing that was proven against a host counts any more; `false` when nothing was. Its links are forgotten.
+    pub fn unban(&mut self, ip: IpAddr) -> bool {
+        let is_banned = |link: &Link| {
+            let why = IgnoreReason::BadData;
+            link.address().ip() == ip
+                && matches!(link.state(), LinkState::Ignored { why: found, .. } if found == why)
+        };
+        let links = self.links.iter();
+        let links: Vec<LinkId> = links
+            .filter(|(_, link)| link.is_idle() && is_banned(link))
+            .map(|(id, _)| id)
+            .collect();
+        for id in &links {
+            self.link_delete(*id);
+        }
+        let ids = self.banned_ids.len();
+        self.banned_ids.retain(|(banned, _)| *banned != ip);
+        let was_there = self.banned_ips.remove(&ip);
+        was_there || !links.is_empty() || ids != self.banned_ids.len()
+    }
+
+    /// What was shown of every swarm is old.
+    pub fn versions_up(&mut self) {
+        for id in self.swarms.ids() {
+            self.swarm_at_mut(id.slot32()).version += 1;
+        }
     }
 
     /// Whether a stranger from the host of `address` that calls itself `id` was banned.

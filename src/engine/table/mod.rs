@@ -41,6 +41,7 @@ use crate::ids::{ConnectionId, InfoHash, LinkId, PeerId, SessionId, StreamId, Sw
 use crate::rng::Rng;
 use crate::time::Instant;
 
+use super::blocks::Blocks;
 use super::message::Direction;
 use super::settings::LINK_STREAMS_MAX;
 use super::slots::Slots;
@@ -74,6 +75,8 @@ pub struct Table {
     old_from: Instant,
     banned_ids: BTreeSet<(IpAddr, PeerId)>,
     banned_ips: BTreeSet<IpAddr>,
+    /// Whom a list or a person blocks.
+    pub blocks: Blocks,
 }
 
 /// What became of a link, for subscribers: each fact once.
@@ -102,6 +105,8 @@ pub enum Source {
     Dht,
     /// Another peer (BEP 11).
     Pex,
+    /// A peer of our network, by multicast (BEP 14).
+    Local,
     /// The peer itself, by its extended handshake (BEP 10 `p`).
     Peer,
 }
@@ -125,6 +130,7 @@ impl Table {
             old_from: Instant::FAR,
             banned_ids: BTreeSet::new(),
             banned_ips: BTreeSet::new(),
+            blocks: Blocks::default(),
         }
     }
 

@@ -89,16 +89,19 @@ impl Table {
             let link = self.link(at);
             let address = link.address();
             let (until, why) = match link.state() {
-                _ if self.is_banned_ip(address.ip()) => (Instant::FAR, IgnoreReason::BadData),
-                LinkState::Ignored { until, why } if until > now => (until, why),
+                _ if self.is_blocked(address.ip()) => (Instant::FAR, "blocked"),
+                _ if self.is_banned_ip(address.ip()) => {
+                    (Instant::FAR, IgnoreReason::BadData.name())
+                }
+                LinkState::Ignored { until, why } if until > now => (until, why.name()),
                 _ => continue,
             };
             if !link.tie(swarm.id.slot32()).is_some_and(|tie| tie.belongs()) {
                 continue;
             }
-            let entry = all.entry(address).or_insert((until, why.name()));
+            let entry = all.entry(address).or_insert((until, why));
             if entry.0 < until {
-                *entry = (until, why.name());
+                *entry = (until, why);
             }
         }
         all.into_iter()

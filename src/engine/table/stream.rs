@@ -270,6 +270,8 @@ pub enum CloseReason {
     NothingToTrade,
     /// A bound of ours is reached.
     Full,
+    /// Its address is on the block list, or banned by a person.
+    Blocked,
     /// The session ends, or pauses, or its swarm is switched off.
     SessionOver,
     /// A caller said so.
@@ -299,6 +301,7 @@ impl CloseReason {
             Self::Unasked => "unasked data",
             Self::NothingToTrade => "nothing to trade",
             Self::Full => "full",
+            Self::Blocked => "blocked",
             Self::SessionOver => "session over",
             Self::Caller => "closed by a caller",
         }

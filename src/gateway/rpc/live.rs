@@ -33,7 +33,7 @@ const ENCRYPTION: &[(&str, &str)] = &[
     ("allowed", "off"),
 ];
 
-fn settings() -> [Setting; 16] {
+fn settings() -> [Setting; 19] {
     let plain = |name, key| Setting {
         name,
         switch: None,
@@ -59,6 +59,9 @@ fn settings() -> [Setting; 16] {
         plain("utp_enabled",            "peer.utp"),
         plain("start_added_torrents",   "queue.start_added"),
         Setting { words: ENCRYPTION, ..plain("encryption", "peer.encryption") },
+        plain("lpd_enabled",            "discovery.lsd"),
+        plain("blocklist_enabled",      "blocklist.enabled"),
+        plain("blocklist_url",          "blocklist.url"),
         plain("upload_slots_per_torrent", "seeding.upload_slots"),
         switched("incomplete_dir",      "incomplete_dir_enabled",      json!(""),  "paths.incomplete"),
         switched("download_queue_size", "download_queue_enabled",      json!(5),   "queue.max_active_downloads"),
@@ -219,12 +222,7 @@ pub(super) fn changes(
         };
         let value = match value {
             // Old clients write flags as numbers.
-            Value::Number(number)
-                if matches!(
-                    *name,
-                    "start_added_torrents" | "dht_enabled" | "pex_enabled"
-                ) =>
-            {
+            Value::Number(number) if held.now(&setting).is_boolean() => {
                 json!(number.as_u64() != Some(0))
             }
             // Clients write whole numbers as 5.0.

@@ -9,6 +9,7 @@ pub mod fields;
 pub mod names;
 
 mod add;
+mod blocks;
 mod limits;
 mod live;
 mod location;
@@ -139,6 +140,10 @@ impl Rpc {
             "free_space" => self.free_space(params).await,
             "group_get" => self.group_get(params).await,
             "group_set" => self.group_set(params).await,
+            "blocklist_update" => self.blocklist_update().await,
+            "ban_get" => self.ban_get().await,
+            "ban_add" => self.ban_add(params).await,
+            "ban_remove" => self.ban_remove(params).await,
             "metrics_get" => self.metrics_get().await,
             method => match torrents::action(method, params.contains_key("ids")) {
                 Some(change) => self.torrents_change(params, change).await,
@@ -157,6 +162,7 @@ impl Rpc {
             Message::TorrentsChange(_)
             | Message::SettingsChange(_)
             | Message::SpeedSet { .. }
+            | Message::Blocks(_)
             | Message::GroupSet(_) => self.asking.ask_patiently(message).await,
             // A directory may be made on a slow disk; of one that is only looked at nobody waits long.
             Message::Survey(survey) if survey.make => self.asking.ask_patiently(message).await,
@@ -171,7 +177,7 @@ impl Rpc {
 }
 
 /// Methods that Transmission has and we do not.
-const UNSUPPORTED: &[&str] = &["blocklist_update", "port_test"];
+const UNSUPPORTED: &[&str] = &["port_test"];
 
 fn answered(
     status: u16,

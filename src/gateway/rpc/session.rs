@@ -25,6 +25,9 @@ pub(super) const VERSION: &str = concat!("4.1.0 (Linnet ", env!("CARGO_PKG_VERSI
 /// The one setting that is looked up on a disk.
 const FREE_SPACE: &str = "download_dir_free_space";
 
+/// The other one that has to be asked for.
+const BLOCKLIST_SIZE: &str = "blocklist_size";
+
 impl Rpc {
     /// The settings that hold.
     pub(super) async fn tuned(&self) -> Result<Box<SettingsSnapshot>, RpcError> {
@@ -53,13 +56,9 @@ impl Rpc {
             .collect();
         #[rustfmt::skip]
         let settings = [
-            ("blocklist_enabled", json!(false)),
-            ("blocklist_size", json!(0)),
-            ("blocklist_url", json!("")),
             ("cache_size_mib", json!(options.cache_mib)),
             ("config_dir", json!(options.state.to_string_lossy())),
             ("default_trackers", json!("")),
-            ("lpd_enabled", json!(false)),
             ("peer_port", json!(options.peer_port)),
             ("peer_port_random_on_start", json!(false)),
             ("port_forwarding_enabled", json!(false)),
@@ -108,6 +107,7 @@ impl Rpc {
         settings.extend(limits::shown(&self.limits().await?.0));
         // To be looked up where it is wanted.
         settings.insert(FREE_SPACE.to_owned(), Value::Null);
+        settings.insert(BLOCKLIST_SIZE.to_owned(), Value::Null);
         if dialect == Dialect::Classic {
             // The same word for the same thing would have been too simple.
             if settings["encryption"] == "allowed" {
@@ -121,6 +121,9 @@ impl Rpc {
         // A disk that does not answer keeps only those waiting who ask for it.
         if let Some(space) = settings.get_mut(FREE_SPACE) {
             *space = json!(self.download_space(&downloads(&tuned.config)).await);
+        }
+        if let Some(size) = settings.get_mut(BLOCKLIST_SIZE) {
+            *size = json!(self.blocklist_size().await);
         }
         Ok(Output::Value(Family::Kebab, Value::Object(settings)))
     }

@@ -401,11 +401,16 @@ fn parse(text: &str) -> Result<(String, Wire), &'static str> {
         "udp" => {
             let port = url.port().filter(|&port| port != 0);
             let port = port.ok_or("the tracker's URL names no port")?;
+            let mut path = url.path().trim_end_matches('/').to_owned();
+            if let Some(query) = url.query() {
+                path.push('?');
+                path.push_str(query);
+            }
             // `url` knows addresses only in schemes of the web; here `1.2.3.4` is a domain to it.
             match host {
-                Host::Domain(name) => Wire::Udp(Udp::new(name, port)),
-                Host::Ipv4(ip) => Wire::Udp(Udp::new(ip.to_string(), port)),
-                Host::Ipv6(ip) => Wire::Udp(Udp::new(ip.to_string(), port)),
+                Host::Domain(name) => Wire::Udp(Udp::new(name, port, path)),
+                Host::Ipv4(ip) => Wire::Udp(Udp::new(ip.to_string(), port, path)),
+                Host::Ipv6(ip) => Wire::Udp(Udp::new(ip.to_string(), port, path)),
             }
         }
         "ws" | "wss" => return Err("WebTorrent trackers are not supported"),

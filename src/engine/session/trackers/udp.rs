@@ -40,6 +40,8 @@ const ADDRESSES_LIFE: Duration = Duration::from_secs(3600);
 pub(super) struct Udp {
     host: String,
     port: u16,
+    /// What stands behind them in the URL, path and query; empty for nothing that a tracker could need.
+    path: String,
     /// At most one for each family, IPv4 first.
     legs: Vec<Leg>,
     resolved_until: Instant,
@@ -107,10 +109,11 @@ enum End {
 }
 
 impl Udp {
-    pub(super) const fn new(host: String, port: u16) -> Self {
+    pub(super) const fn new(host: String, port: u16, path: String) -> Self {
         Self {
             host,
             port,
+            path,
             legs: Vec::new(),
             resolved_until: Instant::ZERO,
             stage: Stage::Quiet,
@@ -329,7 +332,7 @@ impl Udp {
 
     fn poll_legs(&mut self, now: Instant, facts: &Facts, rng: &mut Rng) -> Option<Move> {
         for at in 0..self.legs.len() {
-            match self.legs[at].poll(now, facts, rng) {
+            match self.legs[at].poll(now, facts, &self.path, rng) {
                 None => {}
                 Some(Ok(datagram)) => return Some(Move::Step(datagram)),
                 Some(Err(GaveUp)) => {
@@ -446,7 +449,13 @@ impl Leg {
     }
 
     /// The datagram that is due, if one is.
-    fn poll(&mut self, now: Instant, facts: &Facts, rng: &mut Rng) -> Option<Result<Step, GaveUp>> {
+    fn poll(
+        &mut self,
+        now: Instant,
+        facts: &Facts,
+        path: &str,
+        rng: &mut Rng,
+    ) -> Option<Result<Step, GaveUp>> {
         let exchange = self.exchange.as_mut()?;
         if now < exchange.due {
             return None;
@@ -476,7 +485,7 @@ impl Leg {
             Request::Announce { connection, .. } => {
                 self.told.sent(exchange.event);
                 let announce = facts.announce(exchange.event, None);
-                encode_announce(connection, transaction, &announce)
+                encode_announce(connection, transaction, &announce, path)
             }
         };
         Some(Ok(Step::Datagram {
