@@ -9,12 +9,14 @@
 
 mod support;
 
+use std::net::TcpStream;
+
 use serde_json::json;
 
 use support::clients::{Libtorrent, Options};
 use support::rpc::Daemon;
 use support::torrent::{Recipe, Torrent};
-use support::{Linnet, Scratch, eventually};
+use support::{Linnet, Scratch, eventually, text};
 
 const LARGE: Recipe<'_> = Recipe {
     name: "large",
@@ -28,26 +30,29 @@ const LARGE: Recipe<'_> = Recipe {
 fn libtorrent_tells_us_of_a_peer() {
     let scratch = Scratch::new();
     let torrent = Torrent::make(&scratch, &LARGE);
+    let seeding = Linnet::new(&scratch, "seed");
+    let (file, dir) = (text(&torrent.file), text(&torrent.dir));
+    // So slow that the hub is not a seed, which has nothing to trade with another, before the other comes.
+    let slow = ["--set", "limits.upload=200000"];
+    let seed = seeding.start(&[&["seed", &file, "-o", &dir][..], &slow].concat());
+    eventually("our listener", || TcpStream::connect(seeding.listen).ok());
     let options = Options {
-        // It gives so little that the other is needed.
-        up: 20_000,
+        // It tells of those alone that it has dialled.
+        peers: &[seeding.listen],
         pex: true,
         ..Options::default()
     };
-    let hub = Libtorrent::get(&torrent.file, &scratch.dir("hub"), &options);
-    hub.running.wait_word("ready");
-    let seeding = Linnet::new(&scratch, "seed");
-    let seed = seeding.seed(&torrent.file, &torrent.dir, &[hub.address]);
-    hub.done();
+    let mut hub = Libtorrent::get(&torrent.file, &scratch.dir("hub"), &options);
+    eventually("the hub to have a peer", || {
+        (hub.stats()["downloaded"].as_u64()? > 0).then_some(())
+    });
     let getting = Linnet::new(&scratch, "get");
     let into = scratch.dir("into");
-    let mut get = getting.get(&torrent.file, &into, &[hub.address]);
+    let get = getting.get(&torrent.file, &into, &[hub.address]);
     let address = seeding.listen.to_string();
     get.wait("the seed to be met", |line| {
         (line.contains("peer.connected") && line.contains(&address)).then_some(())
     });
-    get.expect_exit(0);
-    torrent.assert_same(&into);
     drop(seed);
 }
 
