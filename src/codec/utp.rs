@@ -188,6 +188,9 @@ mod tests {
         0x01, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18,
     ];
 
+    /// Name, bytes, what they say, the selective acks and where the payload begins.
+    type Case<'a> = (&'a str, Vec<u8>, Header, &'a [u8], usize);
+
     #[test]
     fn packets_are_read_and_written_as_the_bep_draws_them() {
         let with = |kind| Header { kind, ..HEADER };
@@ -198,7 +201,7 @@ mod tests {
             bytes
         };
         #[rustfmt::skip]
-        let table: &[(&str, Vec<u8>, Header, &[u8], usize)] = &[
+        let table: &[Case<'_>] = &[
             ("data",            bytes(0x01, 0, b"abc"),                          with(Kind::Data),  &[], 20),
             ("fin",             bytes(0x11, 0, b""),                             with(Kind::Fin),   &[], 20),
             ("state",           bytes(0x21, 0, b""),                             with(Kind::State), &[], 20),

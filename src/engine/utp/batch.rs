@@ -66,11 +66,14 @@ impl Batch {
 mod tests {
     use super::*;
 
+    /// Lengths of packets, and the runs that they become: how many, and how long each is.
+    type Case<'a> = (&'a [usize], &'a [(usize, usize)]);
+
     #[test]
     fn equal_lengths_travel_together_and_a_shorter_one_ends_them() {
         let to = SocketAddr::from(([10, 0, 0, 1], 1));
         #[rustfmt::skip]
-        let table: &[(&[usize], &[(usize, usize)])] = &[
+        let table: &[Case<'_>] = &[
             (&[], &[]),
             (&[20], &[(1, 20)]),
             (&[9, 9, 9], &[(3, 9)]),

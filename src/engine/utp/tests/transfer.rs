@@ -105,7 +105,7 @@ fn blocks_come_back_when_they_are_copied_and_when_nobody_wants_them() {
         let frame = Frame::Block {
             head: [9; 13],
             block,
-            length: BLOCK_BYTES as u32,
+            length: u32::try_from(BLOCK_BYTES).unwrap(),
         };
         net.tell(
             0,
@@ -146,7 +146,7 @@ fn a_stream_that_is_not_read_is_not_sent_to() {
     net.send(0, ours, bytes(3, 8_000_000));
     net.pass(Duration::from_secs(100));
     assert!(net.sides[1].of(theirs).held() <= super::super::incoming::WINDOW);
-    assert!(net.sides[1].got.get(&theirs).is_none());
+    assert!(!net.sides[1].got.contains_key(&theirs));
     assert!(
         net.sides[0].lost.is_empty(),
         "it is alive, and only does not read"
