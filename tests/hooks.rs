@@ -463,9 +463,11 @@ fn a_helper_has_three_streams_and_few_variables() {
         fds.sort();
         (fds == ["0", "1", "2"]).then_some(())
     });
-    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
-    let environment = String::from_utf8_lossy(&environment).into_owned();
-    assert!(environment.contains("PATH="));
+    let environment = eventually("its variables", || {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let environment = String::from_utf8_lossy(&environment).into_owned();
+        environment.contains("PATH=").then_some(environment)
+    });
     assert!(!environment.contains("CARGO"), "{environment}");
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let group = stat

@@ -657,13 +657,13 @@ fn what_a_client_sets_is_kept_whatever_happens() {
     });
     client.modern("session_set", &params);
     // What this version has not stays refused, and nothing else is changed with it.
-    let refused = json!({ "method": "session-set", "arguments": { "blocklist-enabled": true, "seedRatioLimit": 9 } });
+    let refused = json!({ "method": "session-set", "arguments": { "port-forwarding-enabled": true, "seedRatioLimit": 9 } });
     let answer = client.post(&refused);
     assert!(
         answer["result"]
             .as_str()
             .unwrap()
-            .contains("blocklist-enabled"),
+            .contains("port-forwarding-enabled"),
         "{answer}"
     );
     let names = [

@@ -555,7 +555,10 @@ impl Engine {
         let entry = self.entry_mut(id).filter(|entry| entry.is_visible())?;
         entry.removed = true;
         entry.delete = delete;
-        let number = entry.number;
+        let (number, position) = (entry.number, entry.position);
+        if position + 1 == self.library.positions {
+            self.library.positions = position;
+        }
         if let Some(session) = self.sessions.get_mut(id) {
             // What is forgotten is not to be saved again on its way out.
             session.progress.store_works = false;
