@@ -77,14 +77,13 @@ const HOMES: &[(&str, &[&str])] = &[
     ("close_fds", &["cli/daemon"]),
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),
-    ("crc", &["engine/priority"]),
     (
         "crossbeam_channel",
         &[
             "actor/", "worker/", "gateway/", "hooks/", "host/", "runtime", "stress/", "cli/",
         ],
     ),
-    ("crc32c", &["engine/dht/id"]),
+    ("crc32c", &["engine/dht/id", "engine/priority"]),
     ("crypto_bigint", &["codec/mse/"]),
     ("env_logger", &["cli/", "main.rs"]),
     ("flate2", &["gateway/", "worker/blocks"]),

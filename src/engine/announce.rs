@@ -436,7 +436,6 @@ impl Engine {
             } => {
                 if let Some(ip) = external_ip.filter(|_| !tracker_is_local) {
                     self.seen_at(Voter::tracker(&url), ip);
-                    self.shared.ourselves.seen_as(ip);
                 }
                 self.notice(id, warning.unwrap_or_default());
                 // Seeds have nothing to ask of one that rests, so it sleeps on where there are no others.

@@ -7,6 +7,7 @@ use crate::ids::{LinkId, SwarmId};
 use crate::time::Instant;
 
 use super::Engine;
+use super::priority::priority;
 use super::session::Session;
 use super::settings::{CONNECT_TICK, CONNECT_TIMEOUT, CONNECT_WAIT, CONNECTS_PER_TICK, DIALS_MAX};
 use super::shared::TimerKey;
@@ -104,7 +105,8 @@ impl Engine {
             let pinned = self.table.is_pinned(id, swarm);
             let port = self.shared.listen_port();
             let chance = self.shared.rng.next_u32();
-            let rank = self.shared.ourselves.priority(port, address);
+            let own = self.dht.outside.settled(address.is_ipv6());
+            let rank = own.and_then(|own| priority(SocketAddr::new(own, port), address));
             let rank = rank.map_or(chance, |priority| u32::MAX - priority);
             due.push((!pinned, link.attempts(), rank, id));
         }

@@ -1,44 +1,10 @@
 //! Whom to prefer (BEP 40): a number for a pair of addresses that both ends compute alike, so that all of a swarm agree which
 //! connections are worth more, and nobody can fill a peer's places from a few networks.
 //!
-//! It needs our own address as others see it, which trackers tell (BEP 24). A tracker that lies about it changes our order of
-//! dialling and nothing else.
+//! It needs our own address as others see it ([`outside`](super::outside)). Who lies about it changes our order of dialling and
+//! nothing else.
 
 use std::net::{IpAddr, SocketAddr};
-
-use crc::{CRC_32_ISCSI, Crc};
-
-/// Castagnoli's polynomial, as BEP 40 wants it.
-const CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
-
-/// Our own addresses, as far as they are known; one for each family.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ourselves {
-    v4: Option<IpAddr>,
-    v6: Option<IpAddr>,
-}
-
-impl Ourselves {
-    /// Somebody sees us as `ip`.
-    pub fn seen_as(&mut self, ip: IpAddr) {
-        let ip = ip.to_canonical();
-        if crate::codec::address::is_global(ip) {
-            *if ip.is_ipv4() {
-                &mut self.v4
-            } else {
-                &mut self.v6
-            } = Some(ip);
-        }
-    }
-
-    /// The priority of a connection with `peer`; `None` while nobody has told how we are seen.
-    #[must_use]
-    pub fn priority(&self, port: u16, peer: SocketAddr) -> Option<u32> {
-        let peer = crate::codec::address::canonical(peer);
-        let own = if peer.is_ipv4() { self.v4 } else { self.v6 };
-        priority(SocketAddr::new(own?, port), peer)
-    }
-}
 
 /// The priority of a connection between two canonical addresses; more is better. `None` for two families.
 ///
@@ -80,10 +46,7 @@ fn masked<const N: usize>(mut ip: [u8; N], kept: usize, end: usize) -> [u8; N] {
 }
 
 fn checksum<const N: usize>(a: [u8; N], b: [u8; N]) -> u32 {
-    let mut digest = CRC32C.digest();
-    digest.update(&a.min(b));
-    digest.update(&a.max(b));
-    digest.finalize()
+    crc32c::crc32c_append(crc32c::crc32c(&a.min(b)), &a.max(b))
 }
 
 #[cfg(test)]
@@ -109,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_nearer_the_more_bytes_count() {
-        let of = |bytes: &[u8]| Some(CRC32C.checksum(bytes));
+        let of = |bytes: &[u8]| Some(crc32c::crc32c(bytes));
         #[rustfmt::skip]
         let table: &[(&str, &str, &[u8])] = &[
             ("230.12.123.3:1234", "230.12.123.3:300", &[0x01, 0x2c, 0x04, 0xd2]),
@@ -131,24 +94,5 @@ mod tests {
         bytes[31] = 1;
         assert_eq!(far, of(&bytes));
         assert_eq!(priority(at("1.2.3.4:1"), at("[2a00::1]:1")), None);
-    }
-
-    #[test]
-    fn without_an_address_of_our_own_there_is_none() {
-        let mut own = Ourselves::default();
-        assert_eq!(own.priority(1, at("98.76.54.32:0")), None);
-        own.seen_as("192.168.0.1".parse().unwrap());
-        assert_eq!(
-            own.priority(1, at("98.76.54.32:0")),
-            None,
-            "nobody far away sees us so"
-        );
-        own.seen_as("123.213.32.10".parse().unwrap());
-        assert_eq!(own.priority(0, at("98.76.54.32:0")), Some(0xec2d_7224));
-        assert_eq!(
-            own.priority(0, at("[::ffff:98.76.54.32]:0")),
-            Some(0xec2d_7224)
-        );
-        assert_eq!(own.priority(0, at("[2a00::1]:0")), None);
     }
 }

@@ -16,7 +16,6 @@ use super::limits::Limiter;
 use super::message::{
     Answer, Fetch, FetchTask, Frame, Job, Output, Storage, StoreJob, StoreTask, Work,
 };
-use super::priority::Ourselves;
 use super::session::trackers::AskId;
 use super::settings::Settings;
 use super::table::stream::Stream;
@@ -105,8 +104,6 @@ pub struct Shared {
     pub limits: Limiter,
     /// Streams over datagrams.
     pub utp: Utp,
-    /// How others see us, as far as somebody has told.
-    pub ourselves: Ourselves,
     /// Where we listen.
     pub listening: Vec<SocketAddr>,
     /// Streams that have requests and found no block to send them with, in the order they came.
@@ -136,7 +133,6 @@ impl Shared {
             counters: EngineCounters::default(),
             limits: Limiter::default(),
             utp: Utp::new(settings_cache / UTP_SHARE),
-            ourselves: Ourselves::default(),
             listening: Vec::new(),
             send_waiting: VecDeque::new(),
             starved: BTreeSet::new(),

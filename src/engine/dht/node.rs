@@ -40,7 +40,7 @@ const STEPS_MAX: usize = 256;
 pub(in crate::engine) struct DhtNode {
     dht: Dht,
     plan: Plan,
-    outside: Outside,
+    pub(in crate::engine) outside: Outside,
     /// Whether the ports that others see are not ours, IPv4 and IPv6: a NAT changes them.
     ports_change: [bool; 2],
     routers: Vec<(String, u16)>,
@@ -238,7 +238,8 @@ impl Engine {
 
     /// A datagram that begins as a message of the DHT.
     pub(in crate::engine) fn on_dht_datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
-        if self.dht.dht.is_on() {
+        // Who is blocked is neither heard nor answered.
+        if self.dht.dht.is_on() && !self.table.is_blocked(from.ip()) {
             self.dht.dht.on_datagram(self.shared.now, from, bytes);
             self.dht_turn();
         }
