@@ -43,9 +43,10 @@
 //!
 //! # Protocols
 //!
-//! BEP 3 (peer protocol, torrent files, HTTP trackers), 6 (fast extension), 7 and 23 (compact peers), 10 (extension protocol),
-//! 12 (tracker tiers), 15 (UDP trackers), 20 (peer ids), 27 (private torrents), 29 (uTP), 31 (tracker retry), 47 (pad files, links,
-//! attributes).
+//! BEP 3 (peer protocol, torrent files, HTTP trackers), 5, 32, 33, 42, 43, 44 and 51 (DHT), 6 (fast extension), 7 and 23 (compact
+//! peers), 9 and 53 (magnet links), 10 (extension protocol), 11 (peer exchange), 12 (tracker tiers), 14 (local service discovery),
+//! 15 and 41 (UDP trackers), 20 (peer ids), 24 (external address), 27 (private torrents), 29 (uTP), 31 (tracker retry), 40 (peer
+//! priority), 47 (pad files, links, attributes), 54 (lost pieces), and encrypted streams (MSE).
 
 pub mod actor;
 pub mod aligned;
