@@ -175,6 +175,10 @@ impl Engine {
         if !self.lsd.on || self.is_ending() || !self.lsd_may_hear(now) {
             return;
         }
+        // Who is far away is not of our network, and may aim us at anybody.
+        if crate::codec::address::is_global(from.ip()) {
+            return;
+        }
         let Some(search) = Search::decode(bytes) else {
             return;
         };

@@ -211,6 +211,7 @@ impl Engine {
         }
         let swarm = session.swarm;
         self.quiet(id, swarm);
+        self.dht_leave(id);
         if let Some(session) = self.sessions.get_mut(id) {
             progress::advance(&mut self.shared, session);
         }
@@ -264,6 +265,7 @@ impl Engine {
         if self.sessions.parked(id).is_some() {
             return self.parked_leave(id, reply);
         }
+        self.dht_leave(id);
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };

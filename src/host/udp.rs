@@ -73,6 +73,8 @@ impl Udp {
                 let socket = UdpSockRef::from(&datagrams.socket);
                 match datagrams.state.recv(socket, &mut slices, &mut found) {
                     Ok(0) => {}
+                    // Nobody can be answered at port 0; trying would make the library send singly from then on.
+                    Ok(_) if found[0].addr.port() == 0 => {}
                     Ok(_) => {
                         let [found] = found;
                         return Some((found.addr, found.len, found.stride));

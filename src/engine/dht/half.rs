@@ -410,6 +410,8 @@ impl Half {
             }
         }
         if answer.id == self.id {
+            // Ourselves, or who says so: whoever waits for it goes on.
+            self.forget(&question);
             return Vec::new();
         }
         let is_router = address::is_global(from.ip()) && self.routers.contains(&from);

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use crate::codec::address;
 use crate::codec::krpc::NodeId;
+use crate::hash;
 use crate::rng::Rng;
 
 /// The bits of an IPv4 address that count.
@@ -30,8 +31,10 @@ pub fn is_lawful(id: &NodeId, ip: IpAddr) -> bool {
 /// A name for a node at `ip`; any name where the address is unknown or not global.
 #[must_use]
 pub fn draw(ip: Option<IpAddr>, rng: &mut Rng) -> NodeId {
-    let mut id = NodeId::default();
-    rng.fill(&mut id.0);
+    // Everybody sees it, and nobody shall tell from it what chance draws next.
+    let mut drawn = [0; 32];
+    rng.fill(&mut drawn);
+    let mut id = NodeId(hash::sha1(&drawn));
     if let Some(ip) = ip.filter(|ip| address::is_global(*ip)) {
         let bound = prefix(ip, id.0[19]);
         id.0[..2].copy_from_slice(&bound[..2]);

@@ -192,6 +192,16 @@ impl Engine {
         }
     }
 
+    /// A torrent is stopped, goes, or is private: nothing more is said of it, also by a search that runs.
+    pub(in crate::engine) fn dht_leave(&mut self, id: SessionId) {
+        self.dht.plan.leave(id);
+        let swarm = self.swarm_of_session(id);
+        let swarm = swarm.and_then(|swarm| self.table.swarms.get(swarm));
+        if let Some(info_hash) = swarm.map(|swarm| swarm.info_hash) {
+            self.dht.dht.give_up(info_hash);
+        }
+    }
+
     /// A torrent lacks peers.
     pub(in crate::engine) fn dht_need(&mut self, id: SessionId) {
         if self.dht.dht.is_on() {
@@ -293,8 +303,11 @@ impl Engine {
                 };
                 match self.dht_wanted(id) {
                     Wanted::Now(search) => {
-                        self.dht.plan.asked(id, now);
-                        self.dht.dht.search(now, search);
+                        if self.dht.dht.search(now, search) > 0 {
+                            self.dht.plan.asked(id, now);
+                        } else {
+                            self.dht.plan.put_off(id, now);
+                        }
                     }
                     Wanted::Later => self.dht.plan.skip(id, now),
                     Wanted::Never => self.dht.plan.leave(id),
@@ -305,6 +318,8 @@ impl Engine {
 
     fn on_dht_step(&mut self, step: Step) {
         match step {
+            // A question that is not put is one that is not answered.
+            Step::Send { to, .. } if self.table.is_blocked(to.ip()) => {}
             Step::Send { to, bytes } => {
                 self.shared.counters.datagrams_sent += 1;
                 self.shared.push(Output::Datagram { to, bytes });

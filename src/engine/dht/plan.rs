@@ -105,6 +105,14 @@ impl Plan {
         }
     }
 
+    /// No search could begin now, since there are too many: it is its turn again soon.
+    pub fn put_off(&mut self, id: SessionId, now: Instant) {
+        if let Some(mut turn) = self.remove(id) {
+            turn.due = now + AGAIN_FIRST;
+            self.set(id, turn);
+        }
+    }
+
     /// It may not be searched for now, but perhaps later.
     pub fn skip(&mut self, id: SessionId, now: Instant) {
         if let Some(mut turn) = self.remove(id) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::codec::krpc::NodeId;
+use crate::hash;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
@@ -84,7 +85,12 @@ impl Questions {
         now: Instant,
         rng: &mut Rng,
     ) -> [u8; 4] {
-        let mut transaction = rng.next_u32();
+        // Not chance itself: who sees many of them shall not tell the next.
+        let mut drawn = [0; 16];
+        rng.fill(&mut drawn);
+        let digest = hash::sha1(&drawn);
+        let mut transaction =
+            u32::from_be_bytes(*digest.first_chunk().expect("a digest is longer"));
         while self.open.contains_key(&transaction) {
             transaction = transaction.wrapping_add(1);
         }

@@ -545,6 +545,10 @@ impl Engine {
         let Some(link) = link.filter(|_| parked.brief.info_hash == metainfo.info_hash) else {
             return false;
         };
+        if metainfo.private {
+            // Nothing more is said of it outside its trackers.
+            self.dht_leave(id);
+        }
         self.metadata_hold_streams(id);
         self.shared.counters.metadata_fetched += 1;
         let Some(parked) = self.sessions.parked_mut(id) else {
@@ -655,6 +659,7 @@ impl Engine {
         self.shared.event(Event::SessionResumed(event));
         self.announce(id);
         self.lsd_soon(id);
+        self.dht_enter(id);
         self.await_parked_goal(id);
         self.metadata_begin(id);
     }
@@ -686,6 +691,7 @@ impl Engine {
         } else {
             Event::SessionPaused(event)
         });
+        self.dht_leave(id);
         self.shared.timers.cancel(TimerKey::Park(id));
         self.metadata_end(id);
         self.announce(id);
@@ -711,6 +717,7 @@ impl Engine {
         }
         let event = parked.event(previous, "user");
         self.shared.event(Event::SessionStopped(event));
+        self.dht_leave(id);
         self.shared.timers.cancel(TimerKey::Park(id));
         self.announce(id);
         self.advance_leaving(id);

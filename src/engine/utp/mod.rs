@@ -151,6 +151,8 @@ pub struct Utp {
     resets: Quota,
     batch: Batch,
     blocks: Vec<Block>,
+    /// Blocks of a stream that ended have come back since the last flush: somebody may have waited for them.
+    returned: bool,
     counts: Counts,
 }
 
@@ -175,6 +177,7 @@ impl Utp {
             resets: Quota::default(),
             batch: Batch::default(),
             blocks: Vec::new(),
+            returned: false,
             counts: Counts::default(),
         }
     }
@@ -191,7 +194,7 @@ impl Utp {
     /// Whether [`Self::flush`] is wanted.
     #[must_use]
     pub fn is_marked(&self) -> bool {
-        !self.marked.is_empty()
+        !self.marked.is_empty() || self.returned
     }
 
     /// What the engine has to hear next.
@@ -300,6 +303,7 @@ impl Utp {
     }
 
     fn give_back(&mut self, world: &mut World<'_>) {
+        self.returned |= !self.blocks.is_empty();
         for block in self.blocks.drain(..) {
             world.pool.put(Share::Send, block);
         }
@@ -638,7 +642,7 @@ impl Utp {
     /// The end of a turn: everything that waits goes out as far as it may. `true` when blocks came back.
     pub fn flush(&mut self, world: &mut World<'_>) -> bool {
         let marked = std::mem::take(&mut self.marked);
-        let mut came_back = false;
+        let mut came_back = std::mem::take(&mut self.returned);
         for &id in &marked {
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.marked = false;
