@@ -39,9 +39,7 @@ pub(super) fn why(torrent: &TorrentSnapshot) -> String {
         SessionState::Downloading if torrent.download_rate > 0 => "it is being downloaded",
         SessionState::Seeding if torrent.upload_rate > 0 => "it is being seeded",
         SessionState::Downloading => return idle_download(torrent),
-        SessionState::Metadata => {
-            "nobody has told yet what it holds: this version cannot ask peers, add its torrent file"
-        }
+        SessionState::Metadata => "no peer has told yet what it holds; they are being asked",
         SessionState::Parked => "it is complete, and nobody asks for it",
         SessionState::Seeding if torrent.peers == 0 => "it is complete, and nobody asks for it",
         SessionState::Seeding => "it is complete, and none of its peers wants anything",
